@@ -1,0 +1,60 @@
+# The commands of the course. `make` alone lists them. Works with GNU Make 3.81 (macOS) and newer.
+#   make course VENV=/elsewhere/.venv BUILD=/elsewhere/build    for a read-only checkout
+#   make course PYTHON=python3.12                               for another Python
+
+VENV ?= .venv
+BUILD ?= build
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
+	done; echo python3)
+RUN := "$(VENV)/bin/python"
+NOTEBOOKS ?=
+
+# One thread a process: two processes of two threads on two cores spin against each other.
+export OMP_NUM_THREADS ?= 1
+export PYTHONHASHSEED ?= 0
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env course lab test check notebooks readme lock clean
+
+help:  ## list the commands
+	@echo "make <command>, in this folder:"
+	@sed -n 's/^\([a-z][a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+env:  ## make the environment (every other command does it when needed)
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "setup: No $(PYTHON) was found: install Python 3.11 or newer, or name yours with PYTHON=/path/to/python3." >&2; exit 1; }
+	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)"
+
+course: env  ## execute every notebook and leave copies, HTML and times in build/course
+	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
+
+lab: env  ## open JupyterLab at notebook 01
+	@$(RUN) -m jupyterlab notebooks/01_input_standardization.ipynb
+
+test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m pytest tests utils --cov=utils --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(RUN) -m pytest notebooks
+
+check: env  ## the quick part of test: lint and notebook hygiene, nothing is executed
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m pytest tests/test_notebooks.py tests/test_project.py
+
+notebooks: env  ## re-execute the committed notebooks in place and normalize them (NOTEBOOKS="notebooks/01*.ipynb")
+	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
+	@$(RUN) tools/readme.py
+
+readme: env  ## write the tables of README.md from the notebooks
+	@$(RUN) tools/readme.py
+
+lock: env  ## make requirements.txt (exact versions) from pyproject.toml
+	@$(RUN) -m pip install -q uv
+	$(RUN) -m uv pip compile --quiet --universal --fork-strategy fewest --no-header --no-annotate --upgrade \
+		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml --extra test -o requirements.txt
+
+clean:  ## remove results and caches (not the environment)
+	rm -rf "$(BUILD)" .pytest_cache .ruff_cache .hypothesis .coverage
+	find utils tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

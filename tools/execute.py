@@ -1,0 +1,149 @@
+"""Execute notebooks, two at a time, with a progress bar each; used by `course.py` and `notebooks.py`."""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+AT_ONCE = 2
+SECONDS_A_CELL = 600
+
+
+@dataclass
+class Run:
+    """What came of one notebook: the executed copy, the seconds it took, and what went wrong, if anything."""
+
+    path: Path
+    notebook: nbformat.NotebookNode
+    seconds: float
+    error: str | None
+
+
+def find_notebooks(names):
+    """The notebooks named, or all of the course.
+
+    Parameters
+    ----------
+    names : list of str
+
+    Returns
+    -------
+    list of Path
+    """
+    paths = [Path(name).resolve() for name in names] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    for path in paths:
+        if path.suffix != ".ipynb" or not path.is_file():
+            sys.exit(f"{path}: expected a notebook (a file that ends in .ipynb), found none")
+    if not paths:
+        sys.exit(f"{ROOT / 'notebooks'}: expected notebooks there, found none")
+    return paths
+
+
+def write_atomically(path, text):
+    """Write a whole file or nothing: to a temporary file beside it, which then takes its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
+        try:
+            part.write(text)
+            part.flush()
+            os.chmod(part.name, 0o644)
+            os.replace(part.name, path)
+        except BaseException:
+            os.unlink(part.name)
+            raise
+
+
+def _what_failed(notebook, error):
+    """One line: which cell, and what it said."""
+    number = next((i for i, cell in enumerate(notebook.cells) if _error_of(cell)), None)
+    if number is None:
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    output = _error_of(notebook.cells[number])
+    return f"cell {number} ({notebook.cells[number].id}): {output.ename}: {output.evalue}"
+
+
+def _error_of(cell):
+    return next((output for output in cell.get("outputs", []) if output.output_type == "error"), None)
+
+
+async def _execute(path, bar):
+    """Run one notebook in a kernel of its own, from a clean copy."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    began, error = time.perf_counter(), None
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS_A_CELL,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_executed=lambda **_: bar.update(),
+    )
+    try:
+        await client.async_execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
+        error = _what_failed(notebook, caught)
+    return Run(path, notebook, time.perf_counter() - began, error)
+
+
+async def _execute_all(paths, at_once):
+    gate, runs = asyncio.Semaphore(at_once), {}
+    widest = max(len(path.stem) for path in paths)
+    bars = []
+    for position, path in enumerate(paths):
+        cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
+        look = {"desc": path.stem.ljust(widest), "unit": "cell", "position": position, "leave": True}
+        bars.append(tqdm(total=cells, disable=not sys.stderr.isatty(), dynamic_ncols=True, **look))
+
+    async def one(path, bar):
+        async with gate:
+            bar.reset()
+            runs[path] = await _execute(path, bar)
+            bar.refresh()
+            if bar.disable:
+                print(f"{path.stem.ljust(widest)}  {runs[path].seconds:6.1f} s", flush=True)
+
+    try:
+        await asyncio.gather(*(one(path, bar) for path, bar in zip(paths, bars, strict=True)))
+    finally:
+        for bar in bars:
+            bar.close()
+    return [runs[path] for path in paths]
+
+
+def execute_all(paths, *, at_once=AT_ONCE):
+    """Execute notebooks side by side.
+
+    Parameters
+    ----------
+    paths : list of Path
+    at_once : int
+        How many kernels run at a time.
+
+    Returns
+    -------
+    list of Run
+        In the order of the paths. A notebook that fails does not stop the others.
+    """
+    try:
+        return asyncio.run(_execute_all(paths, at_once))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("\ninterrupted; nothing was written, run the same command again")
+
+
+def report_failures(runs):
+    """Say what failed and end with it, if anything did."""
+    for run in runs:
+        if run.error:
+            print(f"FAILED {run.path.name}: {run.error}", file=sys.stderr)
+    if any(run.error for run in runs):
+        sys.exit(1)

@@ -1,0 +1,344 @@
+r"""The loss of linear regression without a bias, a bowl over the weights, and descent on it.
+
+Everywhere the loss is :math:`L(w) = \frac{1}{2n} \lVert Xw - y \rVert^2`, half the mean squared error: then the
+gradient is :math:`X^\top(Xw - y)/n` and the Hessian :math:`X^\top X / n`, without stray factors of two.
+"""
+
+import numpy as np
+
+from utils.arrays import float_array, matrix, targets
+
+__all__ = [
+    "best_lr",
+    "condition_number",
+    "convergence_factor",
+    "descend",
+    "gradient",
+    "heavy_ball",
+    "hessian",
+    "largest_stable_lr",
+    "loss",
+    "minimum",
+]
+
+
+def _weights(w, d):
+    w = float_array(w, "w", finite=False)
+    if w.ndim == 0 or w.shape[-1] != d:
+        raise ValueError(f"w: expected shape (..., {d}), one weight a feature, got {w.shape}")
+    return w
+
+
+def loss(X, y, w):
+    """Half the mean squared error of the linear model ``X @ w``.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d), float
+    y : array_like, shape (n,), float
+    w : array_like, shape (..., d), float
+        One weight vector or a whole grid of them.
+
+    Returns
+    -------
+    ndarray, shape (...), float64
+        Infinite or NaN where w is: a diverged path can be plotted.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or X or y are not finite floats.
+    """
+    X = matrix(X)
+    y, w = targets(y, len(X)), _weights(w, X.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return 0.5 * np.mean((w @ X.T - y) ** 2, axis=-1)
+
+
+def gradient(X, y, w):
+    """Gradient of `loss` with respect to w.
+
+    Parameters
+    ----------
+    X, y, w
+        As in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (..., d), float64
+
+    Raises
+    ------
+    ValueError
+        As in `loss`.
+    """
+    X = matrix(X)
+    y, w = targets(y, len(X)), _weights(w, X.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (w @ X.T - y) @ X / len(X)
+
+
+def hessian(X):
+    """Hessian of `loss`, the same at every w.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d), float
+
+    Returns
+    -------
+    ndarray, shape (d, d), float64
+        ``X.T @ X / n``. For standardized X it is the correlation matrix.
+
+    Raises
+    ------
+    ValueError
+        If X is not a finite float table.
+    """
+    X = matrix(X).astype(np.float64, copy=False)
+    return X.T @ X / len(X)
+
+
+def condition_number(X):
+    r"""Largest over smallest eigenvalue of the Hessian of X.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d), float
+
+    Returns
+    -------
+    float
+        At least 1; infinite if some direction of weights changes no prediction (a constant feature after centring,
+        more features than examples).
+
+    Raises
+    ------
+    ValueError
+        If X is not a finite float table.
+
+    Notes
+    -----
+    :math:`\kappa = (s_{\max}/s_{\min})^2` from the singular values of X: squaring X first would lose half the digits.
+    """
+    X = matrix(X).astype(np.float64, copy=False)
+    n, d = X.shape
+    s = np.linalg.svd(X, compute_uv=False)
+    if n < d or s[-1] <= max(n, d) * np.finfo(np.float64).eps * s[0]:
+        return np.inf
+    return float((s[0] / s[-1]) ** 2)
+
+
+def minimum(X, y):
+    """The weights at the bottom of the bowl (the shortest, where there are many).
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d), float
+    y : array_like, shape (n,), float
+
+    Returns
+    -------
+    ndarray, shape (d,), float64
+
+    Raises
+    ------
+    ValueError
+        As in `loss`.
+    """
+    X = matrix(X)
+    return np.linalg.lstsq(X, targets(y, len(X)), rcond=None)[0]
+
+
+def _curvatures(H):
+    H = float_array(H, "H")
+    if H.ndim != 2 or H.shape[0] != H.shape[1] or H.size == 0 or not np.allclose(H, H.T):
+        raise ValueError(f"H: expected a symmetric matrix of shape (d, d), as hessian(X) gives, got shape {H.shape}")
+    eigenvalues = np.linalg.eigvalsh(H)
+    if eigenvalues[-1] <= 0:
+        raise ValueError("H: expected at least one positive curvature, got none (are all features zero?)")
+    return eigenvalues[0], eigenvalues[-1]
+
+
+def largest_stable_lr(H):
+    r"""The learning rate from which gradient descent diverges, :math:`2/\lambda_{\max}`.
+
+    Parameters
+    ----------
+    H : array_like, shape (d, d), float
+        The Hessian.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If H is not a symmetric matrix with a positive curvature.
+    """
+    return float(2 / _curvatures(H)[1])
+
+
+def best_lr(H):
+    r"""The learning rate with the smallest convergence factor, :math:`2/(\lambda_{\max}+\lambda_{\min})`.
+
+    Parameters
+    ----------
+    H : array_like, shape (d, d), float
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If H is not a symmetric matrix with a positive curvature.
+
+    Notes
+    -----
+    Nesterov, Introductory Lectures on Convex Optimization (2004), theorem 2.1.15.
+    """
+    return float(2 / sum(_curvatures(H)))
+
+
+def convergence_factor(kappa):
+    r"""By what the distance to the minimum shrinks in one step at the best rate, :math:`(\kappa-1)/(\kappa+1)`.
+
+    Parameters
+    ----------
+    kappa : float
+        Condition number, at least 1.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 for an infinite condition number.
+
+    Raises
+    ------
+    ValueError
+        If kappa is below 1.
+    """
+    if not kappa >= 1:
+        raise ValueError(f"kappa: expected a condition number of at least 1, got {kappa}")
+    return 1.0 if np.isinf(kappa) else float((kappa - 1) / (kappa + 1))
+
+
+def heavy_ball(H):
+    r"""Best learning rate and momentum of the heavy-ball method, and its convergence factor.
+
+    Parameters
+    ----------
+    H : array_like, shape (d, d), float
+        The Hessian, positive definite.
+
+    Returns
+    -------
+    lr, momentum, factor : float
+
+    Raises
+    ------
+    ValueError
+        If H is not symmetric and positive definite.
+
+    Notes
+    -----
+    Polyak (1964): :math:`\eta = 4/(\sqrt L+\sqrt\mu)^2`, momentum :math:`((\sqrt L-\sqrt\mu)/(\sqrt L+\sqrt\mu))^2`,
+    factor :math:`(\sqrt\kappa-1)/(\sqrt\kappa+1)`, reached only asymptotically.
+    """
+    smallest, largest = _curvatures(H)
+    if smallest <= 0:
+        raise ValueError(
+            f"H: expected positive curvature in every direction, got a smallest eigenvalue of {smallest:.3g}"
+        )
+    low, high = np.sqrt(smallest), np.sqrt(largest)
+    factor = (high - low) / (high + low)
+    return float(4 / (high + low) ** 2), float(factor**2), float(factor)
+
+
+def _batches(n, batch_size, rng):
+    """Index arrays of shape (batch_size,), without replacement within an epoch; a short rest is dropped."""
+    while True:
+        order = rng.permutation(n)
+        for first in range(0, n - batch_size + 1, batch_size):
+            yield order[first : first + batch_size]
+
+
+def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=None):
+    r"""Walk down the loss of linear regression.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d), float
+    y : array_like, shape (n,), float
+    lr : float, or array_like of shape (d,)
+        Learning rate; one for all weights or one for each.
+    steps : int
+        How many.
+    start : array_like, shape (d,), optional
+        First weights; zeros if not given.
+    momentum : float
+        Heavy-ball momentum in [0, 1).
+    batch_size : int, optional
+        Examples in a step, drawn without replacement, reshuffled when they run out; all of them if not given.
+    rng : numpy.random.Generator
+        Draws the batches; needed with batch_size.
+
+    Returns
+    -------
+    ndarray, shape (steps + 1, d), float64
+        The weights before the first and after every step. A diverging walk ends in infinity or NaN, not in an error.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, X or y are not finite floats, or an argument is out of range.
+
+    Notes
+    -----
+    :math:`v \leftarrow m v - \eta \nabla L(w)`, :math:`w \leftarrow w + v`, as ``torch.optim.SGD`` at a constant rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> descend(X, y, lr=2.0, steps=1)
+    array([[0., 0.],
+           [1., 2.]])
+    """
+    X = matrix(X).astype(np.float64, copy=False)
+    n, d = X.shape
+    y = targets(y, n)
+    lr = np.asarray(lr, dtype=np.float64)
+    if lr.shape not in ((), (d,)) or not (lr > 0).all():
+        raise ValueError(f"lr: expected a positive number, or one for each of the {d} weights, got {lr}")
+    if steps < 0:
+        raise ValueError(f"steps: expected 0 or more, got {steps}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+    w = np.zeros(d) if start is None else _weights(start, d).astype(np.float64)
+    if w.shape != (d,):
+        raise ValueError(f"start: expected shape ({d},), got {w.shape}")
+    if batch_size is not None:
+        if not 1 <= batch_size <= n:
+            raise ValueError(f"batch_size: expected 1 to {n} (the number of examples), got {batch_size}")
+        if rng is None:
+            raise ValueError(
+                "rng: expected a numpy.random.Generator to draw the batches, got None; pass np.random.default_rng(0)"
+            )
+        batches = _batches(n, batch_size, rng)
+    H, c = X.T @ X / n, X.T @ y / n
+    path, v = np.empty((steps + 1, d)), np.zeros(d)
+    path[0] = w
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(steps):
+            if batch_size is None:
+                g = H @ path[t] - c
+            else:
+                rows = next(batches)
+                g = (X[rows] @ path[t] - y[rows]) @ X[rows] / batch_size
+            v = momentum * v - lr * g
+            path[t + 1] = path[t] + v
+    return path

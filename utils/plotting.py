@@ -1,0 +1,140 @@
+"""The look of the figures, how they are shown, and the drawings that more than one place needs."""
+
+import base64
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from utils.loss_surface import condition_number, hessian, minimum
+
+__all__ = ["COLOURS", "draw_bowl", "draw_path", "png", "show", "use_course_style"]
+
+# The same colour for the same thing in all notebooks (Okabe and Ito, 2008).
+COLOURS = {
+    "raw": "#D55E00",  # the inputs as they come; a network without normalization
+    "standardized": "#0072B2",  # z-scores
+    "whitened": "#009E73",
+    "minmax": "#E69F00",
+    "robust": "#CC79A7",
+    "offset": "#CC79A7",  # inputs moved away from zero
+    "centred": "#56B4E9",  # the mean subtracted, nothing else
+    "theory": "#000000",  # what a formula predicts, always dashed
+    "accent": "#CC79A7",
+    "quiet": "#999999",
+}
+
+
+def use_course_style():
+    """Set the course's figure style for this process."""
+    plt.style.use("utils.course")
+
+
+def png(fig, *, compress_level=6):
+    """Render a figure.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+    compress_level : int
+        0 (fast) to 9 (small).
+
+    Returns
+    -------
+    bytes
+        A PNG without version or date, the same for the same figure.
+    """
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()  # once; savefig draws a second time to compute the layout
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="png", compress_level=compress_level)
+    return buffer.getvalue()
+
+
+def show(fig, *, alt):
+    """Display a figure with a text that says what is in it, and close it.
+
+    The text stands beside the picture as ``text/plain`` (so that stored and fresh output can be compared) and in the
+    output's metadata, from where a web page takes it.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+    alt : str
+        For those who cannot see the figure: what is drawn and what there is to see.
+
+    Raises
+    ------
+    ValueError
+        If alt is empty.
+    """
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"alt: expected a sentence that describes the figure, got {alt!r}")
+    picture = base64.b64encode(png(fig)).decode("ascii")
+    plt.close(fig)
+    display({"image/png": picture, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def draw_bowl(ax, X, y, *, limits, levels=10, cmap="Greys"):
+    """Draw the contours of the two-weight loss, with equal axes so that right angles look right.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    X : ndarray, shape (n, 2), float
+    y : ndarray, shape (n,), float
+    limits : tuple of four floats
+        Left, right, bottom and top, in weights.
+    levels : int
+        How many contours; their distances grow as on a parabola, so that they are evenly spaced.
+    cmap : str
+        A matplotlib colour map.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If X has not two columns.
+    """
+    if np.ndim(X) != 2 or np.shape(X)[1] != 2:
+        raise ValueError(f"X: expected shape (n, 2), two weights to draw, got {np.shape(X)}")
+    left, right, bottom, top = limits
+    w1, w2 = np.meshgrid(np.linspace(left, right, 90), np.linspace(bottom, top, 90))
+    best, ((a, b), (_, c)) = minimum(X, y), hessian(X)
+    u, v = w1 - best[0], w2 - best[1]
+    height = 0.5 * (a * u**2 + 2 * b * u * v + c * v**2)  # above the minimum
+    steps = height.max() * (np.arange(1, levels + 1) / levels) ** 2
+    ax.contour(w1, w2, height, levels=steps, cmap=cmap, linewidths=1.1, vmin=-0.6 * height.max())
+    ax.plot(*best, marker="+", color="black", markersize=12, markeredgewidth=2, linestyle="none", zorder=3)
+    ax.set(aspect="equal", xlim=(left, right), ylim=(bottom, top), xlabel="$w_1$", ylabel="$w_2$")
+    ax.grid(False)
+    kappa = condition_number(X)
+    ax.set_title(f"κ = {kappa:.1f}" if np.isfinite(kappa) else "κ = ∞")
+    return ax
+
+
+def draw_path(ax, path, *, color, label=None):
+    """Draw a walk over the bowl, a dot a step; steps that leave the numbers behind are left out.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    path : ndarray, shape (steps + 1, 2), float
+    color : str
+    label : str, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    path = np.asarray(path, dtype=np.float64)
+    near = np.isfinite(path).all(axis=1) & (np.abs(np.nan_to_num(path)) < 1e6).all(axis=1)
+    path = path[: len(path) if near.all() else int(near.argmin())]
+    ax.plot(*path.T, color=color, marker="o", markersize=4.5, linewidth=1.6, label=label, zorder=4)
+    return ax

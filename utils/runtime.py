@@ -1,0 +1,67 @@
+"""Threads, memory and determinism, set in one place: call `configure` in the setup cell."""
+
+import ctypes
+import os
+import sys
+
+import threadpoolctl
+
+__all__ = ["configure"]
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+_RETAINED_BLOCK = 32 * 2**20  # bytes, the largest that glibc takes
+
+
+def _retain_heap():
+    """Keep freed memory in the process (glibc only): fresh pages cost more than small networks do."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _RETAINED_BLOCK) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def configure(threads=1):
+    """Make a run fast beside others and the same every time.
+
+    One thread for NumPy's BLAS and for PyTorch (their products here are tiny: two threads of two processes wait for
+    each other and take ten times longer), deterministic PyTorch kernels, and a heap that keeps its pages. There is no
+    global seed to set: randomness is an argument everywhere in this course.
+
+    Parameters
+    ----------
+    threads : int
+        Threads for matrix products and for PyTorch.
+
+    Returns
+    -------
+    dict
+        What is in force: "threads" (of PyTorch), "blas_threads" (the largest of any BLAS or OpenMP pool),
+        "deterministic", "heap_retained".
+
+    Raises
+    ------
+    ValueError
+        If threads is not a positive integer.
+    """
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads: expected a positive integer, got {threads!r}")
+    for name in _THREAD_VARIABLES:  # for libraries that are loaded later, and for child processes
+        os.environ[name] = str(threads)
+    import numpy  # noqa: F401  the pools exist once their libraries are loaded
+    import scipy.linalg  # noqa: F401
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    threadpoolctl.threadpool_limits(limits=threads)
+    pools = threadpoolctl.threadpool_info()
+    return {
+        "threads": torch.get_num_threads(),
+        "blas_threads": max((pool["num_threads"] for pool in pools), default=threads),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "heap_retained": _retain_heap(),
+    }

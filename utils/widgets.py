@@ -1,0 +1,116 @@
+"""Explorers: sliders that redraw a figure at once, with a picture of their first state where widgets do not run."""
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
+from matplotlib.ticker import NullLocator
+
+from utils.data import two_features
+from utils.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
+from utils.plotting import COLOURS, draw_bowl, draw_path, png
+
+__all__ = ["Explorer", "loss_surface_explorer"]
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Explorer:
+    """Sliders above a picture that follows them.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(**values) -> (png bytes, alt text)``, called with the value of each control.
+    controls : dict of str to ipywidgets.Widget
+        Each has a ``value``; its name is the argument of draw.
+
+    Notes
+    -----
+    The picture is an ``Image`` widget: an ``Output`` widget, and with it ``interact``, is neither stored with the
+    notebook nor comparable.
+    """
+
+    def __init__(self, draw, controls):
+        self.draw, self.controls = draw, controls
+        self.image = widgets.Image(format="png")
+        self.image.layout.max_width = "100%"
+        self.box = widgets.VBox([*controls.values(), self.image])
+        self.redraw()
+        for control in controls.values():
+            control.observe(self.redraw, names="value")
+
+    def redraw(self, change=None):
+        """Draw the present values.
+
+        Parameters
+        ----------
+        change : object
+            What ipywidgets sends; not used.
+        """
+        self.image.value, self.alt = self.draw(**{name: control.value for name, control in self.controls.items()})
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        bundle = self.box._repr_mimebundle_()
+        return {"text/plain": self.alt, "image/png": self.image.value, _VIEW: bundle[_VIEW]}, {
+            "image/png": {"alt": self.alt}
+        }
+
+
+def loss_surface_explorer(*, seed, steps=25):
+    """Explore descent on a bowl of two weights: learning rate, scale ratio, momentum and batch size.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the examples, and the batches the same way at every redraw.
+    steps : int
+        Of the walk.
+
+    Returns
+    -------
+    Explorer
+    """
+    n = 100
+    # One figure, emptied and filled: new axes cost more than the drawing. The placeholder keeps matplotlib from
+    # computing the style's layout twice at every redraw (layout="none" is forgotten when the figure is saved).
+    fixed = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
+    fig = Figure(figsize=(10, 4.2), layout=fixed)
+    bowl, curve = fig.subplots(1, 2, width_ratios=(1.35, 1))
+    fig.subplots_adjust(left=0.07, right=0.985, bottom=0.16, top=0.9, wspace=0.32)
+    curve.set(xlim=(0, steps), yscale="log", ylim=(1e-8, 1e4), xlabel="step", ylabel="loss above minimum")
+    curve.yaxis.set(major_formatter="{x:.0e}", minor_locator=NullLocator())  # labels in TeX take half of the time
+
+    def draw(lr, ratio, momentum, batch_size):
+        X, y = two_features(seed=seed, n=n, ratio=ratio)
+        best = minimum(X, y)
+        start, rng = best + [-2.4, 1.3], np.random.default_rng(seed)
+        batch = {} if batch_size == n else {"batch_size": batch_size, "rng": rng}
+        path = descend(X, y, lr=lr, steps=steps, start=start, momentum=momentum, **batch)
+        excess = loss(X, y, path) - loss(X, y, best)
+        for artist in (*bowl.lines, *bowl.collections, *curve.lines):
+            artist.remove()
+        limits = (best[0] - 3, best[0] + 3, best[1] - 2, best[1] + 2)
+        draw_path(draw_bowl(bowl, X, y, limits=limits), path, color=COLOURS["accent"])
+        curve.plot(np.clip(np.nan_to_num(excess, nan=np.inf), 1e-8, 1e8), color=COLOURS["accent"])
+        curve.set_title(f"η = {lr:.3g},  largest stable {largest_stable_lr(hessian(X)):.3g}")
+        kappa = condition_number(X)
+        alt = (
+            f"Left: contours of the loss over two weights, condition number {kappa:.1f}, and a walk of {steps} steps "
+            f"at learning rate {lr:.3g}. Right: the loss above its minimum over the steps, on a logarithmic scale."
+        )
+        return png(fig, compress_level=1), alt
+
+    style, layout = {"description_width": "9em"}, widgets.Layout(width="34em")
+    look = {"style": style, "layout": layout}
+    controls = {
+        "lr": widgets.FloatLogSlider(
+            0.1, min=-2, max=0.5, step=0.05, description="learning rate", readout_format=".3g", **look
+        ),
+        "ratio": widgets.FloatSlider(4.0, min=1, max=5, step=0.25, description="scale ratio", **look),
+        "momentum": widgets.FloatSlider(0.0, min=0, max=0.95, step=0.05, description="momentum", **look),
+        "batch_size": widgets.SelectionSlider(
+            options=[1, 4, 16, n], value=n, description=f"batch size (of {n})", **look
+        ),
+    }
+    return Explorer(draw, controls)
