@@ -1,5 +1,7 @@
 """Explorers: sliders that redraw a figure at once, with a picture of their first state where widgets do not run."""
 
+import base64
+
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
@@ -52,9 +54,9 @@ class Explorer:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = self.box._repr_mimebundle_()
-        return {"text/plain": self.alt, "image/png": self.image.value, _VIEW: bundle[_VIEW]}, {
-            "image/png": {"alt": self.alt}
-        }
+        picture = base64.b64encode(self.image.value).decode("ascii")
+        data = {"text/plain": self.alt, "image/png": picture, _VIEW: bundle[_VIEW]}
+        return data, {"image/png": {"alt": self.alt}}
 
 
 def loss_surface_explorer(*, seed, steps=25):
