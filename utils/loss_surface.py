@@ -280,9 +280,10 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     start : array_like, shape (d,), optional
         First weights; zeros if not given.
     momentum : float
-        Heavy-ball momentum in [0, 1).
+        Heavy-ball momentum, at least 0; below 1 to converge.
     batch_size : int, optional
-        Examples in a step, drawn without replacement, reshuffled when they run out; all of them if not given.
+        Examples in a step, drawn without replacement, reshuffled when they run out; all of
+        them if not given or if there are not as many.
     rng : numpy.random.Generator
         Draws the batches; needed with batch_size.
 
@@ -312,22 +313,23 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     n, d = X.shape
     y = targets(y, n)
     lr = np.asarray(lr, dtype=np.float64)
-    if lr.shape not in ((), (d,)) or not (lr > 0).all():
-        raise ValueError(f"lr: expected a positive number, or one for each of the {d} weights, got {lr}")
+    if lr.shape not in ((), (d,)) or not (lr >= 0).all():
+        raise ValueError(f"lr: expected a number of at least 0, or one for each of the {d} weights, got {lr}")
     if steps < 0:
         raise ValueError(f"steps: expected 0 or more, got {steps}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+    if not momentum >= 0:
+        raise ValueError(f"momentum: expected a number of at least 0 (below 1 to converge), got {momentum}")
     w = np.zeros(d) if start is None else _weights(start, d).astype(np.float64)
     if w.shape != (d,):
         raise ValueError(f"start: expected shape ({d},), got {w.shape}")
     if batch_size is not None:
-        if not 1 <= batch_size <= n:
-            raise ValueError(f"batch_size: expected 1 to {n} (the number of examples), got {batch_size}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1 example, got {batch_size}")
         if rng is None:
             raise ValueError(
                 "rng: expected a numpy.random.Generator to draw the batches, got None; pass np.random.default_rng(0)"
             )
+        batch_size = min(batch_size, n)
         batches = _batches(n, batch_size, rng)
     H, c = X.T @ X / n, X.T @ y / n
     path, v = np.empty((steps + 1, d)), np.zeros(d)
