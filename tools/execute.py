@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 2
 SECONDS_A_CELL = 600
+SECONDS_TO_STOP = 30
+BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
 
 
 @dataclass
@@ -86,6 +90,7 @@ async def _execute(path, bar):
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=50"],  # its talk about sockets frightens readers
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_executed=lambda **_: bar.update(),
     )
@@ -102,16 +107,16 @@ async def _execute_all(paths, at_once):
     bars = []
     for position, path in enumerate(paths):
         cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
-        look = {"desc": path.stem.ljust(widest), "unit": "cell", "position": position, "leave": True}
+        look = {"desc": path.stem.ljust(widest), "position": position, "bar_format": BAR}
         bars.append(tqdm(total=cells, disable=not sys.stderr.isatty(), dynamic_ncols=True, **look))
 
     async def one(path, bar):
         async with gate:
-            bar.reset()
             runs[path] = await _execute(path, bar)
-            bar.refresh()
+            took = f"failed after {runs[path].seconds:.1f} s" if runs[path].error else f"{runs[path].seconds:.1f} s"
+            bar.set_postfix_str(took)
             if bar.disable:
-                print(f"{path.stem.ljust(widest)}  {runs[path].seconds:6.1f} s", flush=True)
+                print(f"{path.stem.ljust(widest)}  {took}", flush=True)
 
     try:
         await asyncio.gather(*(one(path, bar) for path, bar in zip(paths, bars, strict=True)))
@@ -135,10 +140,23 @@ def execute_all(paths, *, at_once=AT_ONCE):
     list of Run
         In the order of the paths. A notebook that fails does not stop the others.
     """
+    # The loop has a thread of its own: in the main thread nbclient would catch Ctrl-C for itself and go on.
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    work = asyncio.run_coroutine_threadsafe(_execute_all(paths, at_once), loop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return asyncio.run(_execute_all(paths, at_once))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        return work.result()
+    except KeyboardInterrupt:
+        loop.set_exception_handler(lambda *_: None)  # what a cancelled client has left to say helps nobody
+        work.cancel()
+        asyncio.run_coroutine_threadsafe(_others_done(), loop).result(SECONDS_TO_STOP)
         sys.exit("\ninterrupted; nothing was written, run the same command again")
+
+
+async def _others_done():
+    """Wait for cancelled notebooks to shut their kernels down."""
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
 
 
 def report_failures(runs):

@@ -23,6 +23,8 @@ COLOURS = {
     "offset": "#CC79A7",  # inputs moved away from zero
     "centred": "#56B4E9",  # the mean subtracted, nothing else
     "theory": "#000000",  # what a formula predicts, always dashed
+    "momentum": "#E69F00",
+    "batches": "#CC79A7",  # stochastic gradients
     "accent": "#CC79A7",
     "quiet": "#999999",
 }
