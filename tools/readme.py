@@ -32,7 +32,7 @@ def notebooks_table(paths):
 def claims_table(paths):
     """A row for each verdict that stands in an executed notebook."""
     known = evidence.claims()
-    rows = ["| claim | who says it | verdict | notebook |", "|---|---|---|---|"]
+    rows = ["| claim | prompted by | verdict | notebook |", "|---|---|---|---|"]
     for path in paths:
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):

@@ -202,6 +202,27 @@ def diabetes(*, seed=0, test_fraction=0.25):
     return _bunch(datasets.load_diabetes, seed, test_fraction)
 
 
+def diabetes_in_own_units(*, seed=0, test_fraction=0.25):
+    """The features of `diabetes` before scikit-learn scaled them: years, blood pressure, blood values.
+
+    Parameters
+    ----------
+    seed, test_fraction
+        As in `iris`.
+
+    Returns
+    -------
+    Split
+        d = 10, y real.
+
+    Raises
+    ------
+    ValueError
+        If test_fraction is not in (0, 1).
+    """
+    return _bunch(lambda: datasets.load_diabetes(scaled=False), seed, test_fraction)
+
+
 def digits(*, seed=0, test_fraction=0.25):
     """Images of 1797 handwritten digits, 8 by 8 pixels of 0 to 16, three of them constant (Alpaydin and Kaynak, 1998).
 

@@ -111,8 +111,6 @@ def loss_surface_explorer(*, seed, steps=25):
         ),
         "ratio": widgets.FloatSlider(4.0, min=1, max=5, step=0.25, description="scale ratio", **look),
         "momentum": widgets.FloatSlider(0.0, min=0, max=0.95, step=0.05, description="momentum", **look),
-        "batch_size": widgets.SelectionSlider(
-            options=[1, 4, 16, n], value=n, description="batch size", **look
-        ),
+        "batch_size": widgets.SelectionSlider(options=[1, 4, 16, n], value=n, description="batch size", **look),
     }
     return Explorer(draw, controls)

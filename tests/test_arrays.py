@@ -1,0 +1,99 @@
+"""What counts as an array of numbers, and the sentences for everything else."""
+
+import numpy as np
+import pytest
+
+from utils.arrays import float_array, matrix, targets
+
+FLOATS = [np.float16, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_floats_pass_as_they_are_and_are_not_copied(dtype):
+    values = np.array([[1, 2], [3, 4]], dtype=dtype)
+    checked = matrix(values)
+    assert checked.dtype == dtype
+    assert np.shares_memory(checked, values)
+
+
+def test_a_read_only_and_strided_array_passes():
+    values = np.arange(24.0).reshape(4, 6)[::2, ::3]
+    values.flags.writeable = False
+    np.testing.assert_array_equal(matrix(values), [[0, 3], [12, 15]])
+
+
+def test_nested_lists_pass():
+    np.testing.assert_array_equal(matrix([[1.0, 2.0]]), [[1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [
+        (np.array([[1, 2]]), "int64"),
+        (np.array([[1, 2]], dtype=np.uint8), "uint8"),
+        (np.array([[True, False]]), "bool"),
+        (np.array([[1j, 2]]), "complex128"),
+        (np.array([[1.0, None]]), "object"),
+        ([["a", "b"]], "<U1"),
+    ],
+)
+def test_other_types_are_refused_with_their_name(values, got):
+    with pytest.raises(ValueError, match=rf"ages: expected floating-point numbers .*got {got}.*ages\.astype"):
+        float_array(values, "ages")
+
+
+def test_ragged_rows_are_refused():
+    with pytest.raises(ValueError, match="X: expected an array of numbers, got rows of different lengths"):
+        matrix([[1.0, 2.0], [3.0]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_counted_and_located(bad):
+    X = np.zeros((3, 4))
+    X[1, 2] = X[2, 0] = bad
+    with pytest.raises(ValueError, match=r"expected finite numbers, got 2 NaN or infinite of 12.*index \(1, 2\)"):
+        matrix(X)
+
+
+def test_what_is_not_finite_passes_where_it_is_allowed():
+    np.testing.assert_array_equal(float_array([np.nan, np.inf], "w", finite=False), [np.nan, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((), r"expected shape \(n, d\).*got \(\)"),
+        ((5,), r"expected shape \(n, d\).*got \(5,\); for one feature use X\.reshape\(-1, 1\)"),
+        ((2, 3, 4), r"expected shape \(n, d\).*got \(2, 3, 4\)$"),
+        ((0, 3), r"at least one example and one feature, got an empty array of shape \(0, 3\)"),
+        ((3, 0), r"at least one example and one feature, got an empty array of shape \(3, 0\)"),
+    ],
+)
+def test_tables_of_another_shape_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        matrix(np.ones(shape))
+
+
+def test_too_few_examples_and_other_features_are_refused():
+    with pytest.raises(ValueError, match=r"X: expected at least 2 examples, got 1 \(shape \(1, 3\)\)"):
+        matrix(np.ones((1, 3)), min_rows=2)
+    with pytest.raises(ValueError, match="Z: expected 4 features, as in fit, got 3"):
+        matrix(np.ones((5, 3)), "Z", n_features=4)
+
+
+def test_targets_of_the_right_length_pass():
+    np.testing.assert_array_equal(targets([1.0, 2.0], 2), [1, 2])
+
+
+@pytest.mark.parametrize("shape", [(2,), (4,), (3, 1), (1, 3), ()])
+def test_targets_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"y: expected shape \(3,\), one target an example, got \(") as caught:
+        targets(np.ones(shape), 3)
+    assert str(shape) in str(caught.value)
+
+
+def test_targets_that_are_not_finite_floats_are_refused():
+    with pytest.raises(ValueError, match="y: expected finite numbers, got 1 NaN"):
+        targets([1.0, np.nan], 2)
+    with pytest.raises(ValueError, match="y: expected floating-point numbers.*got int64"):
+        targets([1, 2], 2)

@@ -1,0 +1,234 @@
+"""Real runs of tiny notebooks: what is written, what is said, and what is left alone."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
+FAILING = 'raise ValueError("on purpose, with <marks>")'
+DYING = "import os; os._exit(1)"
+WAITING = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(60)"
+
+
+@pytest.fixture(scope="module")
+def execute():
+    spec = importlib.util.spec_from_file_location("execute", TOOLS / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_notebook(path, *sources):
+    cells = [new_markdown_cell("# A notebook", id="title")]
+    cells += [new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources, start=1)]
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def course(*arguments):
+    command = [sys.executable, TOOLS / "course.py", *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+
+
+def outputs(path):
+    return [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("course")
+
+
+@pytest.fixture(scope="module")
+def out(folder):
+    return folder / "not yet there" / "out"
+
+
+@pytest.fixture(scope="module")
+def originals(folder):
+    paths = [
+        write_notebook(folder / "1_good.ipynb", "x = 6", "x * 7", "print(1)\nprint(2)"),
+        write_notebook(folder / "2_failing.ipynb", "print('before')", FAILING, "print('after')"),
+        write_notebook(folder / "3_dying.ipynb", DYING, "1"),
+        write_notebook(folder / "4_good.ipynb", "__import__('os').getcwd()"),
+    ]
+    return {path: path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def done(originals, out):
+    return course("--out", out, *originals)
+
+
+class TestCourse:
+    def test_it_fails_because_some_did(self, done):
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+    def test_times_are_a_flat_table_of_seconds(self, done, out):
+        times = json.loads((out / "timings.json").read_text())
+        assert list(times) == ["1_good", "2_failing", "3_dying", "4_good"]
+        assert all(0 < seconds < 60 for seconds in times.values())
+
+    def test_every_notebook_leaves_a_copy_and_a_page(self, done, out):
+        stems = ["1_good", "2_failing", "3_dying", "4_good"]
+        expected = sorted([f"{stem}.{kind}" for stem in stems for kind in ("html", "ipynb")] + ["timings.json"])
+        assert sorted(path.name for path in out.iterdir()) == expected
+
+    def test_the_copy_is_executed(self, done, out):
+        value, stream = outputs(out / "1_good.ipynb")
+        assert value.data["text/plain"] == "42"
+        assert stream.text == "1\n2\n"
+
+    def test_the_page_shows_the_results(self, done, out):
+        page = (out / "1_good.html").read_text(encoding="utf-8")
+        assert "A notebook" in page
+        assert re.search(r"<pre>42</pre>", page)
+
+    def test_the_copy_of_one_that_failed_shows_how_far_it_came(self, done, out):
+        before, error = outputs(out / "2_failing.ipynb")
+        assert before.text == "before\n"
+        assert (error.output_type, error.ename) == ("error", "ValueError")
+
+    def test_what_failed_is_named_with_cell_and_error(self, done):
+        line = next(line for line in done.stderr.splitlines() if "2_failing" in line)
+        assert line.startswith("FAILED 2_failing.ipynb: ")
+        assert "cell-2" in line
+        assert "ValueError: on purpose, with <marks>" in line
+
+    def test_what_died_is_named_with_its_cell(self, done):
+        line = next(line for line in done.stderr.splitlines() if "3_dying" in line)
+        assert line.startswith("FAILED 3_dying.ipynb: ")
+        assert "ernel died" in line
+        assert "cell-1" in line
+
+    def test_it_runs_where_the_notebook_is(self, done, out, folder):
+        (value,) = outputs(out / "4_good.ipynb")
+        assert value.data["text/plain"] == repr(str(folder))
+
+    def test_the_notebooks_stay_as_they_were(self, done, originals):
+        assert {path: path.read_bytes() for path in originals} == originals
+
+    def test_it_says_where_the_results_are(self, done, out):
+        assert f"Results: {out}" in done.stdout
+        assert f"{out / '1_good.html'}" in done.stdout
+
+
+def test_when_all_is_well_it_ends_with_zero_and_says_nothing_of_errors(tmp_path):
+    done = course("--out", tmp_path / "out", write_notebook(tmp_path / "n.ipynb", "1 + 1"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_missing_notebook_is_refused_with_a_sentence(tmp_path):
+    done = course("--out", tmp_path / "out", tmp_path / "n.ipynb")
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'n.ipynb'}: expected a notebook (a file that ends in .ipynb), found none\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_notebook_that_cannot_be_read_is_refused_with_a_sentence(tmp_path):
+    path = tmp_path / "broken.ipynb"
+    path.write_text("{")
+    done = course("--out", tmp_path / "out", path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(path) in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", WAITING)
+    done = course("--out", path / "out", path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"The results could not be written: .*Put them elsewhere with BUILD=/path\.\n", done.stderr)
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_ends_at_once_and_writes_nothing(signum, tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", WAITING)
+    command = [sys.executable, str(TOOLS / "course.py"), "--out", str(tmp_path / "out"), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        running.send_signal(signum)
+        _, said = running.communicate(timeout=40)  # the cell alone would take a minute
+    assert running.returncode == 1
+    assert said.strip() == "interrupted; nothing was written, run the same command again"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+class TestWriteAtomically:
+    def test_it_writes_and_makes_folders(self, execute, tmp_path):
+        path = tmp_path / "a" / "b" / "file.txt"
+        execute.write_atomically(path, "κ = 1\n")
+        assert path.read_bytes() == "κ = 1\n".encode()
+        assert path.stat().st_mode & 0o777 == 0o644
+        execute.write_atomically(path, "new")
+        assert path.read_text() == "new"
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_when_the_text_cannot_be_written_the_old_file_stays_and_nothing_else(self, execute, tmp_path):
+        path = tmp_path / "file.txt"
+        path.write_text("old")
+        with pytest.raises(UnicodeEncodeError):
+            execute.write_atomically(path, "a lone surrogate: \ud800")
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_when_the_file_cannot_take_its_name_nothing_is_left(self, execute, tmp_path):
+        path = tmp_path / "folder"
+        path.mkdir()
+        with pytest.raises(OSError, match="folder"):
+            execute.write_atomically(path, "text")
+        assert list(tmp_path.iterdir()) == [path]
+        assert list(path.iterdir()) == []
+
+
+class TestFindNotebooks:
+    def test_without_names_it_finds_those_of_the_course_in_order(self, execute):
+        paths = execute.find_notebooks([])
+        assert [path.name for path in paths] == sorted(
+            path.name for path in (TOOLS.parent / "notebooks").glob("*.ipynb")
+        )
+        assert paths[0].name.startswith("01_")
+
+    def test_names_are_made_absolute_and_keep_their_order(self, execute, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("a.ipynb", "b.ipynb"):
+            write_notebook(tmp_path / name)
+        assert execute.find_notebooks(["b.ipynb", "a.ipynb"]) == [tmp_path / "b.ipynb", tmp_path / "a.ipynb"]
+
+    @pytest.mark.parametrize("name", ["missing.ipynb", "folder.ipynb", "text.txt"])
+    def test_what_is_no_notebook_is_refused(self, execute, name, tmp_path):
+        (tmp_path / "folder.ipynb").mkdir()
+        (tmp_path / "text.txt").touch()
+        with pytest.raises(
+            SystemExit, match=rf"{name}: expected a notebook \(a file that ends in \.ipynb\), found none"
+        ):
+            execute.find_notebooks([str(tmp_path / name)])
+
+
+class TestReportFailures:
+    def test_nothing_to_report(self, execute, capsys):
+        execute.report_failures([execute.Run(Path("n.ipynb"), None, 1.0, None)])
+        assert capsys.readouterr() == ("", "")
+
+    def test_each_failure_gets_a_line(self, execute, capsys):
+        errors = {"a": None, "b": "cell 1 (x): ValueError: no", "c": "Kernel died"}
+        runs = [execute.Run(Path(f"{name}.ipynb"), None, 1.0, error) for name, error in errors.items()]
+        with pytest.raises(SystemExit) as caught:
+            execute.report_failures(runs)
+        assert caught.value.code == 1
+        assert capsys.readouterr().err == "FAILED b.ipynb: cell 1 (x): ValueError: no\nFAILED c.ipynb: Kernel died\n"

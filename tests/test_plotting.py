@@ -1,0 +1,210 @@
+"""Pictures that are always the same, their descriptions, and drawings held against the loss they draw."""
+
+import base64
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from matplotlib.colors import same_color, to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+from traitlets.config import Config
+
+from utils.data import two_features
+from utils.loss_surface import descend, loss, minimum
+from utils.plotting import COLOURS, draw_bowl, draw_path, png, show, use_course_style
+
+OKABE_ITO = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
+LIMITS = (-2, 4, -1, 3)
+
+
+@pytest.fixture
+def shell():
+    """A shell as in a notebook, without a history file; it publishes what is displayed."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    yield InteractiveShell.instance(config=config)
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@pytest.fixture
+def fig():
+    with plt.rc_context():
+        use_course_style()
+        figure, ax = plt.subplots(figsize=(4, 3))
+        ax.plot([1, 3, 2], label="a line")
+        ax.legend()
+        yield figure
+        plt.close(figure)
+
+
+class TestPng:
+    def test_the_same_figure_gives_the_same_bytes(self, fig):
+        assert png(fig) == png(fig)
+
+    def test_it_is_a_picture_of_the_figure(self):
+        fig = Figure(figsize=(2, 1), dpi=100, facecolor="#0072B2")
+        picture = Image.open(io.BytesIO(png(fig)))
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (200, 100))
+        assert picture.getcolors() == [(20_000, (0x00, 0x72, 0xB2))]
+
+    def test_it_carries_neither_version_nor_date(self, fig):
+        assert Image.open(io.BytesIO(png(fig))).info == {}
+
+    def test_compression_changes_the_size_and_no_pixel(self, fig):
+        large, small = png(fig, compress_level=0), png(fig, compress_level=9)
+        assert len(small) < len(large) / 10
+        np.testing.assert_array_equal(*(np.asarray(Image.open(io.BytesIO(data))) for data in (large, small)))
+
+
+class TestShow:
+    def test_picture_and_words_are_published(self, fig, shell):
+        expected = png(fig)
+        with capture_output() as captured:
+            show(fig, alt="A line that rises and falls.")
+        (output,) = captured.outputs
+        assert set(output.data) == {"image/png", "text/plain"}
+        assert output.data["text/plain"] == "A line that rises and falls."
+        assert output.metadata == {"image/png": {"alt": "A line that rises and falls."}}
+        picture = base64.b64decode(output.data["image/png"], validate=True)
+        assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+        assert picture == expected
+
+    def test_the_figure_is_closed(self, fig, shell):
+        assert plt.fignum_exists(fig.number)
+        with capture_output():
+            show(fig, alt="A line.")
+        assert not plt.fignum_exists(fig.number)
+
+    @pytest.mark.parametrize("alt", ["", "  \n", None, 3])
+    def test_no_words_no_picture(self, fig, alt, shell):
+        with (
+            capture_output() as captured,
+            pytest.raises(ValueError, match="alt: expected a sentence that describes the figure, got"),
+        ):
+            show(fig, alt=alt)
+        assert captured.outputs == []
+
+
+class TestStyle:
+    def test_it_is_in_force(self):
+        with plt.rc_context():
+            use_course_style()
+            colours = [to_hex(c).upper() for c in plt.rcParams["axes.prop_cycle"].by_key()["color"]]
+            assert len(set(colours)) == len(colours)
+            assert set(colours) <= OKABE_ITO
+            assert plt.rcParams["font.size"] >= 12, "readable from the last row"
+            assert plt.rcParams["figure.facecolor"] == "white"
+
+    def test_a_figure_drawn_in_it_is_laid_out(self, fig):
+        assert fig.get_layout_engine() is not None
+        assert not fig.axes[0].spines["top"].get_visible()
+
+    def test_every_role_has_a_colour_that_the_colour_blind_can_tell(self):
+        grey = {"#999999"}
+        assert {colour.upper() for colour in COLOURS.values()} <= OKABE_ITO | grey
+        assert not same_color(COLOURS["raw"], COLOURS["standardized"])
+
+
+class TestBowl:
+    def test_contours_lie_where_the_loss_says(self, ax):
+        X, y = two_features(seed=0, ratio=2)
+        draw_bowl(ax, X, y, limits=LIMITS, levels=7)
+        (contours,) = ax.collections
+        assert len(contours.levels) == 7
+        bottom = loss(X, y, minimum(X, y))
+        drawn = [(level, path.vertices) for level, path in zip(contours.levels, contours.get_paths(), strict=True)]
+        for level, vertices in drawn[:-1]:  # the highest is a corner of the window at most
+            assert len(vertices) > 10
+            # Crossings interpolated on a grid of 90 by 90: an error of (6 / 90)^2 times the curvature of about 5.
+            np.testing.assert_allclose(loss(X, y, vertices) - bottom, level, atol=0.02)
+
+    def test_contours_of_a_round_bowl_are_evenly_spaced(self, ax):
+        X, y = np.eye(2), np.zeros(2)
+        draw_bowl(ax, X, y, limits=(-1, 1, -1, 1), levels=10)
+        radii = np.sqrt(ax.collections[0].levels)
+        np.testing.assert_allclose(np.diff(radii), radii[0], rtol=1e-10)  # rounding of roots of squares
+
+    def test_right_angles_look_right_and_the_window_is_the_one_asked_for(self, ax):
+        draw_bowl(ax, *two_features(seed=0), limits=LIMITS)
+        assert ax.get_aspect() == 1
+        assert (*ax.get_xlim(), *ax.get_ylim()) == LIMITS
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("$w_1$", "$w_2$")
+
+    def test_the_cross_is_at_the_minimum(self, ax):
+        X, y = two_features(seed=0)
+        assert draw_bowl(ax, X, y, limits=LIMITS) is ax
+        (cross,) = ax.lines
+        expected = np.linalg.pinv(X) @ y
+        np.testing.assert_allclose(cross.get_xydata(), [expected], rtol=1e-12)  # another solver's rounding
+
+    @pytest.mark.parametrize(
+        ("X", "title"),
+        [
+            (two_features(seed=0, correlation=0.5)[0], "κ = 3.0"),
+            (np.eye(2), "κ = 1.0"),
+            (np.ones((4, 2)), "κ = ∞"),
+        ],
+    )
+    def test_the_title_is_the_condition_number(self, X, title, ax):
+        draw_bowl(ax, X, np.ones(len(X)), limits=LIMITS)
+        assert ax.get_title() == title
+
+    @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3), (5, 2, 2)])
+    def test_other_than_two_weights_are_refused(self, shape, ax):
+        with pytest.raises(ValueError, match=r"X: expected shape \(n, 2\), two weights to draw, got \(5") as caught:
+            draw_bowl(ax, np.ones(shape), np.ones(5), limits=LIMITS)
+        assert str(shape) in str(caught.value)
+
+    def test_targets_of_another_length_are_refused(self, ax):
+        with pytest.raises(ValueError, match=r"y: expected shape \(5,\).*got \(4,\)"):
+            draw_bowl(ax, np.ones((5, 2)), np.ones(4), limits=LIMITS)
+
+
+class TestPath:
+    def test_every_step_is_a_dot(self, ax):
+        path = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+        path.flags.writeable = False
+        assert draw_path(ax, path, color=COLOURS["raw"], label="walk") is ax
+        (line,) = ax.lines
+        np.testing.assert_array_equal(line.get_xydata(), path)
+        assert (line.get_color(), line.get_label(), line.get_marker()) == (COLOURS["raw"], "walk", "o")
+
+    def test_of_a_diverging_walk_the_beginning_is_drawn(self, ax):
+        X, y = two_features(seed=0)
+        path = descend(X, y, lr=50.0, steps=500)
+        assert np.isnan(path[-1]).all()
+        draw_path(ax, path, color="black")
+        drawn = ax.lines[0].get_xydata()
+        np.testing.assert_array_equal(drawn, path[: len(drawn)])
+        assert np.abs(drawn).max() < 1e6
+        assert np.abs(path[len(drawn)]).max() >= 1e6
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e7])
+    def test_nothing_is_drawn_after_a_step_that_left(self, bad, ax):
+        draw_path(ax, [[0.0, 0.0], [bad, 0.0], [1.0, 1.0]], color="black")
+        np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 0]])
+
+    @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3), (5, 2, 2)])
+    def test_other_than_two_weights_are_refused(self, shape, ax):
+        with pytest.raises(ValueError, match=r"path: expected shape \(.*2\), .*got \(5"):
+            draw_path(ax, np.ones(shape), color="black")
+        assert len(ax.lines) == 0
+
+    def test_a_bowl_with_a_path_is_the_same_every_time(self):
+        def draw():
+            fig = Figure()
+            X, y = two_features(seed=0)
+            ax = draw_bowl(fig.subplots(), X, y, limits=LIMITS)
+            draw_path(ax, descend(X, y, lr=0.5, steps=5), color=COLOURS["standardized"])
+            return png(fig)
+
+        assert draw() == draw()

@@ -1,0 +1,281 @@
+"""What is said in two places agrees: packaging, environments, Makefile, workflows, docstrings."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from notebook_rules import Notebook, code_cells, read, tree
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Distributions whose import has another name.
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+
+# Distributions that nothing imports: where they are called, and by what.
+CALLED = {
+    "ipykernel": ("tools/notebooks.py", "(ipykernel)"),  # the kernel of every notebook
+    "jupyterlab": ("Makefile", "-m jupyterlab"),
+    "pytest-cov": ("Makefile", "--cov=utils"),
+    "pytest-xdist": ("pyproject.toml", '"-n", "2"'),
+    "ruff": ("Makefile", "-m ruff check"),
+}
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@cache
+def project():
+    return tomllib.loads(text_of("pyproject.toml"))["project"]
+
+
+@cache
+def dependencies():
+    """Every requirement of pyproject.toml, also those of the tests, by canonical name."""
+    lines = [*project()["dependencies"], *project()["optional-dependencies"]["test"]]
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+
+
+def is_kept_out(path):
+    """Whether a file lies in an environment, a cache or a folder of results."""
+    folders = path.relative_to(ROOT).parts[:-1]
+    return any(
+        name in ("build", "__pycache__") or name[0] == "." and name not in (".ci", ".github") for name in folders
+    )
+
+
+@cache
+def files():
+    """The files that are committed or are about to be; where git cannot say, all but results and caches."""
+    names = []
+    if shutil.which("git"):
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    found = [ROOT / name for name in names if name] or [path for path in ROOT.rglob("*") if not is_kept_out(path)]
+    return sorted(path for path in found if path.is_file())
+
+
+def text_files():
+    for path in files():
+        try:
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+
+
+def trees():
+    """The syntax trees of all code, of the notebooks too, without the bad ones."""
+    for path in files():
+        if path.suffix == ".py":
+            yield ast.parse(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".ipynb" and "bad_notebooks" not in path.parts:
+            yield from (tree(cell) for cell in code_cells(Notebook(read(path), path, {})))
+
+
+# Packages
+
+
+def locked():
+    """The lines of requirements.txt."""
+    return [line for line in text_of("requirements.txt").splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_the_lock_has_exact_versions_and_nothing_else():
+    exact = r"[a-z0-9][a-z0-9._-]*==[a-z0-9.!+]+( ; .+)?"
+    assert [line for line in locked() if not re.fullmatch(exact, line)] == []
+
+
+def test_the_lock_is_for_every_machine():
+    assert "torch==2.13.0" in locked()
+    assert [line for line in locked() if re.search(r"nvidia|cuda|cu\d\d|triton|\+cpu|\+cu", line)] == []
+
+
+@pytest.mark.parametrize("name", dependencies())
+def test_the_lock_satisfies_each_dependency(name):
+    versions = [next(iter(pin.specifier)).version for pin in map(Requirement, locked()) if pin.name == name]
+    assert versions, "not in requirements.txt: make lock"
+    assert [version for version in versions if version not in dependencies()[name].specifier] == []
+
+
+@cache
+def imported():
+    """The first names of all absolute imports."""
+    names = set()
+    for node in (node for code in trees() for node in ast.walk(code)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("name", dependencies())
+def test_each_dependency_is_used(name):
+    if name in CALLED:
+        place, words = CALLED[name]
+        assert words in text_of(place)
+    else:
+        assert IMPORTED_AS.get(name, name) in imported()
+
+
+def test_conda_installs_this_repository():
+    environment = yaml.safe_load(text_of("environment.yml"))
+    conda = [item for item in environment["dependencies"] if isinstance(item, str)]
+    (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    assert environment["name"] == project()["name"]
+    assert [re.match(r"[\w-]+", item)[0] for item in conda] == ["python", "pip"], "packages stand in pyproject.toml"
+    assert "--editable .[test]" in pip
+    assert "--constraint requirements.txt" in pip
+    assert [line for line in pip if not line.startswith("--")] == [], "packages stand in pyproject.toml"
+
+
+def test_conda_takes_a_python_that_the_course_allows():
+    environment = yaml.safe_load(text_of("environment.yml"))
+    (python,) = [item for item in environment["dependencies"] if isinstance(item, str) and item.startswith("python")]
+    minors = [f"3.{minor}" for minor in range(40)]
+    taken = set(SpecifierSet(python.removeprefix("python").strip()).filter(minors))
+    assert taken
+    assert taken <= set(SpecifierSet(project()["requires-python"]).filter(minors))
+
+
+# Commands
+
+
+def make(*arguments):
+    """What make says, called as if by hand, also when make has called us."""
+    if not shutil.which("make"):
+        pytest.skip("there is no make here")
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "GNUMAKEFLAGS", "MAKEOVERRIDES")
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+    run = subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return run.stdout
+
+
+def targets():
+    (line,) = re.findall(r"^\.PHONY: (.*)$", text_of("Makefile"), flags=re.M)
+    return line.split()
+
+
+def test_make_alone_lists_every_command():
+    listed = re.findall(r"^  make (\S+)  +\S", make(), flags=re.M)
+    assert listed == re.findall(r"^  make (\S+)  +\S", make("help"), flags=re.M)
+    assert sorted(listed) == sorted(targets())
+
+
+@pytest.mark.parametrize("target", targets())
+def test_make_knows_how_to_make(target):
+    assert make("-n", target).strip()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_only_commands_that_exist_are_mentioned(name):
+    code = re.findall(r"^```.*?^```|`[^`\n]+`", text_of(name), flags=re.S | re.M)
+    mentioned = {command for snippet in code for command in re.findall(r"\bmake +([a-z]+)\b(?![=.])", snippet)}
+    assert mentioned <= set(targets())
+
+
+def test_continuous_integration_runs_make_test():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    lines = text_of(".ci/run").splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert "set -euo pipefail" in lines
+    assert lines[-1] == "make test"
+
+
+def workflows():
+    return sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
+
+
+def triggers(path):
+    """The triggers of a workflow; YAML reads the word `on` as true."""
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return workflow.get("on", workflow.get(True))
+
+
+@pytest.mark.parametrize("path", workflows(), ids=lambda path: path.name)
+def test_a_workflow_runs_for_main(path):
+    on = triggers(path)
+    assert "schedule" in on or on["push"]["branches"] == ["main"]  # a schedule runs on the default branch
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [
+        ("a folder of one machine", r"(?<![\w.])/(?:{})/".format("|".join(("work", "root")))),
+        ("a package index of one network", r"https?://[\w.-]*(?:pythonhosted|artifactory|nexus|mirror|registry)"),
+        ("an address of one network", r"https?://(?:localhost|10\.|127\.|172\.|192\.168\.|[\w-]+[:/])"),
+    ],
+)
+def test_nothing_depends_on_one_machine(what, pattern):
+    found = {name: match.group() for name, text in text_files() if (match := re.search(pattern, text))}
+    assert found == {}, what
+
+
+# Docstrings
+
+MODULES = sorted((ROOT / "utils").glob("*.py"))
+
+
+def own_nodes(function):
+    """The nodes of a function without those of functions inside it."""
+    pending = list(function.body)
+    while pending:
+        node = pending.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def public_functions(module):
+    """The functions that a module offers, and the methods of the classes that it offers."""
+    names = [
+        ast.literal_eval(node.value)
+        for node in module.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+    ]
+    for node in module.body:
+        if getattr(node, "name", None) in sum(names, []):
+            inside = node.body if isinstance(node, ast.ClassDef) else [node]
+            yield from (f for f in inside if isinstance(f, ast.FunctionDef) and not f.name.startswith("_"))
+
+
+def sections_wanted(function):
+    """The sections that the docstring of a function must have."""
+    nodes = list(own_nodes(function))
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    if any(argument.arg not in ("self", "cls") for argument in arguments):
+        yield "Parameters"
+    if any(isinstance(node, ast.Return) and node.value for node in nodes) and not function.decorator_list:
+        yield "Returns"
+    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes):
+        yield "Yields"
+    if any(isinstance(node, ast.Raise) for node in nodes):
+        yield "Raises"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_docstrings_say_what_goes_in_and_out(path):
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(module)
+    missing = []
+    for function in public_functions(module):
+        text = ast.get_docstring(function) or ""
+        missing += [f"{function.name}: no docstring"] * (not text)
+        for section in sections_wanted(function):
+            if f"{section}\n{'-' * len(section)}" not in text:
+                missing.append(f"{function.name}: no {section}")
+    assert missing == []

@@ -1,0 +1,257 @@
+"""The environment's setup, with a shell script in the place of Python and pip: real processes, no network."""
+
+import ast
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+PYTHON = sys.executable
+SOURCE = Path(__file__).resolve().parents[1] / "tools" / "setup_env.py"
+# Called as "python -m venv FOLDER" it makes a folder with itself in it; called as "python -m pip ..." it says and does
+# what the test wants.
+INTERPRETER = """#!/bin/sh
+if [ "$2" = venv ]; then
+    echo "$VENV_SAYS"
+    mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+    exit ${VENV_EXIT:-0}
+fi
+echo "$PIP_SAYS"
+[ -z "$PIP_WAITS" ] || exec sleep 60
+exit ${PIP_EXIT:-0}
+"""
+
+posix = pytest.mark.skipif(os.name != "posix", reason="the stand-in for Python is a shell script")
+
+
+@pytest.fixture(scope="module")
+def setup_env():
+    spec = importlib.util.spec_from_file_location("setup_env", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def interpreter(tmp_path):
+    script = tmp_path / "python"
+    script.write_text(INTERPRETER)
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.fixture
+def venv(interpreter, tmp_path, monkeypatch):
+    """Where the environment goes; this Python is replaced by the script."""
+    monkeypatch.setattr(sys, "executable", interpreter)
+    for name in ("VENV_SAYS", "VENV_EXIT", "PIP_SAYS", "PIP_EXIT", "PIP_WAITS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "some folder" / ".venv"
+
+
+def stamps(venv):
+    return sorted(path.name for path in venv.glob("course-installed*"))
+
+
+@pytest.fixture
+def no_disk(setup_env, monkeypatch):
+    """Set the free bytes of every disk."""
+
+    def free(amount):
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 0, amount))
+
+    return free
+
+
+class TestTheFile:
+    def test_an_old_python_can_read_it(self):
+        tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 4))
+        new = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.AsyncFunctionDef, ast.Nonlocal)
+        assert not [node.lineno for node in ast.walk(tree) if isinstance(node, new)]
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        assert all(not f.args.kwonlyargs and f.returns is None for f in functions)
+
+    def test_it_is_ascii_as_python_2_wants_it(self):
+        assert SOURCE.read_bytes().isascii()
+
+    def test_it_needs_the_standard_library_only(self):
+        nodes = list(ast.walk(ast.parse(SOURCE.read_text(encoding="utf-8"))))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert names <= sys.stdlib_module_names
+
+
+class TestReason:
+    @pytest.mark.parametrize(
+        ("said", "sentence"),
+        [
+            ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk filled"),
+            ("OSError: [Errno 122] Disk quota exceeded", "disk filled up"),
+            (
+                "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError("
+                "<pip._vendor.urllib3.connection.HTTPSConnection>: [Errno -3] Temporary failure in name resolution')'\n"
+                "ERROR: Could not find a version that satisfies the requirement numpy\n"
+                "ERROR: No matching distribution found for numpy",
+                "index could not be reached",
+            ),
+            ("pip._vendor.urllib3.exceptions.ReadTimeoutError: Read timed out.", "index could not be reached"),
+            ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed'))", "set the proxy"),
+            ("ERROR: No matching distribution found for torch==2.13.0", "no build for this Python"),
+            ("ERROR: ResolutionImpossible: for help visit https://pip.pypa.io", "no build for this Python"),
+            ("PermissionError: [Errno 13] Permission denied: '/opt/x'", "put it where you may write"),
+            ("[Errno 30] Read-only file system: '/x'", "put it where you may write"),
+            ("Collecting numpy\n  error: subprocess-exited-with-error\n\n", "error: subprocess-exited-with-error"),
+            ("", "pip said nothing"),
+            ("\n \n", "pip said nothing"),
+        ],
+    )
+    def test_what_pip_says_becomes_one_sentence(self, setup_env, said, sentence):
+        reason = setup_env.reason(said)
+        assert sentence in reason
+        assert "\n" not in reason
+
+
+class TestCheckPython:
+    def test_this_one_will_do(self, setup_env):
+        assert setup_env.check_python() is None
+
+    @pytest.mark.parametrize("version", [(2, 7, 18, "final", 0), (3, 6, 8, "final", 0), (3, 10, 99, "final", 0)])
+    def test_an_old_one_will_not_and_the_sentence_helps(self, setup_env, version, monkeypatch):
+        monkeypatch.setattr(sys, "version_info", version)
+        monkeypatch.setattr(sys, "executable", "/usr/bin/old")
+        wanted = rf"3\.11 or newer, and /usr/bin/old is Python {version[0]}\.{version[1]}: .*make course PYTHON="
+        with pytest.raises(SystemExit, match=wanted):
+            setup_env.check_python()
+
+    @pytest.mark.parametrize("version", [(3, 11, 0, "final", 0), (3, 14, 0, "final", 0), (4, 0, 0, "final", 0)])
+    def test_a_newer_one_will_do(self, setup_env, version, monkeypatch):
+        monkeypatch.setattr(sys, "version_info", version)
+        assert setup_env.check_python() is None
+
+    @pytest.mark.parametrize("module", ["ensurepip", "venv"])
+    def test_one_without_venv_will_not_and_the_sentence_helps(self, setup_env, module, monkeypatch):
+        monkeypatch.setitem(sys.modules, module, None)  # what import makes an ImportError of
+        major, minor = sys.version_info[:2]
+        wanted = rf"cannot make virtual environments \(.*{module}.*\): .*apt install python{major}\.{minor}-venv"
+        with pytest.raises(SystemExit, match=wanted):
+            setup_env.check_python()
+
+
+class TestCheckDisk:
+    def test_a_full_disk_is_refused_with_numbers(self, setup_env, no_disk, tmp_path):
+        no_disk(1.25e9)
+        with pytest.raises(SystemExit, match=r"needs about 3 GB and .* has 1\.2 GB free: .*VENV=") as caught:
+            setup_env.check_disk(str(tmp_path))
+        assert str(tmp_path) in str(caught.value)
+
+    def test_an_empty_disk_will_do_also_where_the_folder_is_to_be_made(self, setup_env, no_disk, tmp_path):
+        no_disk(10e9)
+        assert setup_env.check_disk(str(tmp_path / "not" / "yet" / "there")) is None
+
+    def test_the_limit_can_be_named(self, setup_env, tmp_path):
+        assert setup_env.check_disk(str(tmp_path), needed=0) is None
+        with pytest.raises(SystemExit, match="free some space"):
+            setup_env.check_disk(str(tmp_path), needed=10**18)
+
+
+def test_the_fingerprint_follows_the_two_files_and_the_place(setup_env, tmp_path):
+    def write(folder, project, lock):
+        folder.mkdir(exist_ok=True)
+        (folder / "pyproject.toml").write_text(project)
+        (folder / "requirements.txt").write_text(lock)
+        return setup_env.fingerprint(str(folder))
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    prints = [write(here, "a", "b"), write(here, "a", "c"), write(here, "d", "b"), write(there, "a", "b")]
+    assert len(set(prints)) == 4
+    assert write(here, "a", "b") == prints[0]
+
+
+@posix
+class TestMake:
+    def test_it_installs_once(self, setup_env, venv, monkeypatch, capfd):
+        monkeypatch.setenv("PIP_SAYS", "Successfully installed numpy")
+        assert setup_env.make(str(venv)) is True
+        assert stamps(venv) == ["course-installed.txt"]
+        assert "Successfully installed numpy" in (venv / "install.log").read_text()
+        assert "Set up in" in capfd.readouterr().out
+        monkeypatch.setenv("VENV_EXIT", "1")  # nothing is run any more
+        monkeypatch.setenv("PIP_EXIT", "1")
+        assert setup_env.make(str(venv)) is False
+        assert capfd.readouterr().out == ""
+
+    @pytest.mark.parametrize("damage", ["other stamp", "no interpreter"])
+    def test_it_installs_again_when_something_changed(self, setup_env, venv, damage):
+        setup_env.make(str(venv))
+        stamp = venv / "course-installed.txt"
+        if damage == "other stamp":
+            stamp.write_text("of another lock file\n")
+        else:
+            (venv / "bin" / "python").unlink()
+        assert setup_env.make(str(venv)) is True
+        assert stamp.read_text().strip() == setup_env.fingerprint()
+
+    def test_when_pip_fails_one_sentence_says_why_and_where_the_rest_is(self, setup_env, venv, monkeypatch):
+        setup_env.make(str(venv))
+        (venv / "course-installed.txt").write_text("of another lock file\n")
+        monkeypatch.setenv("PIP_SAYS", "ERROR: No matching distribution found for torch")
+        monkeypatch.setenv("PIP_EXIT", "1")
+        with pytest.raises(
+            SystemExit, match="^setup: A package of requirements.txt has no build.*install.log"
+        ) as caught:
+            setup_env.make(str(venv))
+        assert "\n" not in str(caught.value)
+        assert stamps(venv) == [], "the environment does not count as finished"
+        assert "No matching distribution" in (venv / "install.log").read_text()
+
+    def test_when_the_environment_cannot_be_made_one_sentence_says_why(self, setup_env, venv, monkeypatch):
+        monkeypatch.setenv("VENV_SAYS", "Error: [Errno 13] Permission denied: '/opt'")
+        monkeypatch.setenv("VENV_EXIT", "1")
+        with pytest.raises(SystemExit, match="No virtual environment could be made in .*put it where you may write"):
+            setup_env.make(str(venv))
+        assert stamps(venv) == []
+
+    def test_when_a_file_is_in_the_way_one_sentence_says_so(self, setup_env, venv):
+        venv.mkdir(parents=True)
+        (venv / "install.log").mkdir()
+        with pytest.raises(SystemExit, match="^setup: .*Is a directory: .*install.log"):
+            setup_env.make(str(venv))
+        assert stamps(venv) == []
+
+    def test_a_full_disk_stops_it_before_anything_is_made(self, setup_env, venv, no_disk):
+        no_disk(10**6)
+        with pytest.raises(SystemExit, match="free some space"):
+            setup_env.make(str(venv))
+        assert not venv.parent.exists()
+
+    def test_an_interrupted_install_leaves_no_stamp_and_goes_on_next_time(self, setup_env, venv, interpreter):
+        run_with_stand_in = (
+            "import runpy, sys; source, sys.executable = sys.argv.pop(1), sys.argv.pop(1);"
+            "runpy.run_path(source, run_name='__main__')"
+        )
+        running = subprocess.Popen(
+            [PYTHON, "-c", run_with_stand_in, str(SOURCE), interpreter, "--venv", str(venv)],
+            env={**os.environ, "PIP_WAITS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        log = venv / "install.log"
+        deadline = time.monotonic() + 30
+        while not log.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)  # far less than the minute that its pip would wait
+        assert said.strip() == "setup: interrupted; run the same command again and it goes on."
+        assert running.returncode == 1
+        assert stamps(venv) == []
+        assert setup_env.make(str(venv)) is True
+        assert stamps(venv) == ["course-installed.txt"]

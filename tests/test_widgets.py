@@ -1,0 +1,118 @@
+"""Explorers without a browser: moving a control is setting its value."""
+
+import base64
+import io
+import itertools
+import time
+
+import ipywidgets
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils.widgets import Explorer, loss_surface_explorer
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(scope="module")
+def explorer():
+    return loss_surface_explorer(seed=0)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(explorer):
+    values = {name: control.value for name, control in explorer.controls.items()}
+    yield
+    for name, control in explorer.controls.items():
+        control.value = values[name]
+
+
+def ends(control):
+    """The smallest and the largest value that a reader can set."""
+    if isinstance(control, ipywidgets.SelectionSlider):
+        return control.options[0], control.options[-1]
+    if isinstance(control, ipywidgets.FloatLogSlider):
+        return control.base**control.min, control.base**control.max
+    return control.min, control.max
+
+
+class TestExplorer:
+    @pytest.fixture
+    def small(self):
+        def draw(a, b):
+            return f"picture of {a} and {b}".encode(), f"{a} beside {b}"
+
+        return Explorer(draw, {"a": ipywidgets.IntSlider(1), "b": ipywidgets.Dropdown(options="xy")})
+
+    def test_it_draws_at_once_and_again_when_a_control_moves(self, small):
+        assert (small.image.value, small.alt) == (b"picture of 1 and x", "1 beside x")
+        small.controls["a"].value = 7
+        assert (small.image.value, small.alt) == (b"picture of 7 and x", "7 beside x")
+        small.controls["b"].value = "y"
+        assert (small.image.value, small.alt) == (b"picture of 7 and y", "7 beside y")
+
+    def test_the_controls_stand_above_the_picture(self, small):
+        assert small.box.children == (*small.controls.values(), small.image)
+
+    def test_a_notebook_gets_the_widget_and_a_picture_for_where_there_are_none(self, small):
+        small.controls["a"].value = 2
+        data, metadata = small._repr_mimebundle_()
+        assert set(data) == {"text/plain", "image/png", VIEW}
+        assert data["text/plain"] == "2 beside x"
+        assert base64.b64decode(data["image/png"]) == b"picture of 2 and x"
+        assert data[VIEW]["model_id"] == small.box.model_id
+        assert metadata == {"image/png": {"alt": "2 beside x"}}
+
+
+class TestLossSurfaceExplorer:
+    @pytest.mark.parametrize("name", ["lr", "ratio", "momentum", "batch_size"])
+    def test_moving_a_control_changes_the_picture_and_its_description(self, explorer, name):
+        seen = set()
+        for value in ends(explorer.controls[name]):
+            explorer.controls[name].value = value
+            seen.add((explorer.image.value, explorer.alt))
+        assert len({picture for picture, _ in seen}) == 2
+        assert len({alt for _, alt in seen}) == 2
+
+    def test_a_control_moved_back_restores_the_picture(self, explorer):
+        before = explorer.image.value
+        explorer.controls["batch_size"].value = 4
+        with_batches = explorer.image.value
+        explorer.controls["batch_size"].value = 100
+        assert explorer.image.value == before != with_batches
+        explorer.controls["batch_size"].value = 4
+        assert explorer.image.value == with_batches, "the batches are drawn the same way every time"
+
+    def test_the_corners_of_all_sliders_are_drawn_without_warning(self, explorer):
+        for corner in itertools.product(*(ends(control) for control in explorer.controls.values())):
+            for control, value in zip(explorer.controls.values(), corner, strict=True):
+                control.value = value  # redraws at once; warnings are errors here
+            picture = Image.open(io.BytesIO(explorer.image.value))
+            picture.load()
+            assert picture.format == "PNG"
+            assert explorer.alt.strip()
+
+    def test_the_description_says_the_condition_number_and_the_rate(self, explorer):
+        explorer.controls["ratio"].value = 1  # correlation 0.5: curvatures 1.5 and 0.5
+        explorer.controls["lr"].value = 0.1
+        assert "condition number 3.0" in explorer.alt
+        assert "learning rate 0.1" in explorer.alt
+
+    def test_a_redraw_feels_immediate(self, explorer):
+        seconds = []
+        for ratio in np.arange(1.0, 4.0, 0.5):
+            began = time.perf_counter()
+            explorer.controls["ratio"].value = ratio
+            seconds.append(time.perf_counter() - began)
+        assert min(seconds) < 0.5  # takes about 0.06 s; the bound leaves room for a busy machine
+
+    def test_the_seed_decides(self):
+        one, again, other = (loss_surface_explorer(seed=seed).image.value for seed in (0, 0, 1))
+        assert one == again != other
+
+    def test_it_is_shown_as_picture_and_widget(self, explorer):
+        data, metadata = explorer._repr_mimebundle_()
+        assert set(data) == {"text/plain", "image/png", VIEW}
+        assert base64.b64decode(data["image/png"]) == explorer.image.value
+        assert metadata["image/png"]["alt"] == data["text/plain"] == explorer.alt
