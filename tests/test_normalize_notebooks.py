@@ -112,6 +112,20 @@ class TestNormalize:
         tool.normalize(other)
         assert nbformat.writes(other) == nbformat.writes(normal)
 
+    def test_neither_does_the_order_in_the_file_matter(self, tool, normal):
+        other = executed_notebook()
+        state = other.metadata.widgets[STATE]["state"]
+        state["deadbeef"]["state"] = {"style": "IPY_MODEL_5117e", "layout": "IPY_MODEL_1a70"}
+        state.update({"5117e": model("Style"), "1a70": model("Layout")})
+        turned = nbformat.from_dict(json.loads(json.dumps(other)))
+        turned.metadata.widgets[STATE]["state"] = dict(reversed(state.items()))
+        turned.metadata.widgets[STATE]["state"]["deadbeef"]["state"] = dict(
+            reversed(state["deadbeef"]["state"].items())
+        )
+        tool.normalize(other)
+        tool.normalize(turned)
+        assert nbformat.writes(turned) == nbformat.writes(other)
+
     def test_a_view_whose_model_is_not_stored_stays(self, tool):
         notebook = new_notebook(cells=[new_code_cell("x", id="x", outputs=[view("gone")])])
         tool.normalize(notebook)

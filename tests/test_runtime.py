@@ -17,8 +17,8 @@ SCRIPT = """
 import json, os, sys
 from utils.runtime import configure
 quiet = "torch" not in sys.modules
+import numpy, scipy.linalg, threadpoolctl, torch
 result = configure(**json.loads(sys.argv[1]))
-import threadpoolctl, torch
 print(json.dumps({
     "quiet": quiet,
     "result": result,
@@ -30,7 +30,7 @@ print(json.dumps({
 
 
 def configured(**arguments):
-    """What a fresh process says after `configure`, asked for three threads by its environment."""
+    """What a fresh process says after `configure`, whose libraries began with three threads."""
     command = [sys.executable, "-c", SCRIPT, json.dumps(arguments)]
     environment = {**os.environ, **dict.fromkeys(VARIABLES, "3")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
