@@ -15,6 +15,7 @@ SKLEARN = {
     data.wine: datasets.load_wine,
     data.breast_cancer: datasets.load_breast_cancer,
     data.diabetes: datasets.load_diabetes,
+    data.diabetes_in_own_units: lambda: datasets.load_diabetes(scaled=False),
     data.digits: datasets.load_digits,
 }
 CLASSES = [data.iris, data.wine, data.breast_cancer, data.digits]

@@ -341,15 +341,21 @@ class TestBadInput:
             ({"lr": np.nan}, "lr: expected .*got nan"),
             ({"lr": [0.1, 0.2]}, r"lr: expected a number .*or one for each of the 3 weights, got \[0\.1 0\.2\]"),
             ({"lr": [0.1, -0.2, 0.1]}, r"lr: expected .*got \[ 0\.1 -0\.2"),
-            ({"steps": -1}, "steps: expected 0 or more, got -1"),
+            ({"steps": -1}, "steps: expected a whole number of at least 0, got -1"),
             ({"momentum": -0.1}, r"momentum: expected a number .*got -0\.1"),
             ({"momentum": np.nan}, "momentum: expected a number .*got nan"),
             ({"start": np.ones(2)}, r"expected shape \(.*3.*\), .*got \(2,\)"),
             ({"start": np.ones((2, 3))}, r"start: expected shape \(3,\), got \(2, 3\)"),
             ({"start": [0, 0, 0]}, "expected floating-point numbers.*got int64"),
             ({"batch_size": 2}, r"rng: expected a numpy\.random\.Generator .*got None"),
-            ({"batch_size": 0, "rng": np.random.default_rng(0)}, "batch_size: expected at least 1 example, got 0"),
-            ({"batch_size": -3, "rng": np.random.default_rng(0)}, "batch_size: expected at least 1 example, got -3"),
+            (
+                {"batch_size": 0, "rng": np.random.default_rng(0)},
+                "batch_size: expected a whole number of at least 1, got 0",
+            ),
+            (
+                {"batch_size": -3, "rng": np.random.default_rng(0)},
+                "batch_size: expected a whole number of at least 1, got -3",
+            ),
         ],
     )
     def test_of_a_walk_is_refused(self, arguments, message):

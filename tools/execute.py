@@ -47,6 +47,10 @@ def find_notebooks(names):
     for path in paths:
         if path.suffix != ".ipynb" or not path.is_file():
             sys.exit(f"{path}: expected a notebook (a file that ends in .ipynb), found none")
+        try:
+            nbformat.read(path, as_version=4)
+        except Exception as error:
+            sys.exit(f"{path}: expected a notebook, got a file that cannot be read as one ({error})")
     if not paths:
         sys.exit(f"{ROOT / 'notebooks'}: expected notebooks there, found none")
     return paths
@@ -66,13 +70,16 @@ def write_atomically(path, text):
             raise
 
 
-def _what_failed(notebook, error):
+def _what_failed(notebook, error, at):
     """One line: which cell, and what it said."""
     number = next((i for i, cell in enumerate(notebook.cells) if _error_of(cell)), None)
     if number is None:
-        return " ".join(str(error).split())[:300] or type(error).__name__
+        number = at.get("cell_index", 0)
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        return f"cell {number} ({notebook.cells[number].id}): {said}"
     output = _error_of(notebook.cells[number])
-    return f"cell {number} ({notebook.cells[number].id}): {output.ename}: {output.evalue}"
+    said = " ".join(f"{output.ename}: {output.evalue}".split())[:300]
+    return f"cell {number} ({notebook.cells[number].id}): {said}"
 
 
 def _error_of(cell):
@@ -83,7 +90,7 @@ async def _execute(path, bar):
     """Run one notebook in a kernel of its own, from a clean copy."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
-    began, error = time.perf_counter(), None
+    began, error, at = time.perf_counter(), None, {}
     client = NotebookClient(
         notebook,
         timeout=SECONDS_A_CELL,
@@ -92,12 +99,13 @@ async def _execute(path, bar):
         coalesce_streams=True,
         extra_arguments=["--IPKernelApp.log_level=50"],  # its talk about sockets frightens readers
         resources={"metadata": {"path": str(path.parent)}},
+        on_cell_start=lambda cell, cell_index: at.update(cell_index=cell_index),
         on_cell_executed=lambda **_: bar.update(),
     )
     try:
         await client.async_execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
-        error = _what_failed(notebook, caught)
+        error = _what_failed(notebook, caught, at)
     return Run(path, notebook, time.perf_counter() - began, error)
 
 
@@ -156,7 +164,7 @@ def execute_all(paths, *, at_once=AT_ONCE):
 
 async def _others_done():
     """Wait for cancelled notebooks to shut their kernels down."""
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
 
 def report_failures(runs):

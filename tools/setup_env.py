@@ -85,6 +85,7 @@ def check_python():
 
 def check_disk(folder, needed=NEEDED_BYTES):
     """Refuse to begin when the disk is too full to end."""
+    folder = os.path.abspath(folder)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     free = shutil.disk_usage(folder).free
@@ -139,6 +140,7 @@ def pip_install(venv, log_path):
     finally:
         if process.poll() is None and sys.exc_info()[0] is not None:
             process.terminate()
+        process.stdout.close()
         process.wait()
     if shown:
         print("\r" + " " * 72 + "\r", end="")

@@ -66,6 +66,8 @@ class Claim:
     def __post_init__(self):
         if self.direction not in ("at least", "at most"):
             raise ValueError(f"claim {self.id}: direction: expected 'at least' or 'at most', got {self.direction!r}")
+        if not isinstance(self.smallest, (int, float)) or not np.isfinite(self.smallest):
+            raise ValueError(f"claim {self.id}: smallest: expected a finite number, got {self.smallest!r}")
         if self.verdict not in VERDICTS:
             raise ValueError(f"claim {self.id}: verdict: expected one of {', '.join(VERDICTS)}, got {self.verdict!r}")
 
@@ -219,7 +221,7 @@ def check(claim_id, error, tolerance, *, path=CLAIMS):
     AssertionError
         As in `judge`.
     """
-    claim, error = _claim(claim_id, path), float(error)
+    claim, error = _claim(claim_id, path), abs(float(error))
     if not tolerance > 0:
         raise ValueError(f"tolerance: expected a positive number, got {tolerance}")
     verdict = "supported" if error <= tolerance else "refuted"
@@ -240,7 +242,7 @@ def _number(x):
     """Four digits at most, without an exponent where none is needed."""
     if np.isinf(x):
         return "∞" if x > 0 else "−∞"
-    return f"{x:.3g}" if abs(x) < 1000 or abs(x) >= 1e6 else f"{x:,.0f}"
+    return f"{x:.3g}" if abs(x) < 999.5 or abs(x) >= 1e6 else f"{x:,.0f}"
 
 
 def _json(x):

@@ -26,7 +26,7 @@ def _weights(w, d):
     w = float_array(w, "w", finite=False)
     if w.ndim == 0 or w.shape[-1] != d:
         raise ValueError(f"w: expected shape (..., {d}), one weight a feature, got {w.shape}")
-    return w
+    return w.astype(np.float64, copy=False)
 
 
 def loss(X, y, w):
@@ -49,7 +49,7 @@ def loss(X, y, w):
     ValueError
         If shapes do not fit, or X or y are not finite floats.
     """
-    X = matrix(X)
+    X = matrix(X).astype(np.float64, copy=False)
     y, w = targets(y, len(X)), _weights(w, X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         return 0.5 * np.mean((w @ X.T - y) ** 2, axis=-1)
@@ -72,7 +72,7 @@ def gradient(X, y, w):
     ValueError
         As in `loss`.
     """
-    X = matrix(X)
+    X = matrix(X).astype(np.float64, copy=False)
     y, w = targets(y, len(X)), _weights(w, X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         return (w @ X.T - y) @ X / len(X)
@@ -146,12 +146,12 @@ def minimum(X, y):
     ValueError
         As in `loss`.
     """
-    X = matrix(X)
-    return np.linalg.lstsq(X, targets(y, len(X)), rcond=None)[0]
+    X = matrix(X).astype(np.float64, copy=False)
+    return np.linalg.lstsq(X, targets(y, len(X)).astype(np.float64, copy=False), rcond=None)[0]
 
 
 def _curvatures(H):
-    H = float_array(H, "H")
+    H = float_array(H, "H").astype(np.float64, copy=False)
     if H.ndim != 2 or H.shape[0] != H.shape[1] or H.size == 0 or not np.allclose(H, H.T):
         raise ValueError(f"H: expected a symmetric matrix of shape (d, d), as hessian(X) gives, got shape {H.shape}")
     eigenvalues = np.linalg.eigvalsh(H)
@@ -315,19 +315,19 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     lr = np.asarray(lr, dtype=np.float64)
     if lr.shape not in ((), (d,)) or not (lr >= 0).all():
         raise ValueError(f"lr: expected a number of at least 0, or one for each of the {d} weights, got {lr}")
-    if steps < 0:
-        raise ValueError(f"steps: expected 0 or more, got {steps}")
+    if not isinstance(steps, int | np.integer) or steps < 0:
+        raise ValueError(f"steps: expected a whole number of at least 0, got {steps}")
     if not momentum >= 0:
         raise ValueError(f"momentum: expected a number of at least 0 (below 1 to converge), got {momentum}")
     w = np.zeros(d) if start is None else _weights(start, d).astype(np.float64)
     if w.shape != (d,):
         raise ValueError(f"start: expected shape ({d},), got {w.shape}")
     if batch_size is not None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1 example, got {batch_size}")
-        if rng is None:
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ValueError(f"batch_size: expected a whole number of at least 1, got {batch_size}")
+        if not isinstance(rng, np.random.Generator):
             raise ValueError(
-                "rng: expected a numpy.random.Generator to draw the batches, got None; pass np.random.default_rng(0)"
+                f"rng: expected a numpy.random.Generator for the batches, got {rng!r}; pass np.random.default_rng(0)"
             )
         batch_size = min(batch_size, n)
         batches = _batches(n, batch_size, rng)

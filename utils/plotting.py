@@ -134,8 +134,15 @@ def draw_path(ax, path, *, color, label=None):
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If path has not two columns.
     """
     path = np.asarray(path, dtype=np.float64)
+    if path.ndim != 2 or path.shape[1] != 2:
+        raise ValueError(f"path: expected shape (steps + 1, 2), two weights to draw, got {path.shape}")
     near = np.isfinite(path).all(axis=1) & (np.abs(np.nan_to_num(path)) < 1e6).all(axis=1)
     path = path[: len(path) if near.all() else int(near.argmin())]
     ax.plot(*path.T, color=color, marker="o", markersize=4.5, linewidth=1.6, label=label, zorder=4)

@@ -47,7 +47,7 @@ def configure(threads=1):
     ValueError
         If threads is not a positive integer.
     """
-    if not isinstance(threads, int) or threads < 1:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ValueError(f"threads: expected a positive integer, got {threads!r}")
     for name in _THREAD_VARIABLES:  # for libraries that are loaded later, and for child processes
         os.environ[name] = str(threads)

@@ -99,7 +99,8 @@ def loss_surface_explorer(*, seed, steps=25):
         kappa = condition_number(X)
         alt = (
             f"Left: contours of the loss over two weights, condition number {kappa:.1f}, and a walk of {steps} steps "
-            f"at learning rate {lr:.3g}. Right: the loss above its minimum over the steps, on a logarithmic scale."
+            f"at learning rate {lr:.3g}, momentum {momentum:.2g} and batch size {batch_size} of {n}. "
+            "Right: the loss above its minimum over the steps, on a logarithmic scale."
         )
         return png(fig, compress_level=1), alt
 
