@@ -63,3 +63,15 @@ def test_the_table_of_the_readme_names_each_notebook():
 
 def test_no_link_of_the_readme_is_dead():
     assert [link for link in links_of_readme() if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cards_say_what_the_claims_say_now(path):
+    for cell in read(path).cells:
+        for output in cell.get("outputs", []):
+            card = output.get("data", {}).get(evidence.MIME)
+            if card:
+                claim = evidence.claims()[card["id"]]
+                shown = output.data["text/plain"]
+                assert claim.statement in shown, f"{cell.id}: re-run the notebook, the statement has changed"
+                assert claim.why in shown, f"{cell.id}: re-run the notebook, the reason has changed"

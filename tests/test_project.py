@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -279,3 +280,10 @@ def test_docstrings_say_what_goes_in_and_out(path):
             if f"{section}\n{'-' * len(section)}" not in text:
                 missing.append(f"{function.name}: no {section}")
     assert missing == []
+
+
+def test_tables_of_the_readme_are_those_of_the_notebooks():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "readme.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -122,7 +122,17 @@ def python_of(venv):
 
 def pip_install(venv, log_path):
     """Run pip, show where it is, and leave all it said in a log."""
-    command = [python_of(venv), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    command = [
+        python_of(venv),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+        "--retries",
+        "3",
+    ]
     command += ["-c", os.path.join(ROOT, "requirements.txt"), "-e", ROOT + "[test]"]
     began, lines, shown = time.time(), [], sys.stdout.isatty()
     env = dict(os.environ, PYTHONUNBUFFERED="1")
