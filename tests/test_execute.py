@@ -1,5 +1,6 @@
 """Real runs of tiny notebooks: what is written, what is said, and what is left alone."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -232,3 +233,36 @@ class TestReportFailures:
             execute.report_failures(runs)
         assert caught.value.code == 1
         assert capsys.readouterr().err == "FAILED b.ipynb: cell 1 (x): ValueError: no\nFAILED c.ipynb: Kernel died\n"
+
+
+@pytest.fixture(scope="module")
+def as_page():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOOLS)
+        yield importlib.import_module("course").as_page
+
+
+class TestPage:
+    LECTURE = TOOLS.parent / "notebooks" / "02_loss_surfaces.ipynb"
+
+    @pytest.fixture(scope="class")
+    def page(self, as_page):
+        return as_page(nbformat.read(self.LECTURE, as_version=4))
+
+    def test_loads_nothing(self, page):
+        assert "<script" not in page
+        assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
+
+    def test_formulas_are_mathml(self, page):
+        assert page.count("<math") > 20
+        assert "\\frac" not in page
+
+    def test_dollars_in_code_are_no_formula(self, as_page):
+        page = as_page(new_notebook(cells=[new_markdown_cell("`a $b$ c` and $x^2$")]))
+        assert "a $b$ c" in page
+        assert page.count("<math") == 1
+
+    def test_an_explorer_is_shown_as_its_picture(self, page):
+        cells = nbformat.read(self.LECTURE, as_version=4).cells
+        pictures = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+        assert page.count("data:image/png;base64,") == pictures

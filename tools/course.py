@@ -1,12 +1,54 @@
 """The main job: execute every notebook of the course and leave copies, HTML and times for reading."""
 
 import argparse
+import copy
 import json
+import re
 from pathlib import Path
 
 import nbformat
 from execute import ROOT, execute_all, find_notebooks, report_failures, write_atomically
+from latex2mathml import converter
 from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+MATH_OR_CODE = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL)
+# The page loads nothing: no MathJax, no RequireJS, no scripts for widgets, whose picture is shown instead.
+TEMPLATE = """{% extends 'lab/index.html.j2' %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_requirejs %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block jupyter_widgets %}{% endblock %}"""
+SHOWN_FIRST = ["text/html", "image/png", "text/markdown", "text/plain"]
+
+
+def _mathml(match):
+    """One formula as MathML, which browsers draw by themselves; code stays as it is."""
+    if match["block"]:
+        return converter.convert(" ".join(match["block"].split()), display="block")
+    return converter.convert(match["inline"]) if match["inline"] else match[0]
+
+
+def as_page(notebook):
+    """A notebook as an HTML page that needs no network.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+
+    Returns
+    -------
+    str
+    """
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = MATH_OR_CODE.sub(_mathml, cell.source)
+    config = Config(NbConvertBase={"display_data_priority": SHOWN_FIRST})
+    exporter = HTMLExporter(raw_template=TEMPLATE, config=config)
+    return exporter.from_notebook_node(notebook)[0]
 
 
 def main():
@@ -22,7 +64,7 @@ def main():
         runs = execute_all(paths)
         for run in runs:
             write_atomically(out / run.path.name, nbformat.writes(run.notebook) + "\n")
-            write_atomically(out / f"{run.path.stem}.html", HTMLExporter().from_notebook_node(run.notebook)[0])
+            write_atomically(out / f"{run.path.stem}.html", as_page(run.notebook))
         times = {run.path.stem: round(run.seconds, 2) for run in runs}
         write_atomically(out / "timings.json", json.dumps(times, indent=2) + "\n")
     except OSError as error:
