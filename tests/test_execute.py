@@ -242,13 +242,15 @@ def as_page():
         yield importlib.import_module("course").as_page
 
 
+LECTURE = TOOLS.parent / "notebooks" / "02_loss_surfaces.ipynb"
+
+
+@pytest.fixture(scope="module")
+def page(as_page):
+    return as_page(nbformat.read(LECTURE, as_version=4))
+
+
 class TestPage:
-    LECTURE = TOOLS.parent / "notebooks" / "02_loss_surfaces.ipynb"
-
-    @pytest.fixture(scope="class")
-    def page(self, as_page):
-        return as_page(nbformat.read(self.LECTURE, as_version=4))
-
     def test_loads_nothing(self, page):
         assert "<script" not in page
         assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
@@ -263,6 +265,6 @@ class TestPage:
         assert page.count("<math") == 1
 
     def test_an_explorer_is_shown_as_its_picture(self, page):
-        cells = nbformat.read(self.LECTURE, as_version=4).cells
+        cells = nbformat.read(LECTURE, as_version=4).cells
         pictures = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
         assert page.count("data:image/png;base64,") == pictures
