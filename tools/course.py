@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import html
 import json
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}"""
+NO_ALT = 'alt="No description has been provided for this image"'
 SHOWN_FIRST = ["text/html", "image/png", "text/markdown", "text/plain"]
 
 
@@ -48,7 +50,11 @@ def as_page(notebook):
             cell.source = MATH_OR_CODE.sub(_mathml, cell.source)
     config = Config(NbConvertBase={"display_data_priority": SHOWN_FIRST})
     exporter = HTMLExporter(raw_template=TEMPLATE, config=config)
-    return exporter.from_notebook_node(notebook)[0]
+    page = exporter.from_notebook_node(notebook)[0]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    alts = iter([output.data.get("text/plain", "") for output in pictures])  # nbconvert leaves them out
+    return re.sub(NO_ALT, lambda _: f'alt="{html.escape(next(alts))}"', page)
 
 
 def main():
