@@ -1,0 +1,87 @@
+"""Check a gradient written by hand against differences of the function itself."""
+
+import numpy as np
+
+from utils.arrays import float_array
+
+__all__ = ["numerical_gradient", "relative_error"]
+
+
+def numerical_gradient(f, x, *, step=1e-5):
+    r"""Gradient of a scalar function by central differences.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x) -> float``, for x of this shape; it must not keep or change x.
+    x : array_like, any shape, float64
+        Where.
+    step : float
+        Distance h of the differences, in the units of x.
+
+    Returns
+    -------
+    ndarray, shape of x, float64
+
+    Raises
+    ------
+    ValueError
+        If x is not float64 (single precision has too few digits for differences), step is not positive, or f does not
+        give one number.
+
+    Notes
+    -----
+    :math:`\partial f / \partial x_i \approx (f(x + h e_i) - f(x - h e_i)) / 2h`, with an error of order :math:`h^2` from
+    the curvature and of order :math:`10^{-16} |f| / h` from rounding. Feed it a *random* upstream gradient: the loss
+    ``sum(y)`` of a batch norm has no gradient at all, and ``sum(y**2)`` almost none.
+
+    Examples
+    --------
+    >>> numerical_gradient(lambda x: float((x**2).sum()), np.array([1.0, 3.0])).round(6)
+    array([2., 6.])
+    """
+    x = float_array(x, "x")
+    if x.dtype != np.float64:
+        raise ValueError(f"x: expected float64, got {x.dtype}; differences need the digits")
+    if not step > 0:
+        raise ValueError(f"step: expected a positive number, got {step}")
+    gradient = np.empty(x.shape)
+    for index in np.ndindex(x.shape):
+        values = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[index] += sign * step
+            value = np.asarray(f(moved))
+            if value.size != 1:
+                raise ValueError(f"f: expected one number, got an array of shape {value.shape}")
+            values.append(float(value.reshape(())))
+        gradient[index] = (values[0] - values[1]) / (2 * step)
+    return gradient
+
+
+def relative_error(ours, reference):
+    """Largest absolute difference over the largest absolute reference value.
+
+    One number for a whole array: a ratio for each element would explode where a gradient happens to be zero.
+
+    Parameters
+    ----------
+    ours, reference : array_like, same shape, float
+
+    Returns
+    -------
+    float
+        0 if both are zero everywhere; infinite if only the reference is; NaN if either has NaN.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or there is nothing to compare.
+    """
+    ours, reference = np.asarray(ours, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if ours.shape != reference.shape or ours.size == 0:
+        raise ValueError(f"expected two arrays of one shape with elements, got {ours.shape} and {reference.shape}")
+    difference, scale = np.abs(ours - reference).max(), np.abs(reference).max()
+    if difference == 0:
+        return 0.0
+    return float(difference / scale) if scale else np.inf

@@ -1,0 +1,433 @@
+r"""Batch normalization and its relatives in NumPy: one forward, one backward, over any axes.
+
+The choice of axes makes the method: statistics over (0,) or (0, 2, 3) are batch normalization, over (1,) layer
+normalization, over (2, 3) instance normalization. Derived in notebook 03.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.arrays import float_array
+
+__all__ = ["BatchNorm", "Cache", "normalize_backward", "normalize_forward"]
+
+
+class Cache(NamedTuple):
+    """What the backward pass needs to know of the forward pass.
+
+    Parameters
+    ----------
+    x_hat : ndarray, shape of x
+        The normalized values, in x's precision (float32 for float16).
+    inv_std : ndarray, shape of x with 1 in the reduced axes, float64
+        One over the square root of variance plus eps.
+    mean, var : ndarray, shape of inv_std, float64
+        Mean and biased variance.
+    gamma : ndarray or None
+        As given, float64.
+    beta_shape : tuple or None
+        Shape of beta as given.
+    axes : tuple of int
+    dtype : numpy.dtype
+        Of x.
+    """
+
+    x_hat: np.ndarray
+    inv_std: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+    gamma: np.ndarray | None
+    beta_shape: tuple | None
+    axes: tuple
+    dtype: np.dtype
+
+
+_TERMS = 4096  # added up in x's own precision before float64 takes over
+
+
+def _blocks(a, axes):
+    """Slices along the first axis with at most `_TERMS` terms for each sum, one slice if that axis stays."""
+    if 0 not in axes:
+        return [slice(None)]
+    inner = int(np.prod([a.shape[axis] for axis in axes if axis != 0]))
+    rows = max(1, _TERMS // max(1, inner))
+    return [slice(first, first + rows) for first in range(0, len(a), rows)]
+
+
+def _sum(a, axes):
+    """Sum over axes, which stay with length 1; float64."""
+    parts = [np.add.reduce(a[rows], axis=axes, keepdims=True) for rows in _blocks(a, axes)]
+    return np.sum(parts, axis=0, dtype=np.float64)
+
+
+def _dot(a, b, axes):
+    """Sum of products over axes, which stay with length 1; float64, and no array of the size of a is made."""
+    every = list(range(a.ndim))
+    kept = [axis for axis in every if axis not in axes]
+    parts = [np.einsum(a[rows], every, b[rows], every, kept) for rows in _blocks(a, axes)]
+    return np.expand_dims(np.sum(parts, axis=0, dtype=np.float64), axes)
+
+
+def _broadcast_axes(shape, x):
+    """The axes of x along which a parameter of this shape is repeated."""
+    padded = (1,) * (x.ndim - len(shape)) + tuple(shape)
+    return tuple(axis for axis, n in enumerate(padded) if n == 1)
+
+
+def _parameter(value, name, x):
+    """A parameter as float64, checked to broadcast against x."""
+    if value is None:
+        return None
+    value = float_array(value, name, finite=False).astype(np.float64, copy=False)
+    try:
+        fits = np.broadcast_shapes(value.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: expected a shape that broadcasts against x, {x.shape}, got {value.shape}")
+    return value
+
+
+def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
+    r"""Normalize over axes, then scale and shift.
+
+    Parameters
+    ----------
+    x : array_like, float16, float32 or float64
+    gamma, beta : array_like, broadcastable to x, optional
+        Scale and shift; for images with statistics per channel of shape (C, 1, 1). One and zero if not given.
+    axes : int or tuple of int
+        Over which mean and variance are taken: (0,) for batch norm of (N, C), (0, 2, 3) for that of (N, C, H, W), (1,)
+        for layer norm, (2, 3) for instance norm.
+    eps : float
+        Added to the variance; at least 0.
+
+    Returns
+    -------
+    y : ndarray, shape and dtype of x
+    cache : Cache
+        For `normalize_backward`.
+
+    Raises
+    ------
+    ValueError
+        If x is not an array of floats or has no elements, axes are not axes of x, eps is negative, or gamma or beta do
+        not broadcast. NaN and infinity are let through: training code must be able to see divergence.
+
+    Notes
+    -----
+    .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \quad y = \gamma \hat x + \beta, \quad
+              \sigma^2 = \tfrac1m \textstyle\sum (x - \mu)^2
+
+    Ioffe and Szegedy (2015), algorithm 1, with the biased variance. The variance is taken of the centred values (two
+    passes), and the mean is corrected by what its own rounding left in them.
+
+    Examples
+    --------
+    >>> y, cache = normalize_forward([[2.0], [2.0], [6.0], [6.0]], axes=0, eps=0.0)
+    >>> y.ravel()
+    array([-1., -1.,  1.,  1.])
+    """
+    x = float_array(x, "x", finite=False)
+    if x.size == 0 or x.ndim == 0:
+        raise ValueError(f"x: expected an array with at least one element, got shape {x.shape}")
+    axes = tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim, argname="axes")))
+    if not eps >= 0:
+        raise ValueError(f"eps: expected a number of at least 0, got {eps}")
+    gamma, beta = _parameter(gamma, "gamma", x), _parameter(beta, "beta", x)
+    work = x.astype(np.float32) if x.dtype == np.float16 else x
+    m = np.prod([x.shape[axis] for axis in axes])
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        rough = (_sum(work, axes) / m).astype(work.dtype)
+        x_hat = work - rough
+        mean, var = rough.astype(np.float64), _dot(x_hat, x_hat, axes) / m
+        if np.any(np.abs(rough) > np.sqrt(var)):  # the rounding of a large mean can be seen: take it out
+            left = _sum(x_hat, axes) / m
+            x_hat -= left.astype(work.dtype)
+            mean, var = mean + left, np.maximum(var - left**2, 0)
+        inv_std = 1 / np.sqrt(var + eps)
+        x_hat *= inv_std.astype(work.dtype)
+        y = x_hat.copy() if gamma is None else x_hat * gamma.astype(work.dtype)
+        if beta is not None:
+            y += beta.astype(work.dtype)
+        y = y.astype(x.dtype, copy=False)
+    shape = None if beta is None else beta.shape
+    return y, Cache(x_hat, inv_std, mean, var, gamma, shape, axes, x.dtype)
+
+
+def normalize_backward(dy, cache):
+    r"""Gradients of a loss with respect to x, gamma and beta.
+
+    Parameters
+    ----------
+    dy : array_like, shape of x, float
+        Gradient with respect to y.
+    cache : Cache
+        From `normalize_forward`.
+
+    Returns
+    -------
+    dx : ndarray, shape of x, dtype of x
+    dgamma, dbeta : ndarray or None, shapes of gamma and beta, float64
+
+    Raises
+    ------
+    ValueError
+        If dy is not an array of floats of x's shape.
+
+    Notes
+    -----
+    .. math:: \frac{\partial L}{\partial x} = \frac{1}{\sqrt{\sigma^2 + \epsilon}} \left( g - \overline{g}
+              - \hat x\, \overline{g \hat x} \right), \quad g = \gamma \frac{\partial L}{\partial y}
+
+    with averages over the normalized axes: the part of the gradient along the constant vector and the part along
+    x_hat are taken away. One array of the size of x is made; a second one where gamma varies within the axes.
+    """
+    dy = float_array(dy, "dy", finite=False)
+    x_hat, inv_std, axes, gamma = cache.x_hat, cache.inv_std, cache.axes, cache.gamma
+    if dy.shape != x_hat.shape:
+        raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
+    dy = dy.astype(x_hat.dtype, copy=False)
+    m = np.prod([dy.shape[axis] for axis in axes])
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Sums for gamma and beta; for batch norm these are the very sums that dx needs.
+        over_gamma = axes if gamma is None else _broadcast_axes(gamma.shape, dy)
+        over_beta = axes if cache.beta_shape is None else _broadcast_axes(cache.beta_shape, dy)
+        for_gamma, for_beta = _dot(dy, x_hat, over_gamma), _sum(dy, over_beta)
+        dgamma = None if gamma is None else for_gamma.reshape(gamma.shape)
+        dbeta = None if cache.beta_shape is None else for_beta.reshape(cache.beta_shape)
+        g, scale = dy, 1.0 if gamma is None else gamma
+        if not set(axes) <= set(over_gamma):  # gamma varies within the axes, as in layer norm
+            g, scale = dy * gamma.astype(dy.dtype), 1.0
+        factor = (scale * inv_std).astype(dy.dtype)
+        if not axes:  # evaluation: the statistics do not depend on x
+            return (g * factor).astype(cache.dtype, copy=False), dgamma, dbeta
+        if over_gamma == over_beta == axes:
+            along_x_hat, along_ones = for_gamma / m, for_beta / m
+        else:
+            along_x_hat, along_ones = _dot(g, x_hat, axes) / m, _sum(g, axes) / m
+        dx = x_hat * (-along_x_hat).astype(dy.dtype)
+        dx += g
+        dx -= along_ones.astype(dy.dtype)
+        dx *= factor
+    return dx.astype(cache.dtype, copy=False), dgamma, dbeta
+
+
+class BatchNorm:
+    r"""Batch normalization with running statistics, as ``torch.nn.BatchNorm1d``, ``2d`` and ``3d``, in NumPy.
+
+    Parameters
+    ----------
+    num_features : int
+        C, of inputs (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
+    eps : float
+        Added to the variance, positive.
+    momentum : float or None
+        Weight of the *new* batch in the running statistics; None for the average over all batches so far.
+    affine : bool
+        Learn gamma and beta.
+    track_running_stats : bool
+        Keep running statistics for evaluation; without them evaluation uses the batch too.
+
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (C,), float64, or None
+        ``weight`` and ``bias`` of PyTorch.
+    grad_gamma, grad_beta : ndarray, shape (C,), float64, or None
+        Of the last backward pass; overwritten, not added up.
+    running_mean, running_var : ndarray, shape (C,), float64, or None
+        The variance is the unbiased one, as in PyTorch.
+    num_batches_tracked : int or None
+    training : bool
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    Ioffe and Szegedy (2015), algorithms 1 and 2. The batch is normalized with the biased variance; the running
+    variance takes the unbiased one. :math:`r \leftarrow (1 - p)\, r + p\, \mu` with p = momentum: the papers and the
+    lectures write p for the weight of the *old* value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bn = BatchNorm(1, eps=1e-12)
+    >>> bn.forward(np.array([[2.0], [2.0], [6.0], [6.0]])).ravel().round(6)
+    array([-1., -1.,  1.,  1.])
+    >>> bn.backward(np.array([[1.0], [0.0], [0.0], [0.0]])).ravel().round(6)
+    array([ 0.25, -0.25,  0.  ,  0.  ])
+    """
+
+    def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+        if not isinstance(num_features, int | np.integer) or num_features < 1:
+            raise ValueError(f"num_features: expected a positive integer, got {num_features!r}")
+        if not eps > 0:
+            raise ValueError(f"eps: expected a positive number, got {eps}; use 1e-12 where none is meant")
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"momentum: expected None or a number from 0 to 1, got {momentum}")
+        self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
+        self.affine, self.track_running_stats, self.training = affine, track_running_stats, True
+        self.gamma, self.beta = (np.ones(num_features), np.zeros(num_features)) if affine else (None, None)
+        self.grad_gamma = self.grad_beta = None
+        self.running_mean, self.running_var, self.num_batches_tracked = None, None, None
+        if track_running_stats:
+            self.running_mean, self.running_var = np.zeros(num_features), np.ones(num_features)
+            self.num_batches_tracked = 0
+        self._cache = None
+
+    def train(self, mode=True):
+        """Use the statistics of the batch, and update the running ones.
+
+        Parameters
+        ----------
+        mode : bool
+            False for evaluation.
+
+        Returns
+        -------
+        BatchNorm
+            Itself.
+        """
+        self.training = bool(mode)
+        return self
+
+    def eval(self):
+        """Use the running statistics, and leave them alone.
+
+        Returns
+        -------
+        BatchNorm
+            Itself.
+        """
+        return self.train(False)
+
+    def _columns(self, values, x):
+        """Values of shape (C,) as (1, C, 1, ...), to broadcast against x."""
+        return None if values is None else values.reshape(1, -1, *[1] * (x.ndim - 2))
+
+    def _check(self, x):
+        x = float_array(x, "x", finite=False)
+        if not 2 <= x.ndim <= 5 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"x: expected shape (N, {self.num_features}) or (N, {self.num_features}, ...) with at most three axes for "
+                f"the place, got {x.shape}"
+            )
+        return x
+
+    def forward(self, x):
+        """Normalize a batch.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), float
+
+        Returns
+        -------
+        ndarray, shape and dtype of x
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, x is not an array of floats, or each feature has only one value in training.
+        """
+        x = self._check(x)
+        gamma, beta = self._columns(self.gamma, x), self._columns(self.beta, x)
+        if not self.training and self.track_running_stats:
+            return self._forward_eval(x, gamma, beta)
+        m = x.size // self.num_features
+        if m < 2:
+            raise ValueError(
+                f"x: expected more than one value for each feature in training, got {m} (shape {x.shape}): the variance of "
+                "one number is zero, and nothing would be left of it; use a larger batch, or eval() for single examples"
+            )
+        axes = (0, *range(2, x.ndim))
+        y, self._cache = normalize_forward(x, gamma, beta, axes=axes, eps=self.eps)
+        if self.training and self.track_running_stats:
+            self._track(self._cache.mean.reshape(-1), self._cache.var.reshape(-1) * m / (m - 1))
+        return y
+
+    def _track(self, mean, unbiased_var):
+        """Move the running statistics towards those of a batch."""
+        self.num_batches_tracked += 1
+        p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean = (1 - p) * self.running_mean + p * mean
+        self.running_var = (1 - p) * self.running_var + p * unbiased_var
+
+    def _forward_eval(self, x, gamma, beta):
+        """Normalize with the running statistics: one straight line for each feature."""
+        work = x.astype(np.float32) if x.dtype == np.float16 else x
+        mean, var = self._columns(self.running_mean, x), self._columns(self.running_var, x)
+        inv_std = 1 / np.sqrt(var + self.eps)
+        x_hat = (work - mean.astype(work.dtype)) * inv_std.astype(work.dtype)
+        y = x_hat.copy() if gamma is None else x_hat * gamma.astype(work.dtype) + beta.astype(work.dtype)
+        shape = None if beta is None else beta.shape
+        self._cache = Cache(x_hat, inv_std, mean, var, gamma, shape, (), x.dtype)
+        return y.astype(x.dtype, copy=False)
+
+    def backward(self, dy):
+        """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.
+
+        Parameters
+        ----------
+        dy : array_like, shape of the last x, float
+
+        Returns
+        -------
+        ndarray, shape and dtype of the last x
+
+        Raises
+        ------
+        ValueError
+            Before forward, or if dy has another shape.
+        """
+        if self._cache is None:
+            raise ValueError("backward: expected forward(x) before backward(dy), got backward first")
+        dx, dgamma, dbeta = normalize_backward(dy, self._cache)
+        if self.affine:
+            self.grad_gamma, self.grad_beta = dgamma.reshape(-1), dbeta.reshape(-1)
+        return dx
+
+    def state_dict(self):
+        """Parameters and running statistics, with the keys of PyTorch.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Copies: weight, bias, running_mean, running_var (each of shape (C,), float64) and num_batches_tracked
+            (shape (), int64), as far as there are any.
+        """
+        state = {"weight": self.gamma, "bias": self.beta} if self.affine else {}
+        if self.track_running_stats:
+            state |= {"running_mean": self.running_mean, "running_var": self.running_var}
+            state["num_batches_tracked"] = np.asarray(self.num_batches_tracked, dtype=np.int64)
+        return {key: np.array(value) for key, value in state.items()}
+
+    def load_state_dict(self, state):
+        """Take over parameters and running statistics, from here or from PyTorch.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            With exactly the keys of `state_dict`; CPU tensors will do.
+
+        Raises
+        ------
+        ValueError
+            If keys are missing or unknown, or a shape does not fit; nothing is changed then.
+        """
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise ValueError(f"state: expected the keys {sorted(own)}, got {sorted(state)}")
+        new = {key: np.array(state[key], dtype=own[key].dtype) for key in own}
+        for key, value in new.items():
+            if value.shape != own[key].shape:
+                raise ValueError(f"state[{key!r}]: expected shape {own[key].shape}, got {value.shape}")
+        if self.affine:
+            self.gamma, self.beta = new["weight"], new["bias"]
+        if self.track_running_stats:
+            self.running_mean, self.running_var = new["running_mean"], new["running_var"]
+            self.num_batches_tracked = int(new["num_batches_tracked"])
