@@ -16,7 +16,7 @@ export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course lab test check notebooks readme lock clean
+.PHONY: help env course lab test check notebooks readme bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -49,6 +49,9 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 
 readme: env  ## write the tables of README.md from the notebooks
 	@$(RUN) tools/readme.py
+
+bench: env  ## our batch norm against PyTorch's, as ratios, in build/bench.json
+	@$(RUN) tools/bench.py --out "$(BUILD)/bench.json"
 
 lock: env  ## make requirements.txt (exact versions) from pyproject.toml
 	@$(RUN) -m pip install -q uv

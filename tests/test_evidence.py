@@ -135,7 +135,7 @@ class TestVerdict:
             (["supported", "refuted"], "supported in part"),
             (["inconclusive", "supported"], "supported in part"),
             (["refuted", "refuted"], "refuted"),
-            (["refuted", "inconclusive"], "inconclusive"),
+            (["refuted", "inconclusive"], "refuted"),
             (["inconclusive", "inconclusive"], "inconclusive"),
             (["supported", "refuted", "inconclusive"], "supported in part"),
             (["supported"], "supported"),

@@ -151,7 +151,9 @@ def _together(verdicts):
     """The verdict of a claim from those of its conditions."""
     if len(set(verdicts)) == 1:
         return verdicts[0]
-    return "supported in part" if "supported" in verdicts else "inconclusive"
+    if "supported" in verdicts:
+        return "supported in part"
+    return "refuted"  # some conditions refute it, none supports it
 
 
 def judge(claim_id, *, effect, unit=None, path=CLAIMS):
@@ -163,7 +165,8 @@ def judge(claim_id, *, effect, unit=None, path=CLAIMS):
         A table of ``claims.toml``.
     effect : array_like, shape (n_seeds,), or dict of str to such arrays
         One number a seed, in the claim's unit; infinity for "never reached". A dict gives the effects under
-        several conditions: the claim is supported in part if it holds under some of them only.
+        several conditions: the claim is supported in part if it holds under some of them only, and refuted if some
+        refute it and none supports it.
     unit : str, optional
         Shown beside the numbers in place of the claim's own.
     path : path-like

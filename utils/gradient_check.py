@@ -31,9 +31,9 @@ def numerical_gradient(f, x, *, step=1e-5):
 
     Notes
     -----
-    :math:`\partial f / \partial x_i \approx (f(x + h e_i) - f(x - h e_i)) / 2h`, with an error of order :math:`h^2` from
-    the curvature and of order :math:`10^{-16} |f| / h` from rounding. Feed it a *random* upstream gradient: the loss
-    ``sum(y)`` of a batch norm has no gradient at all, and ``sum(y**2)`` almost none.
+    :math:`\partial f / \partial x_i \approx (f(x + h e_i) - f(x - h e_i)) / 2h`, with an error of order :math:`h^2`
+    from the curvature and of order :math:`10^{-16} |f| / h` from rounding. Feed it a *random* upstream gradient: the
+    loss ``sum(y)`` of a batch norm has no gradient at all, and ``sum(y**2)`` almost none.
 
     Examples
     --------
@@ -81,7 +81,8 @@ def relative_error(ours, reference):
     ours, reference = np.asarray(ours, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if ours.shape != reference.shape or ours.size == 0:
         raise ValueError(f"expected two arrays of one shape with elements, got {ours.shape} and {reference.shape}")
-    difference, scale = np.abs(ours - reference).max(), np.abs(reference).max()
-    if difference == 0:
-        return 0.0
-    return float(difference / scale) if scale else np.inf
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN
+        difference, scale = np.abs(ours - reference).max(), np.abs(reference).max()
+        if difference == 0:
+            return 0.0
+        return float(difference / scale) if scale else float(difference * np.inf)

@@ -47,12 +47,14 @@ _TERMS = 4096  # added up in x's own precision before float64 takes over
 
 
 def _blocks(a, axes):
-    """Slices along the first axis with at most `_TERMS` terms for each sum, one slice if that axis stays."""
-    if 0 not in axes:
-        return [slice(None)]
-    inner = int(np.prod([a.shape[axis] for axis in axes if axis != 0]))
+    """Slices along the longest of axes, with at most `_TERMS` terms for each sum."""
+    if not axes:
+        return [...]
+    longest = max(axes, key=lambda axis: a.shape[axis])
+    inner = int(np.prod([a.shape[axis] for axis in axes if axis != longest]))
     rows = max(1, _TERMS // max(1, inner))
-    return [slice(first, first + rows) for first in range(0, len(a), rows)]
+    before = (slice(None),) * longest
+    return [(*before, slice(first, first + rows)) for first in range(0, a.shape[longest], rows)]
 
 
 def _sum(a, axes):
@@ -79,7 +81,7 @@ def _parameter(value, name, x):
     """A parameter as float64, checked to broadcast against x."""
     if value is None:
         return None
-    value = float_array(value, name, finite=False).astype(np.float64, copy=False)
+    value = float_array(value, name, finite=False).astype(np.float64)
     try:
         fits = np.broadcast_shapes(value.shape, x.shape) == x.shape
     except ValueError:
@@ -133,6 +135,8 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     if x.size == 0 or x.ndim == 0:
         raise ValueError(f"x: expected an array with at least one element, got shape {x.shape}")
     axes = tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim, argname="axes")))
+    if not axes:
+        raise ValueError("axes: expected at least one axis, got none")
     if not eps >= 0:
         raise ValueError(f"eps: expected a number of at least 0, got {eps}")
     gamma, beta = _parameter(gamma, "gamma", x), _parameter(beta, "beta", x)
@@ -188,9 +192,9 @@ def normalize_backward(dy, cache):
     x_hat, inv_std, axes, gamma = cache.x_hat, cache.inv_std, cache.axes, cache.gamma
     if dy.shape != x_hat.shape:
         raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
-    dy = dy.astype(x_hat.dtype, copy=False)
     m = np.prod([dy.shape[axis] for axis in axes])
     with np.errstate(invalid="ignore", over="ignore"):
+        dy = dy.astype(x_hat.dtype, copy=False)
         # Sums for gamma and beta; for batch norm these are the very sums that dx needs.
         over_gamma = axes if gamma is None else _broadcast_axes(gamma.shape, dy)
         over_beta = axes if cache.beta_shape is None else _broadcast_axes(cache.beta_shape, dy)
@@ -211,7 +215,7 @@ def normalize_backward(dy, cache):
         dx += g
         dx -= along_ones.astype(dy.dtype)
         dx *= factor
-    return dx.astype(cache.dtype, copy=False), dgamma, dbeta
+        return dx.astype(cache.dtype, copy=False), dgamma, dbeta
 
 
 class BatchNorm:
@@ -258,12 +262,12 @@ class BatchNorm:
     >>> bn = BatchNorm(1, eps=1e-12)
     >>> bn.forward(np.array([[2.0], [2.0], [6.0], [6.0]])).ravel().round(6)
     array([-1., -1.,  1.,  1.])
-    >>> bn.backward(np.array([[1.0], [0.0], [0.0], [0.0]])).ravel().round(6)
+    >>> bn.backward(np.array([[1.0], [0.0], [0.0], [0.0]])).ravel().round(6) + 0.0
     array([ 0.25, -0.25,  0.  ,  0.  ])
     """
 
     def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
-        if not isinstance(num_features, int | np.integer) or num_features < 1:
+        if isinstance(num_features, bool) or not isinstance(num_features, int | np.integer) or num_features < 1:
             raise ValueError(f"num_features: expected a positive integer, got {num_features!r}")
         if not eps > 0:
             raise ValueError(f"eps: expected a positive number, got {eps}; use 1e-12 where none is meant")
@@ -313,8 +317,8 @@ class BatchNorm:
         x = float_array(x, "x", finite=False)
         if not 2 <= x.ndim <= 5 or x.shape[1] != self.num_features:
             raise ValueError(
-                f"x: expected shape (N, {self.num_features}) or (N, {self.num_features}, ...) with at most three axes for "
-                f"the place, got {x.shape}"
+                f"x: expected shape (N, {self.num_features}) or (N, {self.num_features}, ...) with at most three axes "
+                f"for the place, got {x.shape}"
             )
         return x
 
@@ -341,8 +345,8 @@ class BatchNorm:
         m = x.size // self.num_features
         if m < 2:
             raise ValueError(
-                f"x: expected more than one value for each feature in training, got {m} (shape {x.shape}): the variance of "
-                "one number is zero, and nothing would be left of it; use a larger batch, or eval() for single examples"
+                f"x: expected more than one value for each feature in training, got {m} (shape {x.shape}): "
+                "the variance of one number is zero, and nothing would be left of it; use a larger batch, or eval()"
             )
         axes = (0, *range(2, x.ndim))
         y, self._cache = normalize_forward(x, gamma, beta, axes=axes, eps=self.eps)
@@ -354,19 +358,22 @@ class BatchNorm:
         """Move the running statistics towards those of a batch."""
         self.num_batches_tracked += 1
         p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean = (1 - p) * self.running_mean + p * mean
-        self.running_var = (1 - p) * self.running_var + p * unbiased_var
+        with np.errstate(invalid="ignore", over="ignore"):
+            self.running_mean = (1 - p) * self.running_mean + p * mean
+            self.running_var = (1 - p) * self.running_var + p * unbiased_var
 
     def _forward_eval(self, x, gamma, beta):
         """Normalize with the running statistics: one straight line for each feature."""
         work = x.astype(np.float32) if x.dtype == np.float16 else x
         mean, var = self._columns(self.running_mean, x), self._columns(self.running_var, x)
-        inv_std = 1 / np.sqrt(var + self.eps)
-        x_hat = (work - mean.astype(work.dtype)) * inv_std.astype(work.dtype)
-        y = x_hat.copy() if gamma is None else x_hat * gamma.astype(work.dtype) + beta.astype(work.dtype)
+        with np.errstate(invalid="ignore", over="ignore"):
+            inv_std = 1 / np.sqrt(var + self.eps)
+            x_hat = (work - mean.astype(work.dtype)) * inv_std.astype(work.dtype)
+            y = x_hat.copy() if gamma is None else x_hat * gamma.astype(work.dtype) + beta.astype(work.dtype)
+            y = y.astype(x.dtype, copy=False)
         shape = None if beta is None else beta.shape
         self._cache = Cache(x_hat, inv_std, mean, var, gamma, shape, (), x.dtype)
-        return y.astype(x.dtype, copy=False)
+        return y
 
     def backward(self, dy):
         """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.
@@ -422,7 +429,7 @@ class BatchNorm:
         own = self.state_dict()
         if set(state) != set(own):
             raise ValueError(f"state: expected the keys {sorted(own)}, got {sorted(state)}")
-        new = {key: np.array(state[key], dtype=own[key].dtype) for key in own}
+        new = {key: np.array(np.asarray(state[key]), dtype=own[key].dtype) for key in own}
         for key, value in new.items():
             if value.shape != own[key].shape:
                 raise ValueError(f"state[{key!r}]: expected shape {own[key].shape}, got {value.shape}")

@@ -1,0 +1,42 @@
+"""A short real run of the benchmark: what it writes and says. How fast anything is does not matter here."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[1] / "tools" / "bench.py"
+TARGETS = {"batchnorm_256x512": 1.4, "batchnorm_8192x1024": 2.0, "batchnorm_64x64x32x32": 1.2}
+
+
+def bench(*arguments):
+    command = [sys.executable, str(BENCH), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_ratios_are_written_and_shown(tmp_path):
+    out = tmp_path / "new" / "bench.json"
+    done = bench("--rounds", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    results = json.loads(out.read_text(encoding="utf-8"))
+    assert {name: result["target"] for name, result in results.items()} == TARGETS
+    header, *rows, last = done.stdout.splitlines()
+    assert header.split() == ["name", "ours", "ms", "torch", "ms", "ratio", "target"]
+    assert last == f"Ratios: {out}"
+    for row, (name, result) in zip(rows, results.items(), strict=True):
+        assert set(result) == {"ratio", "target"}
+        assert math.isfinite(result["ratio"])
+        assert result["ratio"] > 0
+        assert row.startswith(name)
+        assert row.endswith("  ok") or result["ratio"] >= result["target"]
+        assert row.endswith("  above target") or result["ratio"] <= result["target"]
+    assert [path.name for path in out.parent.iterdir()] == ["bench.json"]  # no temporary file stays
+
+
+def test_less_than_a_round_is_refused(tmp_path):
+    done = bench("--rounds", 0, "--out", tmp_path / "bench.json")
+    assert done.returncode == 2
+    assert "--rounds: expected at least 1, got 0" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,118 @@
+"""Time our code against PyTorch's, side by side on one thread; the ratios are what counts."""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from execute import ROOT, write_atomically
+
+from utils.normalization import BatchNorm
+from utils.runtime import configure
+
+WARM_UP_ROUNDS = 3
+ROUNDS = 20
+TORCH_LAYERS = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}
+
+
+def batch_norm(*shape):
+    """One training step of batch norm, forward and backward with a given upstream gradient, in float32.
+
+    Parameters
+    ----------
+    *shape : int
+        Of the input.
+
+    Returns
+    -------
+    ours, theirs : callable
+        Without arguments; each does the same work on the same numbers.
+    """
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal(shape, dtype=np.float32), rng.standard_normal(shape, dtype=np.float32)
+    layer, torch_layer = BatchNorm(shape[1]), TORCH_LAYERS[len(shape)](shape[1])
+    torch_x, torch_dy = torch.tensor(x, requires_grad=True), torch.tensor(dy)
+    wanted = (torch_x, torch_layer.weight, torch_layer.bias)
+
+    def ours():
+        layer.forward(x)
+        layer.backward(dy)
+
+    def theirs():
+        torch.autograd.grad(torch_layer(torch_x), wanted, torch_dy)
+
+    return ours, theirs
+
+
+# Name: the ratio of times, ours over PyTorch's, that we want to stay below, and what makes the two callables.
+BENCHMARKS = {
+    "batchnorm_256x512": (1.4, lambda: batch_norm(256, 512)),
+    "batchnorm_8192x1024": (2.0, lambda: batch_norm(8192, 1024)),
+    "batchnorm_64x64x32x32": (1.2, lambda: batch_norm(64, 64, 32, 32)),
+}
+
+
+def _seconds(function):
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def measure(ours, theirs, rounds):
+    """Median seconds of two functions, timed in turn so that a busy machine slows both.
+
+    Parameters
+    ----------
+    ours, theirs : callable
+        Without arguments.
+    rounds : int
+
+    Returns
+    -------
+    tuple of float
+        Of ours, of theirs.
+    """
+    for _ in range(WARM_UP_ROUNDS):
+        ours()
+        theirs()
+    times = [(_seconds(ours), _seconds(theirs)) for _ in range(rounds)]
+    return tuple(statistics.median(side) for side in zip(*times, strict=True))
+
+
+def _rounds(text):
+    """A number of rounds from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+    return number
+
+
+def main():
+    """Measure, print a table, write the ratios; a missed target is a finding and not a failure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json", help="file for the ratios")
+    parser.add_argument("--rounds", type=_rounds, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})")
+    arguments = parser.parse_args()
+    configure()
+    widest, results = max(map(len, BENCHMARKS)), {}
+    print(f"{'name':{widest}}  {'ours ms':>8}  {'torch ms':>8}  {'ratio':>6}  {'target':>6}", flush=True)
+    for name, (target, make) in BENCHMARKS.items():
+        ours, theirs = measure(*make(), arguments.rounds)
+        ratio = ours / theirs
+        results[name] = {"ratio": round(ratio, 3), "target": target}
+        verdict = "ok" if ratio <= target else "above target"
+        row = f"{name:{widest}}  {1e3 * ours:8.2f}  {1e3 * theirs:8.2f}  {ratio:6.2f}  {target:6.2f}  {verdict}"
+        print(row, flush=True)
+    out = arguments.out.resolve()
+    try:
+        write_atomically(out, json.dumps(results, indent=2) + "\n")
+    except OSError as error:
+        raise SystemExit(f"The ratios could not be written: {error}. Put them elsewhere with BUILD=/path.") from None
+    print(f"Ratios: {out}")
+
+
+if __name__ == "__main__":
+    main()
