@@ -4,6 +4,7 @@ The choice of axes makes the method: statistics over (0,) or (0, 2, 3) are batch
 normalization, over (2, 3) instance normalization. Derived in notebook 03.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -51,16 +52,21 @@ def _blocks(a, axes):
     if not axes:
         return [...]
     longest = max(axes, key=lambda axis: a.shape[axis])
-    inner = int(np.prod([a.shape[axis] for axis in axes if axis != longest]))
+    inner = math.prod(a.shape[axis] for axis in axes if axis != longest)
     rows = max(1, _TERMS // max(1, inner))
     before = (slice(None),) * longest
     return [(*before, slice(first, first + rows)) for first in range(0, a.shape[longest], rows)]
 
 
+def _total(parts):
+    """Add up arrays of one shape in float64."""
+    return parts[0].astype(np.float64) if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float64)
+
+
 def _sum(a, axes):
     """Sum over axes, which stay with length 1; float64."""
     parts = [np.add.reduce(a[rows], axis=axes, keepdims=True) for rows in _blocks(a, axes)]
-    return np.sum(parts, axis=0, dtype=np.float64)
+    return _total(parts)
 
 
 def _dot(a, b, axes):
@@ -68,7 +74,7 @@ def _dot(a, b, axes):
     every = list(range(a.ndim))
     kept = [axis for axis in every if axis not in axes]
     parts = [np.einsum(a[rows], every, b[rows], every, kept) for rows in _blocks(a, axes)]
-    return np.expand_dims(np.sum(parts, axis=0, dtype=np.float64), axes)
+    return np.expand_dims(_total(parts), axes)
 
 
 def _broadcast_axes(shape, x):
@@ -141,7 +147,7 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
         raise ValueError(f"eps: expected a number of at least 0, got {eps}")
     gamma, beta = _parameter(gamma, "gamma", x), _parameter(beta, "beta", x)
     work = x.astype(np.float32) if x.dtype == np.float16 else x
-    m = np.prod([x.shape[axis] for axis in axes])
+    m = math.prod(x.shape[axis] for axis in axes)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         rough = (_sum(work, axes) / m).astype(work.dtype)
         x_hat = work - rough
@@ -192,7 +198,7 @@ def normalize_backward(dy, cache):
     x_hat, inv_std, axes, gamma = cache.x_hat, cache.inv_std, cache.axes, cache.gamma
     if dy.shape != x_hat.shape:
         raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
-    m = np.prod([dy.shape[axis] for axis in axes])
+    m = math.prod(dy.shape[axis] for axis in axes)
     with np.errstate(invalid="ignore", over="ignore"):
         dy = dy.astype(x_hat.dtype, copy=False)
         # Sums for gamma and beta; for batch norm these are the very sums that dx needs.
