@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	done; echo python3)
 RUN := "$(VENV)/bin/python"
 NOTEBOOKS ?=
+# Inside a container one is often root, which JupyterLab refuses unless told.
+LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # One thread a process: two processes of two threads on two cores spin against each other.
 export OMP_NUM_THREADS ?= 1
@@ -30,7 +32,7 @@ course: env  ## execute every notebook and leave copies, HTML and times in build
 	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
 
 lab: env  ## open JupyterLab at notebook 01
-	@$(RUN) -m jupyterlab notebooks/01_input_standardization.ipynb
+	@$(RUN) -m jupyterlab $(LAB_ARGS) notebooks/01_input_standardization.ipynb
 
 test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
 	$(RUN) -m ruff check
