@@ -270,3 +270,11 @@ class TestPage:
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         texts = [output.data["text/plain"] for output in outputs if "image/png" in output.get("data", {})]
         assert re.findall(r'<img alt="([^"]*)"', page) == [html.escape(text) for text in texts]
+
+    @pytest.mark.parametrize("path", sorted(LECTURE.parent.glob("*.ipynb")), ids=lambda path: path.stem)
+    def test_no_formula_is_left_half_converted(self, as_page, path):
+        page = as_page(nbformat.read(path, as_version=4))
+        formulas = "".join(re.findall(r"<math.*?</math>", page, re.DOTALL))
+        assert "<math" in formulas
+        for sign in ("&amp;", "&#x00026;", "\\", "aligned"):  # what an environment that is not known leaves behind
+            assert sign not in formulas, sign
