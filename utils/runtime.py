@@ -57,6 +57,7 @@ def configure(threads=1):
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a fifth of a training step
     threadpoolctl.threadpool_limits(limits=threads)
     pools = threadpoolctl.threadpool_info()
     return {

@@ -1,0 +1,570 @@
+"""Fully connected and convolutional networks of which R replicas, one a seed and learning rate, train as one.
+
+The replicas share nothing but the computation: a linear layer is one batched matrix product, a convolution one grouped
+convolution, and batch norm sees R·C channels. `ReplicaNet.replica` gives one of them as an ordinary ``nn.Sequential``.
+
+Inside, dense layers see (R, features, B) and convolutions (B, R·channels, H, W), channels last in memory: then each
+channel's values lie together, and no transposition is needed before a batch norm.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "BatchNorm", "ConvNet", "GroupNorm", "MLP", "ReplicaNet"]
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+}
+# The second is PyTorch's own for linear layers and convolutions: uniform within ±1/√fan_in.
+INITS = {
+    "default": lambda weight, generator: nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator),
+    "kaiming_normal": lambda weight, generator: nn.init.kaiming_normal_(weight, generator=generator),
+    "kaiming_uniform": lambda weight, generator: nn.init.kaiming_uniform_(weight, generator=generator),
+    "xavier_normal": lambda weight, generator: nn.init.xavier_normal_(weight, generator=generator),
+    "xavier_uniform": lambda weight, generator: nn.init.xavier_uniform_(weight, generator=generator),
+    "orthogonal": lambda weight, generator: nn.init.orthogonal_(weight, generator=generator),
+    "zeros": lambda weight, generator: nn.init.zeros_(weight),
+}
+PLACES = ("before", "after", "after_pool")
+
+
+def _one_of(value, known, name):
+    """Look a name up, or say which there are."""
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}")
+    return known[value] if isinstance(known, dict) else value
+
+
+def _positive(value, name):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    return value
+
+
+class Linear(nn.Module):
+    """R linear layers side by side: (R, n_in, B) to (R, n_out, B).
+
+    Parameters
+    ----------
+    replicas, n_in, n_out : int
+    bias : bool
+    """
+
+    def __init__(self, replicas, n_in, n_out, *, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(replicas, n_out, n_in))
+        self.bias = nn.Parameter(torch.zeros(replicas, n_out)) if bias else None
+
+    def forward(self, x):
+        """Apply each replica's matrix and bias to its own examples."""
+        if self.bias is None:
+            return torch.bmm(self.weight, x)
+        return torch.baddbmm(self.bias[:, :, None], self.weight, x)
+
+    def replica(self, r, conv):
+        """Replica r as ``nn.Linear``, without its numbers."""
+        _, n_out, n_in = self.weight.shape
+        return nn.Linear(n_in, n_out, bias=self.bias is not None)
+
+
+class Conv2d(nn.Module):
+    """R convolutions side by side as one grouped convolution: (B, R·c_in, H, W) to (B, R·c_out, H, W).
+
+    Parameters
+    ----------
+    replicas, c_in, c_out : int
+    kernel_size : int
+        Odd; the image is padded with zeros so that it keeps its size.
+    bias : bool
+    """
+
+    def __init__(self, replicas, c_in, c_out, *, kernel_size=3, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(replicas, c_out, c_in, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(replicas, c_out)) if bias else None
+
+    def forward(self, x):
+        """Apply each replica's filters to its own channels."""
+        replicas, padding = len(self.weight), self.weight.shape[-1] // 2
+        bias = None if self.bias is None else self.bias.flatten()
+        return F.conv2d(x, self.weight.flatten(0, 1), bias, padding=padding, groups=replicas)
+
+    def replica(self, r, conv):
+        """Replica r as ``nn.Conv2d``, without its numbers."""
+        _, c_out, c_in, size, _ = self.weight.shape
+        return nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=self.bias is not None)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm of R replicas with C features or channels each, by ``torch.nn.functional.batch_norm``.
+
+    Parameters
+    ----------
+    replicas, channels : int
+    eps, momentum, affine
+        As in ``torch.nn.BatchNorm1d``; momentum is the weight of the new batch, None means the average of all batches.
+
+    Raises
+    ------
+    ValueError
+        In training, if a channel has a single value.
+    """
+
+    swallows_bias = True
+
+    def __init__(self, replicas, channels, *, eps=1e-5, momentum=0.1, affine=True):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(replicas, channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(replicas, channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(replicas, channels))
+        self.register_buffer("running_var", torch.ones(replicas, channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x):
+        """Normalize each channel of each replica over the examples (and pixels)."""
+        dense = x.dim() == 3
+        values = x.reshape(1, -1, x.shape[2]) if dense else x  # (1, R·C, B): B takes the place of the pixels
+        if self.training:
+            if values.numel() == values.shape[1]:
+                raise ValueError(
+                    "batch norm: expected more than one value for each channel in training, got one; "
+                    "use a batch of at least two examples"
+                )
+            self.num_batches_tracked += 1
+        momentum = 1 / max(1, int(self.num_batches_tracked)) if self.momentum is None else self.momentum
+        weight, bias = (None, None) if self.weight is None else (self.weight.flatten(), self.bias.flatten())
+        mean, var = self.running_mean.view(-1), self.running_var.view(-1)
+        y = F.batch_norm(values, mean, var, weight, bias, self.training, momentum, self.eps)
+        return y.view(x.shape) if dense else y
+
+    def replica(self, r, conv):
+        """Replica r as ``nn.BatchNorm1d`` or ``2d``, without its numbers."""
+        kind = nn.BatchNorm2d if conv else nn.BatchNorm1d
+        return kind(self.running_mean.shape[1], self.eps, self.momentum, affine=self.weight is not None)
+
+
+class GroupNorm(nn.Module):
+    """Group norm of R replicas: statistics of each example over groups of channels (and their pixels).
+
+    Parameters
+    ----------
+    replicas, channels : int
+    groups : int
+        Of each replica; 1 is layer norm, `channels` is instance norm.
+    eps : float
+
+    Raises
+    ------
+    ValueError
+        If groups does not divide channels, or each group has a single value.
+    """
+
+    swallows_bias = False
+
+    def __init__(self, replicas, channels, *, groups=4, eps=1e-5):
+        super().__init__()
+        if channels % groups:
+            raise ValueError(f"groups: expected a divisor of the {channels} channels, got {groups}")
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.ones(replicas, channels))
+        self.bias = nn.Parameter(torch.zeros(replicas, channels))
+
+    def forward(self, x):
+        """Normalize each example by itself."""
+        replicas, channels = self.weight.shape
+        if x.dim() == 4:
+            return F.group_norm(x, replicas * self.groups, self.weight.flatten(), self.bias.flatten(), self.eps)
+        if channels == self.groups:
+            raise ValueError(
+                f"group norm: expected more than one value a group, got {channels} features in {self.groups} groups; "
+                "instance norm needs images"
+            )
+        grouped = x.reshape(replicas, self.groups, channels // self.groups, -1)
+        var, mean = torch.var_mean(grouped, dim=2, correction=0, keepdim=True)
+        x_hat = ((grouped - mean) * torch.rsqrt(var + self.eps)).view(x.shape)
+        return torch.addcmul(self.bias[:, :, None], self.weight[:, :, None], x_hat)
+
+    def replica(self, r, conv):
+        """Replica r as ``nn.GroupNorm``, without its numbers."""
+        return nn.GroupNorm(self.groups, self.weight.shape[1], self.eps)
+
+
+def _layer_norm(replicas, channels):
+    return GroupNorm(replicas, channels, groups=1)
+
+
+def _instance_norm(replicas, channels):
+    return GroupNorm(replicas, channels, groups=channels)
+
+
+NORMS = {"batch": BatchNorm, "layer": _layer_norm, "instance": _instance_norm, "group": GroupNorm}
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from a generator of its own; other masks for every replica.
+
+    Parameters
+    ----------
+    p : float
+        Share of values set to zero, in [0, 1).
+    generator : torch.Generator
+    """
+
+    def __init__(self, p, *, generator):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout: expected a number from 0 to below 1, got {p}")
+        self.p, self.generator = p, generator
+
+    def forward(self, x):
+        """Drop values in training, and scale up the others."""
+        if not self.training:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        return x * kept.div_(1 - self.p)
+
+    def replica(self, r, conv):
+        """As ``nn.Dropout``."""
+        return nn.Dropout(self.p)
+
+
+class _Images(nn.Module):
+    """Pixels in a row, (R, B, d), as images, (B, R·C, H, W)."""
+
+    def __init__(self, image_shape):
+        super().__init__()
+        self.image_shape = image_shape
+
+    def forward(self, x):
+        replicas, n, _ = x.shape
+        images = x.reshape(replicas, n, *self.image_shape).transpose(0, 1).flatten(1, 2)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def replica(self, r, conv):
+        return nn.Unflatten(1, self.image_shape)
+
+
+class _Features(nn.Module):
+    """Images, (B, R·C, H, W), as features, (R, C·H·W, B)."""
+
+    def __init__(self, replicas):
+        super().__init__()
+        self.replicas = replicas
+
+    def forward(self, x):
+        return x.reshape(len(x), self.replicas, -1).permute(1, 2, 0)
+
+    def replica(self, r, conv):
+        return nn.Flatten()
+
+
+class _Rows(nn.Module):
+    """Rows of features, (R, B, d), as columns, (R, d, B)."""
+
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+    def replica(self, r, conv):
+        return None
+
+
+class ReplicaNet(nn.Module):
+    """R networks that train as one; `MLP` and `ConvNet` build their layers.
+
+    Parameters
+    ----------
+    seeds : sequence of int, length R
+        Of the initialization; replicas of one seed start alike.
+    n_in, n_out : int
+        Inputs and classes.
+    activation : {"relu", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "identity"} or nn.Module
+        A module must act on each value by itself.
+    norm : {None, "batch", "layer", "instance", "group"} or callable
+        A callable gets the numbers of replicas and of channels and returns a module, for example
+        ``functools.partial(BatchNorm, affine=False)``.
+    place : {"before", "after", "after_pool"}
+        Of the norm: before the activation, after it, or after it and the pooling.
+    norm_input : bool
+        Normalize the inputs too, as the first layer.
+    init : {"default", "kaiming_normal", "xavier_normal", ...} or callable
+        Of the weights. A callable gets one replica's weight of shape (out, in) or (out, in, k, k), to be changed in
+        place, and a torch.Generator. Biases are PyTorch's with "default" and zero otherwise.
+    dropout : float
+        After every hidden layer.
+
+    Attributes
+    ----------
+    layers : nn.Sequential
+    seeds : tuple of int
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or out of range.
+    """
+
+    def __init__(self, seeds, n_in, n_out, *, activation, norm, place, norm_input, init, dropout):
+        super().__init__()
+        try:
+            self.seeds = tuple(int(seed) for seed in seeds)
+        except TypeError:
+            raise ValueError(f"seeds: expected one for each replica, such as range(16), got {seeds!r}") from None
+        if not self.seeds or min(self.seeds) < 0:
+            raise ValueError(f"seeds: expected at least one integer of at least 0, got {seeds!r}")
+        self.n_in, self.n_out = _positive(n_in, "n_in"), _positive(n_out, "n_out")
+        if not isinstance(activation, nn.Module):
+            activation = _one_of(activation, ACTIVATIONS, "activation")()
+        if norm is not None and not isinstance(norm, Callable):
+            norm = _one_of(norm, NORMS, "norm")
+        init_weight = init if isinstance(init, Callable) else _one_of(init, INITS, "init")
+        _one_of(place, PLACES, "place")
+        # The bias is redundant directly before a batch norm only.
+        self._bias = not (place == "before" and getattr(norm, "swallows_bias", False))
+        self._activation, self._norm, self._place, self._dropout = activation, norm, place, dropout
+        self._generator = torch.Generator().manual_seed(int(np.random.SeedSequence(self.seeds).generate_state(1)[0]))
+        self.layers = nn.Sequential(*self._build(norm if norm_input else None))
+        self._initialize(init_weight, default_bias=init == "default")
+
+    @property
+    def replicas(self):
+        """R."""
+        return len(self.seeds)
+
+    def _hidden(self, layer, channels, pool=None):
+        """One hidden layer with its norm, activation, pooling and dropout in their order."""
+        parts = {"layer": layer, "activation": self._activation, "pool": pool}
+        if self._norm is not None:
+            parts["norm"] = self._norm(self.replicas, channels)
+        if self._dropout:
+            parts["dropout"] = Dropout(self._dropout, generator=self._generator)
+        order = {
+            "before": ("layer", "norm", "activation", "pool", "dropout"),
+            "after": ("layer", "activation", "norm", "pool", "dropout"),
+            "after_pool": ("layer", "activation", "pool", "norm", "dropout"),
+        }
+        return [parts[name] for name in order[self._place] if parts.get(name) is not None]
+
+    def _initialize(self, init_weight, *, default_bias):
+        """Draw the weights of all layers, then the biases, so that networks with and without biases start alike."""
+        layers = [layer for layer in self.layers if isinstance(layer, Linear | Conv2d)]
+        drawn = {}
+        for seed in dict.fromkeys(self.seeds):
+            generator = torch.Generator().manual_seed(seed)
+            weights = [torch.empty(layer.weight.shape[1:]) for layer in layers]
+            for weight in weights:
+                init_weight(weight, generator)
+            biases = []
+            for layer, weight in zip(layers, weights, strict=True):
+                bound = weight[0].numel() ** -0.5 if default_bias else 0.0
+                biases.append(torch.empty(layer.weight.shape[1]).uniform_(-bound, bound, generator=generator))
+            drawn[seed] = weights, biases
+        with torch.no_grad():
+            for i, layer in enumerate(layers):
+                layer.weight.copy_(torch.stack([drawn[seed][0][i] for seed in self.seeds]))
+                if layer.bias is not None:
+                    layer.bias.copy_(torch.stack([drawn[seed][1][i] for seed in self.seeds]))
+
+    def forward(self, x):
+        """All replicas, each on its own examples.
+
+        Parameters
+        ----------
+        x : Tensor, shape (R, B, n_in), float
+
+        Returns
+        -------
+        Tensor, shape (R, B, n_out)
+            Logits.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
+        """
+        if x.dim() != 3 or x.shape[0] != self.replicas or x.shape[2] != self.n_in:
+            raise ValueError(f"x: expected shape ({self.replicas}, B, {self.n_in}), got {tuple(x.shape)}")
+        return self.layers(x).transpose(1, 2)
+
+    def replica(self, r):
+        """One of the networks, as it is now, made of PyTorch's own layers.
+
+        Parameters
+        ----------
+        r : int
+            0 to R - 1.
+
+        Returns
+        -------
+        nn.Sequential
+            From (B, n_in) to (B, n_out), in the same mode (training or evaluation); shares no memory.
+
+        Raises
+        ------
+        IndexError
+            If there is no such replica.
+        """
+        if not 0 <= r < self.replicas:
+            raise IndexError(f"r: expected 0 to {self.replicas - 1}, got {r}")
+        modules, conv = [], False
+        for layer in self.layers:
+            conv = (conv or isinstance(layer, _Images)) and not isinstance(layer, _Features)
+            if not hasattr(layer, "replica"):  # an activation or a pooling: without numbers of its own
+                modules.append(copy.deepcopy(layer))
+                continue
+            plain = layer.replica(r, conv)
+            if plain is not None:
+                state = {k: v if v.dim() == 0 else v[r] for k, v in layer.state_dict().items()}
+                plain.load_state_dict(state)
+                modules.append(plain)
+        dtype = next(self.parameters()).dtype
+        return nn.Sequential(*modules).to(dtype).train(self.training)
+
+
+class MLP(ReplicaNet):
+    """Fully connected networks: `depth` hidden layers of `width` units, then a linear layer to the classes.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Inputs and classes.
+    seeds : sequence of int, length R
+    width, depth : int
+        Units of a hidden layer; hidden layers.
+    activation, norm, place, norm_input, init, dropout
+        As in `ReplicaNet`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or out of range.
+
+    Examples
+    --------
+    >>> net = MLP(64, 10, seeds=range(16), norm="batch")
+    >>> net(torch.zeros(16, 32, 64)).shape
+    torch.Size([16, 32, 10])
+    """
+
+    def __init__(
+        self,
+        n_in,
+        n_out,
+        *,
+        seeds,
+        width=100,
+        depth=3,
+        activation="relu",
+        norm=None,
+        place="before",
+        norm_input=False,
+        init="default",
+        dropout=0.0,
+    ):
+        self._width, self._depth = _positive(width, "width"), _positive(depth, "depth")
+        how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input}
+        super().__init__(seeds, n_in, n_out, init=init, dropout=dropout, **how)
+
+    def _build(self, norm_input):
+        layers, n = [_Rows()], self.n_in
+        if norm_input is not None:
+            layers.append(norm_input(self.replicas, n))
+        for _ in range(self._depth):
+            layers += self._hidden(Linear(self.replicas, n, self._width, bias=self._bias), self._width)
+            n = self._width
+        return [*layers, Linear(self.replicas, n, self.n_out)]
+
+
+class ConvNet(ReplicaNet):
+    """Convolutional networks: 3×3 convolutions, max pooling after some of them, then a linear layer to the classes.
+
+    Parameters
+    ----------
+    image_shape : tuple of three int
+        Channels, height and width of the images, which come as rows of C·H·W pixels.
+    n_out : int
+        Classes.
+    seeds : sequence of int, length R
+    channels : sequence of int
+        Output channels of each convolution.
+    pool_after : sequence of int
+        Convolutions (from 1) after which the image is halved by 2×2 max pooling.
+    kernel_size : int
+        Odd.
+    activation, norm, place, norm_input, init, dropout
+        As in `ReplicaNet`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or out of range, or the image is too small for so much pooling.
+
+    Examples
+    --------
+    >>> net = ConvNet((1, 8, 8), 10, seeds=range(4), channels=(8, 16), norm="batch")
+    >>> net(torch.zeros(4, 32, 64)).shape
+    torch.Size([4, 32, 10])
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        n_out,
+        *,
+        seeds,
+        channels=(16, 32),
+        pool_after=(1, 2),
+        kernel_size=3,
+        activation="relu",
+        norm=None,
+        place="before",
+        norm_input=False,
+        init="default",
+        dropout=0.0,
+    ):
+        try:
+            self.image_shape = tuple(_positive(size, "image_shape") for size in image_shape)
+            self._channels = [_positive(c, "channels") for c in channels]
+            self._pool_after = set(pool_after)
+        except TypeError as error:
+            raise ValueError(f"image_shape, channels, pool_after: expected sequences of integers ({error})") from None
+        if len(self.image_shape) != 3 or not self._channels:
+            raise ValueError(
+                f"image_shape, channels: expected (C, H, W) and at least one convolution, got {image_shape}, {channels}"
+            )
+        if not self._pool_after <= set(range(1, len(self._channels) + 1)):
+            raise ValueError(f"pool_after: expected convolutions from 1 to {len(self._channels)}, got {pool_after}")
+        if min(self.image_shape[1:]) < 2 ** len(self._pool_after):
+            raise ValueError(
+                f"image_shape: expected at least {2 ** len(self._pool_after)} pixels a side for pool_after={pool_after}, "
+                f"got {self.image_shape}; pool less often"
+            )
+        if _positive(kernel_size, "kernel_size") % 2 == 0:
+            raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
+        self._kernel_size = kernel_size
+        how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input}
+        super().__init__(seeds, math.prod(self.image_shape), n_out, init=init, dropout=dropout, **how)
+
+    def _build(self, norm_input):
+        c, height, width = self.image_shape
+        layers = [_Images(self.image_shape)]
+        if norm_input is not None:
+            layers.append(norm_input(self.replicas, c))
+        for i, c_out in enumerate(self._channels, 1):
+            conv = Conv2d(self.replicas, c, c_out, kernel_size=self._kernel_size, bias=self._bias)
+            pool = nn.MaxPool2d(2) if i in self._pool_after else None
+            layers += self._hidden(conv, c_out, pool)
+            c, height, width = c_out, height // (2 if pool else 1), width // (2 if pool else 1)
+        return [*layers, _Features(self.replicas), Linear(self.replicas, c * height * width, self.n_out)]

@@ -1,0 +1,136 @@
+"""SGD and Adam with a learning rate for each replica, exactly as ``torch.optim`` does it for one network.
+
+A rate cannot be put on the loss: Adam would cancel it, and weight decay would miss it. So the step is written out.
+"""
+
+import torch
+
+__all__ = ["Adam", "SGD"]
+
+
+class _Optimizer:
+    """Parameters with a leading axis of length R, and one rate for each entry of that axis."""
+
+    def __init__(self, parameters, learning_rates, weight_decay):
+        self.parameters = [p for p in parameters if p.requires_grad]
+        if not weight_decay >= 0:
+            raise ValueError(f"weight_decay: expected a number of at least 0, got {weight_decay}")
+        self.weight_decay = weight_decay
+        rates = torch.as_tensor(learning_rates)
+        for p in self.parameters:
+            if rates.shape != p.shape[:1]:
+                raise ValueError(
+                    f"learning_rates: expected one for each of {p.shape[0]} replicas, got shape {tuple(rates.shape)}"
+                )
+        self.rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
+
+    def _decayed(self, p, g):
+        return g if self.weight_decay == 0 else g.add_(p, alpha=self.weight_decay)
+
+
+class SGD(_Optimizer):
+    r"""Stochastic gradient descent with momentum, as ``torch.optim.SGD`` for each replica.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, shapes (R, ...)
+    learning_rates : array_like, shape (R,)
+    momentum : float
+        In [0, 1).
+    weight_decay : float
+        Added to the gradient as a multiple of the parameter.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or there is not one rate for each replica.
+
+    Notes
+    -----
+    .. math:: g \leftarrow g + \lambda p, \quad v \leftarrow \mu v + g, \quad p \leftarrow p - \eta_r v
+
+    with v = g at the first step. Sutskever, Martens, Dahl and Hinton (2013) put the rate into v; PyTorch does not.
+    """
+
+    def __init__(self, parameters, learning_rates, *, momentum=0.0, weight_decay=0.0):
+        super().__init__(parameters, learning_rates, weight_decay)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum: expected a number from 0 to below 1, got {momentum}")
+        self.momentum = momentum
+        self._velocity = None
+
+    @torch.no_grad()
+    def step(self, gradients, factor=1.0):
+        """Move every parameter.
+
+        Parameters
+        ----------
+        gradients : sequence of Tensor
+            As the parameters; changed in place.
+        factor : float
+            On all rates, for a schedule.
+        """
+        gradients = [self._decayed(p, g) for p, g in zip(self.parameters, gradients, strict=True)]
+        if self.momentum:
+            if self._velocity is None:
+                self._velocity = [g.clone() for g in gradients]
+            else:
+                for v, g in zip(self._velocity, gradients, strict=True):
+                    v.mul_(self.momentum).add_(g)
+            gradients = self._velocity
+        for p, g, rate in zip(self.parameters, gradients, self.rates, strict=True):
+            p.addcmul_(g, rate, value=-factor)
+
+
+class Adam(_Optimizer):
+    r"""Adam, as ``torch.optim.Adam`` for each replica.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, shapes (R, ...)
+    learning_rates : array_like, shape (R,)
+    betas : tuple of two floats
+        Each in [0, 1).
+    eps : float
+    weight_decay : float
+        Added to the gradient as a multiple of the parameter.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or there is not one rate for each replica.
+
+    Notes
+    -----
+    Kingma and Ba (2015), algorithm 1.
+    """
+
+    def __init__(self, parameters, learning_rates, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(parameters, learning_rates, weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
+        self.betas, self.eps, self._t = betas, eps, 0
+        self._m = [torch.zeros_like(p) for p in self.parameters]
+        self._v = [torch.zeros_like(p) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients, factor=1.0):
+        """Move every parameter.
+
+        Parameters
+        ----------
+        gradients : sequence of Tensor
+            As the parameters; changed in place.
+        factor : float
+            On all rates, for a schedule.
+        """
+        self._t += 1
+        beta1, beta2 = self.betas
+        unbias1, unbias2 = 1 - beta1**self._t, 1 - beta2**self._t
+        everything = zip(self.parameters, gradients, self.rates, self._m, self._v, strict=True)
+        for p, g, rate, m, v in everything:
+            g = self._decayed(p, g)
+            m.mul_(beta1).add_(g, alpha=1 - beta1)
+            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            direction = m / (v / unbias2).sqrt_().add_(self.eps)
+            p.addcmul_(direction, rate, value=-factor / unbias1)

@@ -1,0 +1,442 @@
+"""Train all replicas at once, each at its own learning rate, and keep what came of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from utils.data import Split
+from utils.optim import SGD, Adam
+
+__all__ = ["History", "batches", "fit", "outputs", "sweep"]
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+_EXAMPLES_AT_ONCE = 128  # of each replica in an evaluation: larger blocks leave the cache
+
+
+@dataclass(frozen=True)
+class History:
+    """What came of a training.
+
+    Parameters
+    ----------
+    seeds : ndarray, shape (R,), int64
+    learning_rates : ndarray, shape (R,), float64
+    steps : ndarray, shape (E,), int64
+        After which the networks were evaluated.
+    accuracy : dict of str to ndarray, shape (E, R), float64
+        In percent, for "test" and, where the split has one, "validation". A network whose outputs are not numbers
+        classifies nothing: 0.
+    loss : ndarray, shape (steps, R), float64
+        On the batch of each step, before the step; infinite from the step on at which a replica diverged.
+    diverged_at : ndarray, shape (R,), float64
+        First step at which the loss was not a finite number; infinity for never.
+    seconds : float
+        Wall-clock time of the training steps, without evaluations, all replicas together.
+    """
+
+    seeds: np.ndarray
+    learning_rates: np.ndarray
+    steps: np.ndarray
+    accuracy: dict
+    loss: np.ndarray
+    diverged_at: np.ndarray
+    seconds: float
+
+    @property
+    def diverged(self):
+        """Which replicas diverged; shape (R,), bool."""
+        return np.isfinite(self.diverged_at)
+
+    @property
+    def rates(self):
+        """The learning rates that occur, ascending."""
+        return np.unique(self.learning_rates)
+
+    def grid(self, values):
+        """Values of the replicas as a table of seeds and learning rates, both ascending.
+
+        Parameters
+        ----------
+        values : array_like, shape (..., R)
+
+        Returns
+        -------
+        ndarray, shape (..., n_seeds, n_rates)
+
+        Raises
+        ------
+        ValueError
+            If there is not exactly one replica for each seed and rate.
+        """
+        values, shape = np.asarray(values), (len(np.unique(self.seeds)), len(self.rates))
+        pairs = set(zip(self.seeds.tolist(), self.learning_rates.tolist(), strict=True))
+        if not len(pairs) == len(self.seeds) == shape[0] * shape[1]:
+            raise ValueError(
+                f"grid: expected one replica for each of {shape[0]} seeds and {shape[1]} learning rates, "
+                f"got {len(self.seeds)} replicas with {len(pairs)} different pairs"
+            )
+        order = np.lexsort((self.learning_rates, self.seeds))
+        return values[..., order].reshape(*values.shape[:-1], *shape)
+
+    def final(self, part="test"):
+        """Accuracy after the last step.
+
+        Parameters
+        ----------
+        part : {"test", "validation"}
+
+        Returns
+        -------
+        ndarray, shape (R,), float64
+            Percent.
+
+        Raises
+        ------
+        ValueError
+            If the split had no such part.
+        """
+        if part not in self.accuracy:
+            raise ValueError(
+                f"part: expected one of {', '.join(self.accuracy)}, got {part!r}; "
+                "a split gets a validation part from with_validation(seed=...)"
+            )
+        return self.accuracy[part][-1]
+
+    def best_rate(self, part="validation"):
+        """The learning rate with the highest median accuracy over the seeds after the last step.
+
+        Parameters
+        ----------
+        part : {"validation", "test"}
+
+        Returns
+        -------
+        float
+            The smallest, if several are best.
+        """
+        return float(self.rates[np.median(self.grid(self.final(part)), axis=0).argmax()])
+
+    def at(self, rate):
+        """The replicas with one learning rate.
+
+        Parameters
+        ----------
+        rate : float
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError
+            If no replica has this rate.
+        """
+        chosen = np.flatnonzero(np.isclose(self.learning_rates, rate, rtol=1e-9, atol=0))
+        if not chosen.size:
+            raise ValueError(f"rate: expected one of {self.rates.tolist()}, got {rate}")
+        return History(
+            self.seeds[chosen],
+            self.learning_rates[chosen],
+            self.steps,
+            {part: values[:, chosen] for part, values in self.accuracy.items()},
+            self.loss[:, chosen],
+            self.diverged_at[chosen],
+            self.seconds * len(chosen) / len(self.seeds),
+        )
+
+    def steps_to(self, accuracy, part="test"):
+        """Steps until an accuracy was first seen at an evaluation.
+
+        Parameters
+        ----------
+        accuracy : float or array_like, shape (R,)
+            Percent.
+        part : {"test", "validation"}
+
+        Returns
+        -------
+        ndarray, shape (R,), float64
+            Infinity for never.
+        """
+        self.final(part)
+        reached = self.accuracy[part] >= np.asarray(accuracy)
+        return np.where(reached.any(axis=0), self.steps[reached.argmax(axis=0)], np.inf)
+
+    def usable_range(self, accuracy, part="test"):
+        """The learning rates around the best one with which an accuracy is reached in the end, for each seed.
+
+        Parameters
+        ----------
+        accuracy : float or array_like, shape (n_seeds,)
+            Percent.
+        part : {"test", "validation"}
+
+        Returns
+        -------
+        low, high : ndarray, shape (n_seeds,), float64
+            Smallest and largest of the neighbouring rates that will do; both 0 where none does.
+        """
+        table, rates = self.grid(self.final(part)), self.rates
+        usable = table >= np.broadcast_to(accuracy, len(table))[:, None]
+        low, high = np.zeros(len(table)), np.zeros(len(table))
+        for i, row in enumerate(usable):
+            first = last = int(table[i].argmax())
+            if not row[first]:
+                continue
+            while first > 0 and row[first - 1]:
+                first -= 1
+            while last < len(rates) - 1 and row[last + 1]:
+                last += 1
+            low[i], high[i] = rates[first], rates[last]
+        return low, high
+
+
+def batches(n, batch_size, steps, *, seed, reshuffle=True):
+    """Which examples each step sees: every example once an epoch, in random order; what is left over is dropped.
+
+    Parameters
+    ----------
+    n : int
+        Examples.
+    batch_size, steps : int
+    seed : int
+    reshuffle : bool
+        Draw a new order for every epoch; otherwise the batches of the first epoch come again and again.
+
+    Returns
+    -------
+    ndarray, shape (steps, batch_size), int64
+
+    Raises
+    ------
+    ValueError
+        If batch_size or steps is not a positive integer, or a batch is larger than the data.
+    """
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    if batch_size > n:
+        raise ValueError(f"batch_size: expected at most the {n} training examples, got {batch_size}")
+    rng, per_epoch = np.random.default_rng(seed), n // batch_size
+    epochs = -(-steps // per_epoch)
+    orders = [rng.permutation(n) for _ in range(epochs if reshuffle else 1)]
+    rows = np.concatenate([order[: per_epoch * batch_size].reshape(-1, batch_size) for order in orders])
+    return rows[np.arange(steps) % len(rows)]
+
+
+def _per_replica(splits, replicas):
+    """One split for each replica, as the different ones and which replica has which."""
+    if isinstance(splits, Split):
+        splits = [splits] * replicas
+    if not isinstance(splits, Sequence) or not all(isinstance(split, Split) for split in splits):
+        raise ValueError(f"split: expected a Split, or a list of one for each replica, got {type(splits).__name__}")
+    if len(splits) != replicas:
+        raise ValueError(f"split: expected one, or one for each of the {replicas} replicas, got {len(splits)}")
+    different = {id(split): split for split in splits}
+    place = {key: i for i, key in enumerate(different)}
+    return list(different.values()), torch.tensor([place[id(split)] for split in splits])
+
+
+def _tensors(splits, part, model):
+    """One part of all splits, stacked: x (S, n, d) in the model's precision, y (S, n)."""
+    parts = [(getattr(split, f"x_{part}"), getattr(split, f"y_{part}")) for split in splits]
+    shapes = {x.shape for x, _ in parts}
+    if len(shapes) > 1:
+        raise ValueError(f"split: expected splits of one size, got x_{part} of shapes {sorted(shapes)}")
+    if parts[0][0].shape[1] != model.n_in:
+        image = getattr(model, "image_shape", None)
+        wanted = f"{model.n_in} pixels (images of shape {image})" if image else f"{model.n_in} features"
+        raise ValueError(f"split: expected {wanted}, as the network, got {parts[0][0].shape[1]} a row")
+    dtype = next(model.parameters()).dtype
+    x = torch.stack([torch.as_tensor(x).to(dtype) for x, _ in parts])
+    y = torch.stack([torch.as_tensor(y) for _, y in parts])
+    if y.dtype != torch.int64 or y.min() < 0 or y.max() >= model.n_out:
+        raise ValueError(f"split: expected classes from 0 to {model.n_out - 1}, got {y.min()} to {y.max()} ({y.dtype})")
+    return x, y
+
+
+def _evaluation_steps(evaluate, steps):
+    """The schedule of evaluations; the last step is always in it."""
+    if evaluate is None:
+        return [steps]
+    if isinstance(evaluate, int | np.integer):
+        if evaluate < 1:
+            raise ValueError(f"evaluate: expected a number of steps of at least 1, got {evaluate}")
+        return sorted({*range(evaluate, steps + 1, evaluate), steps})
+    if not all(1 <= step <= steps for step in evaluate):
+        raise ValueError(f"evaluate: expected steps from 1 to {steps}, got {list(evaluate)}")
+    return sorted({*(int(step) for step in evaluate), steps})
+
+
+@torch.no_grad()
+def _outputs(model, x, which):
+    """Logits in evaluation mode, a few examples at a time; the mode is put back."""
+    was_training = model.training
+    model.eval()
+    try:
+        pieces = [model(x[which, i : i + _EXAMPLES_AT_ONCE]) for i in range(0, x.shape[1], _EXAMPLES_AT_ONCE)]
+    finally:
+        model.train(was_training)
+    return torch.cat(pieces, dim=1)
+
+
+def outputs(model, split, part="test"):
+    """Logits of every replica for a part of its split, in evaluation mode.
+
+    Parameters
+    ----------
+    model : ReplicaNet
+    split : Split or list of R Split
+    part : {"train", "validation", "test"}
+
+    Returns
+    -------
+    Tensor, shape (R, n, n_out)
+
+    Raises
+    ------
+    ValueError
+        If split and model do not fit.
+    """
+    splits, which = _per_replica(split, model.replicas)
+    return _outputs(model, _tensors(splits, part, model)[0], which)
+
+
+def _accuracy(logits, y):
+    """Percent of right answers of each replica; one whose outputs are not numbers has none."""
+    right = (logits.argmax(-1) == y) & logits.isfinite().all(-1)
+    return 100 * right.double().mean(1).numpy()
+
+
+def fit(
+    model,
+    split,
+    *,
+    steps,
+    batch_size,
+    learning_rates,
+    optimizer="sgd",
+    schedule=None,
+    reshuffle=True,
+    evaluate=None,
+    progress=None,
+    **settings,
+):
+    """Train every replica with the cross-entropy of its own batches, at its own rate.
+
+    The losses of the replicas are added up, unweighted, so that each gets the gradient of its own loss. A replica that
+    diverges is recorded as such and disturbs no other.
+
+    Parameters
+    ----------
+    model : ReplicaNet
+        Trained in place; left in training mode.
+    split : Split or list of R Split
+        The training part is learned from, the others are evaluated on.
+    steps, batch_size : int
+    learning_rates : float or sequence of R floats
+    optimizer : {"sgd", "adam"}
+    schedule : callable, optional
+        From the share of steps done, 0 to below 1, to a factor on all learning rates.
+    reshuffle : bool
+        Draw a new order of the examples for every epoch.
+    evaluate : int or sequence of int, optional
+        Every so many steps, or after these steps; the last step comes in any case.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal only.
+    **settings
+        Of the optimizer: momentum (SGD), betas and eps (Adam), weight_decay.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        If model, split and arguments do not fit together. Divergence raises nothing.
+
+    Notes
+    -----
+    The seed of a replica, ``model.seeds[r]``, also draws its batches: see `batches`.
+    """
+    rates = np.asarray(learning_rates, dtype=np.float64)
+    if rates.ndim == 0:
+        rates = np.full(model.replicas, float(rates))
+    if rates.shape != (model.replicas,):
+        raise ValueError(
+            f"learning_rates: expected one, or one for each of the {model.replicas} replicas, got shape {rates.shape}"
+        )
+    if not (np.isfinite(rates).all() and (rates >= 0).all()):
+        raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {learning_rates}")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    splits, which = _per_replica(split, model.replicas)
+    x, y = _tensors(splits, "train", model)
+    parts = [part for part in ("validation", "test") if getattr(splits[0], f"x_{part}", None) is not None]
+    held_out = {part: _tensors(splits, part, model) for part in parts}
+    rows = {s: batches(x.shape[1], batch_size, steps, seed=s, reshuffle=reshuffle) for s in dict.fromkeys(model.seeds)}
+    rows = torch.from_numpy(np.stack([rows[seed] for seed in model.seeds], axis=1))  # (steps, R, batch_size)
+    when = _evaluation_steps(evaluate, steps)
+
+    parameters = list(model.parameters())
+    stepper = OPTIMIZERS[optimizer](parameters, rates, **settings)
+    losses = torch.empty(steps, model.replicas, dtype=x.dtype)
+    accuracy, seconds = {part: [] for part in parts}, 0.0
+    every = which[:, None]
+    model.train()
+    for step in tqdm(range(1, steps + 1), disable=None if progress is None else not progress, unit="step"):
+        began = time.perf_counter()
+        batch = rows[step - 1]
+        logits = model(x[every, batch])
+        loss = F.cross_entropy(logits.transpose(1, 2), y[every, batch], reduction="none").mean(1)
+        gradients = torch.autograd.grad(loss.sum(), parameters)
+        losses[step - 1] = loss.detach()
+        stepper.step(gradients, 1.0 if schedule is None else schedule((step - 1) / steps))
+        seconds += time.perf_counter() - began
+        if step in when:
+            for part, (x_part, y_part) in held_out.items():
+                accuracy[part].append(_accuracy(_outputs(model, x_part, which), y_part[which]))
+
+    losses = losses.double().numpy()
+    bad = ~np.isfinite(losses)
+    diverged_at = np.where(bad.any(axis=0), bad.argmax(axis=0) + 1.0, np.inf)
+    losses[np.maximum.accumulate(bad, axis=0)] = np.inf
+    accuracy = {part: np.array(values) for part, values in accuracy.items()}
+    return History(np.array(model.seeds), rates, np.array(when), accuracy, losses, diverged_at, seconds)
+
+
+def sweep(build, splits, *, learning_rates, **how):
+    """Every seed at every learning rate, in one training.
+
+    Parameters
+    ----------
+    build : callable
+        From a list of seeds to a `ReplicaNet` with these seeds.
+    splits : list of Split
+        That of seed 0, of seed 1, and so on.
+    learning_rates : sequence of float
+    **how
+        Further arguments of `fit`.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        As `fit`; also if there are no learning rates.
+    """
+    rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
+    if rates.ndim != 1 or not rates.size:
+        raise ValueError(f"learning_rates: expected at least one, got {learning_rates!r}")
+    seeds = np.repeat(np.arange(len(splits)), len(rates)).tolist()
+    every_rate = np.tile(rates, len(splits))
+    return fit(build(seeds), [splits[seed] for seed in seeds], learning_rates=every_rate, **how)
