@@ -2,12 +2,20 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 BENCH = Path(__file__).resolve().parents[1] / "tools" / "bench.py"
-TARGETS = {"batchnorm_256x512": 1.4, "batchnorm_8192x1024": 2.0, "batchnorm_64x64x32x32": 1.2}
+TARGETS = {
+    "batchnorm_256x512": 1.4,
+    "batchnorm_8192x1024": 2.0,
+    "batchnorm_64x64x32x32": 1.2,
+    "replicas_mlp": 0.4,
+    "replicas_mlp_bn": 0.4,
+    "replicas_conv": 0.65,
+}
 
 
 def bench(*arguments):
@@ -22,9 +30,16 @@ def test_ratios_are_written_and_shown(tmp_path):
     assert done.stderr == ""
     results = json.loads(out.read_text(encoding="utf-8"))
     assert {name: result["target"] for name, result in results.items()} == TARGETS
-    header, *rows, last = done.stdout.splitlines()
+    header, *rows, share, last = done.stdout.splitlines()
     assert header.split() == ["name", "ours", "ms", "torch", "ms", "ratio", "target"]
     assert last == f"Ratios: {out}"
+    numbers = re.fullmatch(r"replicas_mlp: (\d+) of (\d+) GFLOP/s of a matrix product, (\d+)%", share)
+    reached, peak, percent = map(int, numbers.groups())
+    # Multiplications and additions, three products a layer and two in the first, 60 examples, 16 networks.
+    work = 2 * (2 * 64 * 100 + 3 * (100 * 100 + 100 * 100 + 100 * 10)) * 60 * 16
+    milliseconds = float(next(row for row in rows if row.startswith("replicas_mlp ")).split()[1])
+    assert abs(reached - 1e-6 * work / milliseconds) < 1 + 0.01 * reached  # both are rounded
+    assert abs(percent - 100 * reached / peak) < 1 + 100 / peak + percent / peak
     for row, (name, result) in zip(rows, results.items(), strict=True):
         assert set(result) == {"ratio", "target"}
         assert math.isfinite(result["ratio"])

@@ -1,14 +1,22 @@
 """The data sets against scikit-learn's own, the generators against what they promise."""
 
 import dataclasses
+import gzip
+import os
+import re
+import shutil
 
+import image_fixtures
 import numpy as np
 import pytest
+import torch
+from image_fixtures import cifar_files, idx, mnist_files, packed, write_cache, write_registry
 from scipy.stats import skew, spearmanr
 from sklearn import datasets
 
-from utils import data
+from utils import data, image_files
 from utils.data import Split
+from utils.download import DownloadError
 
 SKLEARN = {
     data.iris: datasets.load_iris,
@@ -85,9 +93,76 @@ def test_hold_out_splits_the_training_part_and_leaves_the_test_part_alone():
     np.testing.assert_array_equal(rows(inner.x, inner.y), rows(split.x_train, split.y_train))
     assert len(inner.x_test) == np.ceil(0.2 * len(split.x_train))
     assert inner.feature_names == split.feature_names
+    assert inner.image_shape is None
     assert same(inner, split.hold_out(seed=1, fraction=0.2))
     with pytest.raises(ValueError, match="expected a number between 0 and 1, got 2"):
         split.hold_out(seed=1, fraction=2)
+
+
+def test_a_validation_part_comes_out_of_the_training_part():
+    split = data.digits(seed=0)
+    three = split.with_validation(seed=1, fraction=0.2)
+    before, after = rows(split.x_train, split.y_train), (three.x_train, three.x_validation)
+    np.testing.assert_array_equal(rows(np.concatenate(after), [*three.y_train, *three.y_validation]), before)
+    np.testing.assert_array_equal(rows(three.x, three.y), rows(split.x, split.y))
+    assert len(three.x_validation) == np.ceil(0.2 * len(split.x_train))
+    np.testing.assert_array_equal(three.x_test, split.x_test)
+    np.testing.assert_array_equal(three.y_test, split.y_test)
+    assert three.feature_names == split.feature_names
+    assert three.image_shape == split.image_shape == (1, 8, 8)
+    shares = [np.bincount(y) / len(y) for y in (three.y_train, three.y_validation)]
+    np.testing.assert_allclose(*shares, atol=2 / len(three.y_validation))  # whole examples of each class
+
+
+def test_the_seed_decides_the_validation_part():
+    split = data.iris(seed=0)
+    one, again, other = (split.with_validation(seed=seed).x_validation for seed in (1, np.random.default_rng(1), 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+    with pytest.raises(ValueError, match="expected a number between 0 and 1, got 0"):
+        split.with_validation(seed=0, fraction=0)
+    with pytest.raises(ValueError, match="expected a split without a validation part, got one that has it"):
+        split.with_validation(seed=0).with_validation(seed=0)
+
+
+def test_a_function_is_applied_to_the_examples_of_every_part():
+    split = data.digits().with_validation(seed=0)
+    doubled = split.map(lambda x: 2 * x)
+    np.testing.assert_array_equal(doubled.x, 2 * split.x)
+    np.testing.assert_array_equal(doubled.y, split.y)
+    assert doubled.feature_names == split.feature_names
+    assert doubled.image_shape == split.image_shape
+    fewer = split.map(lambda x: x[:, :3])
+    assert fewer.x_validation.shape == (len(split.x_validation), 3)
+    assert fewer.feature_names == ()
+    assert fewer.image_shape is None
+
+
+def test_the_first_training_examples_can_be_had_alone():
+    split = data.digits().with_validation(seed=0)
+    few = split.first(5)
+    np.testing.assert_array_equal(few.x_train, split.x_train[:5])
+    np.testing.assert_array_equal(few.y_train, split.y_train[:5])
+    assert few.x_validation is split.x_validation
+    assert few.x_test is split.x_test
+    n = len(split.x_train)
+    assert same(split.first(n), split)
+    for wrong in (0, n + 1):
+        with pytest.raises(ValueError, match=f"n: expected 1 to {n}, the training examples, got {wrong}"):
+            split.first(wrong)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_splitting_keeps_the_dtype(dtype):
+    split = data.digits()
+    x_train, x_test = split.x_train.astype(dtype), split.x_test.astype(dtype)
+    split = Split(x_train, split.y_train, x_test, split.y_test, image_shape=(1, 8, 8))
+    inner, three = split.hold_out(seed=0), split.with_validation(seed=0)
+    standard = data.standardize_channels(three)
+    for array in (inner.x_train, inner.x_test, three.x_train, three.x_validation, standard.x):
+        assert array.dtype == dtype
+    assert three.y.dtype == np.int64
+    assert inner.image_shape == three.image_shape == standard.image_shape == (1, 8, 8)
 
 
 class TestSplit:
@@ -98,6 +173,9 @@ class TestSplit:
         np.testing.assert_array_equal(split.x, [[1, 1], [1, 1], [1, 1], [2, 2]])
         np.testing.assert_array_equal(split.y, [1, 1, 1, 2])
         assert split.feature_names == ()
+        split = dataclasses.replace(split, x_validation=3 * self.X, y_validation=3 * self.y)
+        np.testing.assert_array_equal(split.y, [1, 1, 1, 3, 3, 3, 2])
+        np.testing.assert_array_equal(split.x[:, 1], split.y)
 
     def test_it_cannot_be_changed(self):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -116,11 +194,84 @@ class TestSplit:
             ((X, y, X, y[:, None]), r"y_test: expected shape \(3,\), one target an example, got \(3, 1\)"),
             ((X, y * np.inf, X, y), "y_train: expected finite targets, got NaN or infinity"),
             ((X, y, X, y, ("age",)), "feature_names: expected 2 names, got 1"),
+            ((X, y, X, y, (), X), "expected both x_validation and y_validation or neither, got one of them"),
+            ((X, y, X, y, (), None, y), "expected both x_validation and y_validation or neither, got one of them"),
+            ((X, y, X, y, (), X[:, :1], y), "x_validation: expected 2 features, as x_train, got 1"),
+            ((X, y, X, y, (), X[:0], y[:0]), "x_validation: .*got an empty array"),
+            ((X, y, X, y, (), X * np.inf, y), "x_validation: expected finite numbers"),
+            ((X, y, X, y, (), X, y[1:]), r"y_validation: expected shape \(3,\), one target an example, got \(2,\)"),
+            ((X, y, X, y, (), X, y * np.nan), "y_validation: expected finite targets"),
         ],
     )
     def test_parts_that_do_not_fit_are_refused(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             Split(*arguments)
+
+    @pytest.mark.parametrize("shape", [(1, 1, 2), (2, 1, 1), (np.int64(1), 2, 1)])
+    def test_a_shape_is_channels_height_and_width(self, shape):
+        assert Split(self.X, self.y, self.X, self.y, image_shape=shape).image_shape == shape
+
+    @pytest.mark.parametrize(
+        "shape", [(1, 1, 3), (1, 2), (2,), (1, 1, 1, 2), (-1, -2, 1), (1.0, 2.0, 1.0), 2, [1, 1, 2], "112", ()]
+    )
+    def test_a_shape_that_does_not_fit_is_refused(self, shape):
+        message = f"image_shape: expected a tuple (channels, height, width) with product 2, .* got {shape!r}"
+        with pytest.raises(ValueError, match=re.escape(message).replace(r"\.\*", ".*")):
+            Split(self.X, self.y, self.X, self.y, image_shape=shape)
+
+
+class TestStandardizeChannels:
+    def split(self, dtype=np.float64):
+        rng = np.random.default_rng(0)
+        x = {part: rng.uniform(0, 255, (n, 3, 4, 5)) * [[[[1]], [[0.1]], [[0.01]]]] for part, n in self.SIZES.items()}
+        arrays = {f"x_{part}": images.reshape(len(images), -1).astype(dtype) for part, images in x.items()}
+        targets = {f"y_{part}": rng.integers(2, size=n) for part, n in self.SIZES.items()}
+        return Split(**arrays, **targets, image_shape=(3, 4, 5))
+
+    SIZES = {"train": 7, "validation": 3, "test": 2}
+
+    def test_it_does_what_torch_does_to_a_batch(self):
+        # torch's batch norm in training mode takes the same statistics, of each channel over images and pixels.
+        split = self.split()
+        images = torch.from_numpy(split.x_train).view(-1, 3, 4, 5)
+        expected = torch.nn.functional.batch_norm(images, None, None, training=True, eps=1e-12).numpy()
+        standard = data.standardize_channels(split)
+        np.testing.assert_allclose(standard.x_train, expected.reshape(7, -1), rtol=1e-10, atol=1e-10)  # its eps
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_every_part_is_moved_by_the_statistics_of_the_training_part(self, dtype):
+        split = self.split(dtype)
+        before = split.x.copy()
+        standard = data.standardize_channels(split)
+        train = split.x_train.astype(np.float64).reshape(-1, 3, 20)
+        mean, deviation = train.mean(axis=(0, 2), keepdims=True), train.std(axis=(0, 2), keepdims=True)
+        for part, n in self.SIZES.items():
+            expected = (getattr(split, f"x_{part}").reshape(n, 3, 20) - mean) / deviation
+            np.testing.assert_allclose(getattr(standard, f"x_{part}").reshape(n, 3, 20), expected, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(getattr(standard, f"y_{part}"), getattr(split, f"y_{part}"))
+        np.testing.assert_array_equal(split.x, before)
+        assert standard.x_validation.dtype == dtype
+        assert standard.image_shape == (3, 4, 5)
+
+    def test_without_a_validation_part_there_is_none_afterwards(self):
+        assert data.standardize_channels(data.digits()).x_validation is None
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_a_constant_channel_is_only_centred(self, dtype):
+        x = self.split(dtype).x_train.copy()
+        x[:, 20:40] = 0.1  # its mean over 140 numbers is not exactly 0.1
+        test = x + 1
+        y = np.zeros(7, np.int64)
+        standard = data.standardize_channels(Split(x, y, test, y, image_shape=(3, 4, 5)))
+        np.testing.assert_array_equal(standard.x_train[:, 20:40], 0)
+        np.testing.assert_allclose(standard.x_test[:, 20:40], 1, rtol=1e-6)  # float32
+        assert np.abs(standard.x_train[:, :20]).max() > 1
+
+    def test_a_table_is_no_image(self):
+        with pytest.raises(
+            ValueError, match=r"expected images, that is image_shape=\(channels, height, width\), got none"
+        ):
+            data.standardize_channels(data.wine())
 
 
 class TestAgesAndIncomes:
@@ -209,3 +360,168 @@ class TestPhotoPatches:
     def test_what_is_out_of_range_is_refused(self, arguments, got):
         with pytest.raises(ValueError, match=f"expected n of at least 2 and size from 1 to 400, got {got}"):
             data.photo_patches(**arguments)
+
+
+N_TRAIN, N_TEST = 60, 25
+DOWNLOADED = {"mnist": data.mnist, "fashion_mnist": data.fashion_mnist, "cifar10": data.cifar10}
+SHAPES = {"mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+@pytest.fixture(scope="session")
+def sets():
+    return {
+        "mnist": mnist_files(N_TRAIN, N_TEST, seed=0),
+        "fashion_mnist": mnist_files(N_TRAIN, N_TEST, seed=1),
+        "cifar10": cifar_files(N_TRAIN, N_TEST, seed=2),
+    }
+
+
+@pytest.fixture
+def offline(sets, tmp_path, monkeypatch):
+    """Small data sets in the format of the large ones, in a cache of their own, and no network."""
+    write_cache(tmp_path, sets)
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("COURSE_REGISTRY", str(write_registry(tmp_path / "registry.toml", sets)))
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    monkeypatch.delenv("DATASET", raising=False)
+    return tmp_path
+
+
+def official(sets, name):
+    """The parts of a fixture, read once more and flattened."""
+    files = sets[name].values()
+    parts = image_files.read_cifar10(*files) if name == "cifar10" else None
+    if parts is None:
+        train_x, train_y, test_x, test_y = (gzip.decompress(content) for content in files)
+        parts = [np.frombuffer(part, np.uint8)[skip:] for part, skip in [(train_x, 16), (train_y, 8)]]
+        parts += [np.frombuffer(part, np.uint8)[skip:] for part, skip in [(test_x, 16), (test_y, 8)]]
+    x_train, y_train, x_test, y_test = parts
+    return x_train.reshape(N_TRAIN, -1), y_train, x_test.reshape(N_TEST, -1), y_test
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+class TestDownloaded:
+    def test_all_images_come_in_their_official_parts(self, offline, sets, name):
+        split = DOWNLOADED[name](seed=1)
+        x_train, y_train, x_test, y_test = official(sets, name)
+        np.testing.assert_array_equal(rows(split.x_train, split.y_train), rows(x_train, y_train))
+        np.testing.assert_array_equal(rows(split.x_test, split.y_test), rows(x_test, y_test))
+        assert split.image_shape == SHAPES[name]
+        assert split.x.dtype == np.float32
+        assert split.y.dtype == np.int64
+        assert split.x.max() == 255
+        assert split.x_validation is None
+
+    def test_the_seed_draws_and_numbers_count(self, offline, sets, name):
+        load = DOWNLOADED[name]
+        split = load(seed=1, n_train=20, n_test=np.int64(10))
+        assert (len(split.x_train), len(split.x_test)) == (20, 10)
+        assert same(split, load(seed=np.random.default_rng(1), n_train=20, n_test=10))
+        assert not np.array_equal(split.x_train, load(seed=2, n_train=20, n_test=10).x_train)
+        assert not np.array_equal(split.x_test, load(seed=2, n_train=20, n_test=10).x_test)
+        assert not np.array_equal(load(seed=1).x_train, official(sets, name)[0])  # in an order of its own
+        everything = {row.tobytes() for row in np.column_stack(official(sets, name)[:2]).astype(np.float32)}
+        drawn = [row.tobytes() for row in np.column_stack([split.x_train, split.y_train]).astype(np.float32)]
+        assert set(drawn) <= everything
+        assert len(set(drawn)) == 20
+
+    def test_what_was_read_is_kept_and_cannot_be_spoilt(self, offline, name, monkeypatch):
+        split = DOWNLOADED[name](seed=1)
+        before = split.x.copy()
+        split.x_train[:] = 0
+        monkeypatch.setattr(image_files, "read_cifar10", None)
+        monkeypatch.setattr(image_files, "read_labelled_images", None)
+        np.testing.assert_array_equal(DOWNLOADED[name](seed=1).x, before)
+
+    @pytest.mark.parametrize("n", [0, -1, 1.5, "all", True])
+    @pytest.mark.parametrize("part", ["n_train", "n_test"])
+    def test_numbers_that_are_none_are_refused_before_anything_is_fetched(self, name, part, n, monkeypatch):
+        monkeypatch.setattr(data.download, "fetch", None)
+        message = f"{part}: expected a whole number of at least 1, or None for all images, got {n!r}"
+        with pytest.raises(ValueError, match=message):
+            DOWNLOADED[name](**{part: n})
+        with pytest.raises(ValueError, match=message):
+            data.images(**{part: n})
+
+    @pytest.mark.parametrize(("part", "available"), [("n_train", N_TRAIN), ("n_test", N_TEST)])
+    def test_more_than_there_are_cannot_be_had(self, offline, name, part, available):
+        message = f"{part}: expected at most {available}, all that {name} has there, got {available + 1}"
+        with pytest.raises(ValueError, match=message):
+            DOWNLOADED[name](**{part: available + 1})
+        assert len(DOWNLOADED[name](**{part: available}).x) == N_TRAIN + N_TEST
+
+    def test_a_missing_file_is_the_error_of_the_download(self, offline, name):
+        shutil.rmtree(offline / name)
+        with pytest.raises(
+            DownloadError, match=f"{name}: .* is not in the cache, and COURSE_OFFLINE=1 forbids a downl"
+        ):
+            DOWNLOADED[name]()
+
+    def test_images_go_through_a_convolution_of_torch(self, offline, name):
+        split = data.standardize_channels(data.images(dataset=name, n_train=60, n_test=5).with_validation(seed=0))
+        assert (len(split.x_train), len(split.x_validation), len(split.x_test)) == (45, 15, 5)
+        x = torch.from_numpy(split.x_train).view(-1, *split.image_shape)
+        layer = torch.nn.Conv2d(split.image_shape[0], 4, 3, padding=1)
+        assert layer(x).shape == (45, 4, *split.image_shape[1:])
+        assert torch.nn.functional.cross_entropy(layer(x).mean(dim=(2, 3)), torch.from_numpy(split.y_train) % 4) > 0
+
+    def test_the_reader_chooses_by_argument_or_environment(self, offline, name, monkeypatch):
+        expected = DOWNLOADED[name](seed=3, n_train=40, n_test=10)
+        assert same(data.images(seed=3, dataset=name, n_train=40, n_test=10), expected)
+        monkeypatch.setenv("DATASET", name)
+        assert same(data.images(seed=3, n_train=40, n_test=10), expected)
+        assert data.images(dataset="digits").image_shape == (1, 8, 8)  # the argument goes first
+        assert len(data.images(n_train=None, n_test=None).x) == N_TRAIN + N_TEST
+        with pytest.raises(
+            ValueError, match=f"n_train: expected at most {N_TRAIN}, all that {name} has there, got 4000"
+        ):
+            data.images()
+
+
+def test_files_that_change_are_read_again(offline, sets):
+    """As when a reader puts another file there while a notebook runs."""
+    before = data.mnist()
+    changed = {"mnist": mnist_files(N_TRAIN, N_TEST, seed=9)}
+    write_cache(offline, changed)
+    write_registry(offline / "registry.toml", changed)
+    for path in (offline / "mnist").iterdir():
+        os.utime(path, ns=(0, 0))
+    assert not np.array_equal(data.mnist().x, before.x)
+
+
+def test_images_of_another_size_are_refused(offline, sets):
+    wrong = packed(idx(np.zeros((N_TEST, 28, 27), np.uint8)))
+    changed = {"mnist": {**sets["mnist"], "t10k-images-idx3-ubyte.gz": wrong}}
+    write_cache(offline, changed)
+    write_registry(offline / "registry.toml", changed)
+    with pytest.raises(ValueError, match="t10k-images.*gz: expected images of 28 x 28 pixels, got 28 x 27"):
+        data.mnist()
+
+
+@pytest.mark.parametrize("chosen", [None, "", "digits"])
+def test_digits_are_the_default_and_always_all_there(monkeypatch, chosen):
+    monkeypatch.delenv("DATASET", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("DATASET", chosen)
+    assert same(data.images(seed=4, n_train=10, n_test=10), data.digits(seed=4))
+
+
+def test_an_unknown_data_set_is_refused_and_the_message_says_who_named_it(monkeypatch):
+    known = "expected one of digits, mnist, fashion_mnist, cifar10, got"
+    monkeypatch.setenv("DATASET", "MNIST")
+    with pytest.raises(ValueError, match=f"the environment variable DATASET: {known} 'MNIST'"):
+        data.images()
+    with pytest.raises(ValueError, match=f"the argument dataset: {known} 'imagenet'"):
+        data.images(dataset="imagenet")
+
+
+def test_the_fixture_for_people_works_as_it_says_and_can_be_learned(tmp_path, capsys, monkeypatch):
+    image_fixtures.main([str(tmp_path), "--train", "400", "--test", "200"])
+    line = capsys.readouterr().out
+    for variable in line.removesuffix(" make course\n").split():
+        monkeypatch.setenv(*variable.split("="))
+    assert os.environ["DATASET"] == "mnist"
+    split = data.images(n_train=400, n_test=200)
+    # By the nearest image; guessing gets a tenth right.
+    distances = ((split.x_test[:, None, ::4] - split.x_train[None, :, ::4]) ** 2).sum(axis=-1)
+    assert np.mean(split.y_train[distances.argmin(axis=1)] == split.y_test) > 0.5

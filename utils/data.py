@@ -1,22 +1,32 @@
-"""Small data sets that ship with scikit-learn, one that is generated, each split into a training and a test part."""
+"""Data sets, each split into a training and a test part: from scikit-learn, generated, or downloaded on request."""
 
-from dataclasses import dataclass, field
+import functools
+import math
+import os
+from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import numpy as np
 from scipy.stats import norm
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
+from utils import download, image_files
 from utils.arrays import matrix
 
 __all__ = [
     "Split",
     "ages_and_incomes",
     "breast_cancer",
+    "cifar10",
     "diabetes",
     "digits",
+    "fashion_mnist",
+    "images",
     "iris",
+    "mnist",
     "photo_patches",
+    "standardize_channels",
     "two_features",
     "wine",
 ]
@@ -28,16 +38,22 @@ class Split:
 
     Parameters
     ----------
-    x_train : ndarray, shape (n_train, d), float64
+    x_train : ndarray, shape (n_train, d), float64 or float32
     y_train : ndarray, shape (n_train,), int64 (classes) or float64 (regression)
-    x_test : ndarray, shape (n_test, d), float64
+    x_test : ndarray, shape (n_test, d), as x_train
     y_test : ndarray, shape (n_test,), as y_train
     feature_names : tuple of str, length d
+    x_validation : ndarray, shape (n_validation, d), as x_train, optional
+        Examples to choose a learning rate on.
+    y_validation : ndarray, shape (n_validation,), as y_train, optional
+    image_shape : tuple of 3 int, optional
+        Channels, height and width of an example, whose product is d.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a part is empty, or a number is NaN or infinite.
+        If shapes do not fit together, a part is empty, a number is NaN or infinite, or one half of the validation part
+        is missing.
     """
 
     x_train: np.ndarray
@@ -45,29 +61,43 @@ class Split:
     x_test: np.ndarray
     y_test: np.ndarray
     feature_names: tuple = field(default=())
+    x_validation: np.ndarray | None = None
+    y_validation: np.ndarray | None = None
+    image_shape: tuple | None = None
 
     def __post_init__(self):
         d = matrix(self.x_train, "x_train").shape[1]
-        if matrix(self.x_test, "x_test").shape[1] != d:
-            raise ValueError(f"x_test: expected {d} features, as x_train, got {self.x_test.shape[1]}")
-        for part in ("train", "test"):
+        if (self.x_validation is None) != (self.y_validation is None):
+            raise ValueError("validation part: expected both x_validation and y_validation or neither, got one of them")
+        for part in self._parts:
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            if matrix(x, f"x_{part}").shape[1] != d:
+                raise ValueError(f"x_{part}: expected {d} features, as x_train, got {x.shape[1]}")
             if y.shape != (len(x),):
                 raise ValueError(f"y_{part}: expected shape ({len(x)},), one target an example, got {y.shape}")
             if not np.isfinite(y).all():
                 raise ValueError(f"y_{part}: expected finite targets, got NaN or infinity")
         if self.feature_names and len(self.feature_names) != d:
             raise ValueError(f"feature_names: expected {d} names, got {len(self.feature_names)}")
+        if self.image_shape is not None and not _is_shape(self.image_shape, d):
+            raise ValueError(
+                f"image_shape: expected a tuple (channels, height, width) with product {d}, the number of features, "
+                f"got {self.image_shape!r}"
+            )
+
+    @property
+    def _parts(self):
+        return ("train", "test") if self.x_validation is None else ("train", "validation", "test")
 
     @property
     def x(self):
-        """All examples, those for training first; shape (n_train + n_test, d)."""
-        return np.concatenate([self.x_train, self.x_test])
+        """All examples, those for training first, those for testing last; shape (n, d)."""
+        return np.concatenate([getattr(self, f"x_{part}") for part in self._parts])
 
     @property
     def y(self):
-        """All targets, those for training first; shape (n_train + n_test,)."""
-        return np.concatenate([self.y_train, self.y_test])
+        """All targets, those for training first, those for testing last; shape (n,)."""
+        return np.concatenate([getattr(self, f"y_{part}") for part in self._parts])
 
     def hold_out(self, *, seed, fraction=0.25):
         """Split the training part once more, to choose a learning rate without looking at the test part.
@@ -88,27 +118,127 @@ class Split:
         ValueError
             If fraction is not in (0, 1).
         """
-        return _split(self.x_train, self.y_train, self.feature_names, seed, fraction)
+        return _split(self.x_train, self.y_train, self.feature_names, seed, fraction, self.image_shape)
+
+    def with_validation(self, *, seed, fraction=0.25):
+        """Take a validation part out of the training part; the test part stays as it is.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator
+        fraction : float
+            Of the training part, in (0, 1). Classes are split alike.
+
+        Returns
+        -------
+        Split
+            With x_validation and y_validation; the three parts together are the examples of this split.
+
+        Raises
+        ------
+        ValueError
+            If fraction is not in (0, 1), or if there is a validation part already.
+        """
+        if self.x_validation is not None:
+            raise ValueError(
+                "expected a split without a validation part, got one that has it; start from the first one"
+            )
+        inner = self.hold_out(seed=seed, fraction=fraction)
+        return replace(
+            self, x_train=inner.x_train, y_train=inner.y_train, x_validation=inner.x_test, y_validation=inner.y_test
+        )
+
+    def map(self, function):
+        """Apply a function to the examples of every part.
+
+        Parameters
+        ----------
+        function : callable
+            From an array of shape (n, d) to one of the same number of rows.
+
+        Returns
+        -------
+        Split
+            Without feature names if the number of features has changed.
+        """
+        parts = {f"x_{part}": function(getattr(self, f"x_{part}")) for part in self._parts}
+        same = parts["x_train"].shape[1:] == self.x_train.shape[1:]
+        kept = {} if same else {"feature_names": (), "image_shape": None}
+        return replace(self, **parts, **kept)
+
+    def first(self, n):
+        """Keep only the first n training examples; they are in random order.
+
+        Parameters
+        ----------
+        n : int
+            1 to the number of training examples.
+
+        Returns
+        -------
+        Split
+
+        Raises
+        ------
+        ValueError
+            If there are not that many.
+        """
+        if not 1 <= n <= len(self.x_train):
+            raise ValueError(f"n: expected 1 to {len(self.x_train)}, the training examples, got {n}")
+        return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
+
+    def with_wrong_labels(self, share, *, seed):
+        """Replace a share of the training labels by labels drawn at random among all classes.
+
+        Parameters
+        ----------
+        share : float
+            In [0, 1]. Some of the drawn labels are right by chance.
+        seed : int or numpy.random.Generator
+
+        Returns
+        -------
+        Split
+            Its other parts are as before.
+
+        Raises
+        ------
+        ValueError
+            If share is out of range or the targets are not classes.
+        """
+        if not 0 <= share <= 1 or self.y_train.dtype != np.int64:
+            raise ValueError(f"share: expected 0 to 1, and classes to draw from, got {share} and {self.y_train.dtype}")
+        rng, y = np.random.default_rng(seed), self.y_train.copy()
+        chosen = rng.choice(len(y), size=round(share * len(y)), replace=False)
+        y[chosen] = rng.choice(np.unique(self.y_train), size=len(chosen))
+        return replace(self, y_train=y)
 
 
-def _split(x, y, names, seed, fraction):
+def _is_shape(shape, d):
+    whole = isinstance(shape, tuple) and all(isinstance(extent, Integral) and extent > 0 for extent in shape)
+    return whole and len(shape) == 3 and math.prod(shape) == d
+
+
+def _split(x, y, names, seed, fraction, image_shape=None):
     if not 0 < fraction < 1:
         raise ValueError(f"test_fraction: expected a number between 0 and 1, got {fraction}")
     rng = np.random.default_rng(seed)
     y = y.astype(np.int64 if np.issubdtype(y.dtype, np.integer) else np.float64)
     x_train, x_test, y_train, y_test = train_test_split(
-        x.astype(np.float64),
+        x,
         y,
         test_size=fraction,
         random_state=int(rng.integers(2**32)),
         stratify=y if y.dtype == np.int64 else None,
     )
-    return Split(x_train, y_train, x_test, y_test, tuple(str(name) for name in names))
+    names = tuple(str(name) for name in names)
+    return Split(x_train, y_train, x_test, y_test, names, image_shape=image_shape)
 
 
-def _bunch(load, seed, test_fraction):
+def _bunch(load, seed, test_fraction, image_shape=None):
     bunch = load()
-    return _split(bunch.data, bunch.target, bunch.feature_names, seed, test_fraction)
+    x = bunch.data.astype(np.float64)
+    return _split(x, bunch.target, bunch.feature_names, seed, test_fraction, image_shape)
 
 
 def iris(*, seed=0, test_fraction=0.25):
@@ -234,14 +364,14 @@ def digits(*, seed=0, test_fraction=0.25):
     Returns
     -------
     Split
-        d = 64 (pixels, row by row), y in {0, ..., 9}.
+        d = 64 (pixels, row by row), image_shape (1, 8, 8), y in {0, ..., 9}.
 
     Raises
     ------
     ValueError
         If test_fraction is not in (0, 1).
     """
-    return _bunch(datasets.load_digits, seed, test_fraction)
+    return _bunch(datasets.load_digits, seed, test_fraction, (1, 8, 8))
 
 
 def ages_and_incomes(*, seed=0, n=400, test_fraction=0.25):
@@ -350,3 +480,204 @@ def photo_patches(*, seed=0, n=512, size=16):
         top, left = (int(rng.integers(extent - size + 1)) for extent in photo.shape[:2])
         patches[i] = photo[top : top + size, left : left + size].transpose(2, 0, 1)
     return patches
+
+
+def _number_of_images(n, name):
+    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
+        raise ValueError(f"{name}: expected a whole number of at least 1, or None for all images, got {n!r}")
+
+
+@functools.lru_cache(maxsize=2)
+def _read_images(files, states):
+    """Read the files of a data set; they are read again when they have changed."""
+    if len(files) == 1:
+        return image_files.read_cifar10(files[0])
+    arrays = image_files.read_labelled_images(*files[:2]) + image_files.read_labelled_images(*files[2:])
+    for path, images in zip(files[::2], arrays[::2], strict=True):
+        if images.shape[1:] != (28, 28):
+            raise ValueError(f"{path}: expected images of 28 x 28 pixels, got {images.shape[1]} x {images.shape[2]}")
+    return arrays
+
+
+def _downloaded(name, image_shape, seed, n_train, n_test):
+    wanted = {"train": n_train, "test": n_test}
+    for part, n in wanted.items():
+        _number_of_images(n, f"n_{part}")
+    files = tuple(download.fetch(name).values())
+    arrays = _read_images(files, tuple(path.stat().st_mtime_ns for path in files))
+    rng = np.random.default_rng(seed)
+    parts = {}
+    for (part, n), images, labels in zip(wanted.items(), arrays[::2], arrays[1::2], strict=True):
+        if n is not None and n > len(images):
+            raise ValueError(f"n_{part}: expected at most {len(images)}, all that {name} has there, got {n}")
+        chosen = rng.permutation(len(images))[:n]
+        parts[f"x_{part}"] = images[chosen].reshape(len(chosen), -1).astype(np.float32)
+        parts[f"y_{part}"] = labels[chosen].astype(np.int64)
+    return Split(**parts, image_shape=image_shape)
+
+
+def mnist(*, seed=0, n_train=None, n_test=None):
+    """Images of handwritten digits, 28 by 28 pixels of 0 to 255 (LeCun, Cortes and Burges, 1998), downloaded once.
+
+    Parameters
+    ----------
+    seed : int or numpy.random.Generator
+        Draws which images come, and their order. The official training and test part are kept apart.
+    n_train, n_test : int, optional
+        How many of the 60 000 training and 10 000 test images; all if not given.
+
+    Returns
+    -------
+    Split
+        d = 784 (pixels, row by row), float32, image_shape (1, 28, 28), y in {0, ..., 9}.
+
+    Raises
+    ------
+    ValueError
+        If there are not that many images, or a file is not what it should be.
+    utils.download.DownloadError
+        If a file is not in the cache and cannot be downloaded.
+
+    Notes
+    -----
+    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, *Gradient-based learning applied to document recognition* (1998).
+    """
+    return _downloaded("mnist", (1, 28, 28), seed, n_train, n_test)
+
+
+def fashion_mnist(*, seed=0, n_train=None, n_test=None):
+    """Images of ten kinds of clothes, in the format of `mnist` (Xiao, Rasul and Vollgraf, 2017), downloaded once.
+
+    Parameters
+    ----------
+    seed, n_train, n_test
+        As in `mnist`.
+
+    Returns
+    -------
+    Split
+        As from `mnist`.
+
+    Raises
+    ------
+    ValueError, utils.download.DownloadError
+        As in `mnist`.
+
+    Notes
+    -----
+    H. Xiao, K. Rasul and R. Vollgraf, *Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms* (2017), arXiv:1708.07747.
+    """
+    return _downloaded("fashion_mnist", (1, 28, 28), seed, n_train, n_test)
+
+
+def cifar10(*, seed=0, n_train=None, n_test=None):
+    """Small colour photographs of ten kinds of things, 32 by 32 pixels of 0 to 255 (Krizhevsky, 2009), downloaded once.
+
+    Parameters
+    ----------
+    seed, n_train, n_test
+        As in `mnist`; there are 50 000 training and 10 000 test images.
+
+    Returns
+    -------
+    Split
+        d = 3072 (red, green and blue pixels, each row by row), float32, image_shape (3, 32, 32), y in {0, ..., 9}.
+
+    Raises
+    ------
+    ValueError, utils.download.DownloadError
+        As in `mnist`.
+
+    Notes
+    -----
+    A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images* (2009).
+    """
+    return _downloaded("cifar10", (3, 32, 32), seed, n_train, n_test)
+
+
+def images(*, seed=0, dataset=None, n_train=4000, n_test=1000):
+    """Images to classify: the data set that the reader chose, digits by default.
+
+    Parameters
+    ----------
+    seed : int or numpy.random.Generator
+    dataset : {"digits", "mnist", "fashion_mnist", "cifar10"}, optional
+        Without it the environment variable ``DATASET`` decides, and without that it is digits.
+    n_train, n_test : int, optional
+        How many images of a downloaded data set; all for None. Digits are always all 1797, a quarter of them for
+        testing.
+
+    Returns
+    -------
+    Split
+        With image_shape.
+
+    Raises
+    ------
+    ValueError
+        For an unknown data set, or numbers of images that cannot be had.
+    utils.download.DownloadError
+        If a file is not in the cache and cannot be downloaded.
+
+    Examples
+    --------
+    >>> images(dataset="digits").image_shape
+    (1, 8, 8)
+    """
+    _number_of_images(n_train, "n_train")
+    _number_of_images(n_test, "n_test")
+    where = "the argument dataset" if dataset else "the environment variable DATASET"
+    dataset = dataset or os.environ.get("DATASET") or "digits"
+    load = {"digits": digits, "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+    if dataset not in load:
+        raise ValueError(f"{where}: expected one of {', '.join(load)}, got {dataset!r}")
+    if dataset == "digits":
+        return digits(seed=seed)
+    return load[dataset](seed=seed, n_train=n_train, n_test=n_test)
+
+
+def standardize_channels(split):
+    """Move and scale each colour channel by its mean and standard deviation over all training images and pixels.
+
+    Parameters
+    ----------
+    split : Split
+        With image_shape.
+
+    Returns
+    -------
+    Split
+        Every part transformed with the statistics of the training part, in the dtype that it had. A constant channel
+        becomes 0 in the training part.
+
+    Raises
+    ------
+    ValueError
+        If the split has no image_shape.
+
+    Notes
+    -----
+    Computed in float64. One mean and one deviation a channel keep the differences between pixels of an image, which
+    `utils.standardization.Standardizer` takes away.
+    """
+    if split.image_shape is None:
+        raise ValueError(
+            "split: expected images, that is image_shape=(channels, height, width), got none; "
+            "use utils.standardization.Standardizer for a table of features"
+        )
+    x_train = split.x_train.reshape(len(split.x_train), split.image_shape[0], -1)
+    moves = []
+    for c in range(x_train.shape[1]):
+        low, high = x_train[:, c].min(), x_train[:, c].max()
+        constant = low == high
+        mean = low if constant else x_train[:, c].mean(dtype=np.float64)
+        moves.append((mean, 1.0 if constant else x_train[:, c].std(dtype=np.float64)))
+
+    def transform(x):
+        channels = np.empty_like(x).reshape(len(x), len(moves), -1)
+        for c, (mean, deviation) in enumerate(moves):
+            channels[:, c] = (x.reshape(channels.shape)[:, c] - np.float64(mean)) / deviation
+        return channels.reshape(x.shape)
+
+    return split.map(transform)

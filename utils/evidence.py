@@ -156,7 +156,7 @@ def _together(verdicts):
     return "refuted"  # some conditions refute it, none supports it
 
 
-def judge(claim_id, *, effect, unit=None, path=CLAIMS):
+def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
     """Judge a claim from one paired effect per seed.
 
     Parameters
@@ -169,6 +169,8 @@ def judge(claim_id, *, effect, unit=None, path=CLAIMS):
         refute it and none supports it.
     unit : str, optional
         Shown beside the numbers in place of the claim's own.
+    timed : bool
+        The effect holds measured times. Its verdict depends on the machine, so that another one is never an error.
     path : path-like
         Where the claims are.
 
@@ -196,7 +198,8 @@ def judge(claim_id, *, effect, unit=None, path=CLAIMS):
         parts = [{"condition": str(name), **_weigh(values, claim)} for name, values in effect.items()]
     else:
         parts = [_weigh(effect, claim)]
-    return _finish(Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), unit or claim.unit))
+    card = Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), unit or claim.unit)
+    return card if timed else _finish(card)
 
 
 def check(claim_id, error, tolerance, *, path=CLAIMS):

@@ -9,6 +9,7 @@ channel's values lie together, and no transposition is needed before a batch nor
 
 import copy
 import math
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -48,9 +49,9 @@ def _one_of(value, known, name):
 
 
 def _positive(value, name):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    return value
+    return int(value)
 
 
 class Linear(nn.Module):
@@ -59,13 +60,12 @@ class Linear(nn.Module):
     Parameters
     ----------
     replicas, n_in, n_out : int
-    bias : bool
     """
 
-    def __init__(self, replicas, n_in, n_out, *, bias=True):
+    def __init__(self, replicas, n_in, n_out):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(replicas, n_out, n_in))
-        self.bias = nn.Parameter(torch.zeros(replicas, n_out)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(replicas, n_out))  # None where a batch norm would subtract it again
 
     def forward(self, x):
         """Apply each replica's matrix and bias to its own examples."""
@@ -87,13 +87,12 @@ class Conv2d(nn.Module):
     replicas, c_in, c_out : int
     kernel_size : int
         Odd; the image is padded with zeros so that it keeps its size.
-    bias : bool
     """
 
-    def __init__(self, replicas, c_in, c_out, *, kernel_size=3, bias=True):
+    def __init__(self, replicas, c_in, c_out, *, kernel_size=3):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(replicas, c_out, c_in, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(replicas, c_out)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(replicas, c_out))  # or None, as above
 
     def forward(self, x):
         """Apply each replica's filters to its own channels."""
@@ -176,7 +175,7 @@ class GroupNorm(nn.Module):
 
     def __init__(self, replicas, channels, *, groups=4, eps=1e-5):
         super().__init__()
-        if channels % groups:
+        if channels % _positive(groups, "groups"):
             raise ValueError(f"groups: expected a divisor of the {channels} channels, got {groups}")
         self.groups, self.eps = groups, eps
         self.weight = nn.Parameter(torch.ones(replicas, channels))
@@ -185,13 +184,14 @@ class GroupNorm(nn.Module):
     def forward(self, x):
         """Normalize each example by itself."""
         replicas, channels = self.weight.shape
+        pixels = x.shape[2:].numel() if x.dim() == 4 else 1
+        if channels * pixels == self.groups:
+            raise ValueError(
+                f"group norm: expected more than one value a group, got {channels} features of {pixels} pixel in "
+                f"{self.groups} groups; instance norm needs images of more than one pixel"
+            )
         if x.dim() == 4:
             return F.group_norm(x, replicas * self.groups, self.weight.flatten(), self.bias.flatten(), self.eps)
-        if channels == self.groups:
-            raise ValueError(
-                f"group norm: expected more than one value a group, got {channels} features in {self.groups} groups; "
-                "instance norm needs images"
-            )
         grouped = x.reshape(replicas, self.groups, channels // self.groups, -1)
         var, mean = torch.var_mean(grouped, dim=2, correction=0, keepdim=True)
         x_hat = ((grouped - mean) * torch.rsqrt(var + self.eps)).view(x.shape)
@@ -281,6 +281,11 @@ class _Rows(nn.Module):
         return None
 
 
+def _norm(value, name):
+    """What builds a norm, or None."""
+    return value if value is None or isinstance(value, Callable) else _one_of(value, NORMS, name)
+
+
 class ReplicaNet(nn.Module):
     """R networks that train as one; `MLP` and `ConvNet` build their layers.
 
@@ -297,8 +302,8 @@ class ReplicaNet(nn.Module):
         ``functools.partial(BatchNorm, affine=False)``.
     place : {"before", "after", "after_pool"}
         Of the norm: before the activation, after it, or after it and the pooling.
-    norm_input : bool
-        Normalize the inputs too, as the first layer.
+    norm_input : as norm
+        Of the inputs, as the first layer.
     init : {"default", "kaiming_normal", "xavier_normal", ...} or callable
         Of the weights. A callable gets one replica's weight of shape (out, in) or (out, in, k, k), to be changed in
         place, and a torch.Generator. Biases are PyTorch's with "default" and zero otherwise.
@@ -319,23 +324,22 @@ class ReplicaNet(nn.Module):
     def __init__(self, seeds, n_in, n_out, *, activation, norm, place, norm_input, init, dropout):
         super().__init__()
         try:
-            self.seeds = tuple(int(seed) for seed in seeds)
+            self.seeds = tuple(operator.index(seed) for seed in seeds)
         except TypeError:
-            raise ValueError(f"seeds: expected one for each replica, such as range(16), got {seeds!r}") from None
-        if not self.seeds or min(self.seeds) < 0:
-            raise ValueError(f"seeds: expected at least one integer of at least 0, got {seeds!r}")
+            raise ValueError(f"seeds: expected integers, one a replica, such as range(16), got {seeds!r}") from None
+        if not self.seeds or not 0 <= min(self.seeds) <= max(self.seeds) < 2**63:
+            raise ValueError(f"seeds: expected at least one integer from 0 to below 2**63, got {seeds!r}")
         self.n_in, self.n_out = _positive(n_in, "n_in"), _positive(n_out, "n_out")
         if not isinstance(activation, nn.Module):
             activation = _one_of(activation, ACTIVATIONS, "activation")()
-        if norm is not None and not isinstance(norm, Callable):
-            norm = _one_of(norm, NORMS, "norm")
+        if any(True for _ in activation.parameters()):
+            raise ValueError(f"activation: expected a module without parameters, got {activation}")
+        norm, norm_input = _norm(norm, "norm"), _norm(norm_input, "norm_input")
         init_weight = init if isinstance(init, Callable) else _one_of(init, INITS, "init")
         _one_of(place, PLACES, "place")
-        # The bias is redundant directly before a batch norm only.
-        self._bias = not (place == "before" and getattr(norm, "swallows_bias", False))
-        self._activation, self._norm, self._place, self._dropout = activation, norm, place, dropout
+        self.activation, self._norm, self._place, self._dropout = activation, norm, place, dropout
         self._generator = torch.Generator().manual_seed(int(np.random.SeedSequence(self.seeds).generate_state(1)[0]))
-        self.layers = nn.Sequential(*self._build(norm if norm_input else None))
+        self.layers = nn.Sequential(*self._build(norm_input))
         self._initialize(init_weight, default_bias=init == "default")
 
     @property
@@ -345,9 +349,11 @@ class ReplicaNet(nn.Module):
 
     def _hidden(self, layer, channels, pool=None):
         """One hidden layer with its norm, activation, pooling and dropout in their order."""
-        parts = {"layer": layer, "activation": self._activation, "pool": pool}
+        parts = {"layer": layer, "activation": self.activation, "pool": pool}
         if self._norm is not None:
             parts["norm"] = self._norm(self.replicas, channels)
+            if self._place == "before" and getattr(parts["norm"], "swallows_bias", False):
+                layer.bias = None
         if self._dropout:
             parts["dropout"] = Dropout(self._dropout, generator=self._generator)
         order = {
@@ -424,13 +430,13 @@ class ReplicaNet(nn.Module):
             if not hasattr(layer, "replica"):  # an activation or a pooling: without numbers of its own
                 modules.append(copy.deepcopy(layer))
                 continue
-            plain = layer.replica(r, conv)
+            with torch.device("meta"):  # no numbers are drawn that ours replace anyway
+                plain = layer.replica(r, conv)
             if plain is not None:
-                state = {k: v if v.dim() == 0 else v[r] for k, v in layer.state_dict().items()}
-                plain.load_state_dict(state)
+                state = {k: (v if v.dim() == 0 else v[r]).clone() for k, v in layer.state_dict().items()}
+                plain.load_state_dict(state, assign=True)
                 modules.append(plain)
-        dtype = next(self.parameters()).dtype
-        return nn.Sequential(*modules).to(dtype).train(self.training)
+        return nn.Sequential(*modules).train(self.training)
 
 
 class MLP(ReplicaNet):
@@ -469,7 +475,7 @@ class MLP(ReplicaNet):
         activation="relu",
         norm=None,
         place="before",
-        norm_input=False,
+        norm_input=None,
         init="default",
         dropout=0.0,
     ):
@@ -482,7 +488,7 @@ class MLP(ReplicaNet):
         if norm_input is not None:
             layers.append(norm_input(self.replicas, n))
         for _ in range(self._depth):
-            layers += self._hidden(Linear(self.replicas, n, self._width, bias=self._bias), self._width)
+            layers += self._hidden(Linear(self.replicas, n, self._width), self._width)
             n = self._width
         return [*layers, Linear(self.replicas, n, self.n_out)]
 
@@ -530,7 +536,7 @@ class ConvNet(ReplicaNet):
         activation="relu",
         norm=None,
         place="before",
-        norm_input=False,
+        norm_input=None,
         init="default",
         dropout=0.0,
     ):
@@ -546,9 +552,10 @@ class ConvNet(ReplicaNet):
             )
         if not self._pool_after <= set(range(1, len(self._channels) + 1)):
             raise ValueError(f"pool_after: expected convolutions from 1 to {len(self._channels)}, got {pool_after}")
-        if min(self.image_shape[1:]) < 2 ** len(self._pool_after):
+        side = 2 ** len(self._pool_after)
+        if min(self.image_shape[1:]) < side:
             raise ValueError(
-                f"image_shape: expected at least {2 ** len(self._pool_after)} pixels a side for pool_after={pool_after}, "
+                f"image_shape: expected at least {side} pixels a side for {len(self._pool_after)} poolings, "
                 f"got {self.image_shape}; pool less often"
             )
         if _positive(kernel_size, "kernel_size") % 2 == 0:
@@ -563,7 +570,7 @@ class ConvNet(ReplicaNet):
         if norm_input is not None:
             layers.append(norm_input(self.replicas, c))
         for i, c_out in enumerate(self._channels, 1):
-            conv = Conv2d(self.replicas, c, c_out, kernel_size=self._kernel_size, bias=self._bias)
+            conv = Conv2d(self.replicas, c, c_out, kernel_size=self._kernel_size)
             pool = nn.MaxPool2d(2) if i in self._pool_after else None
             layers += self._hidden(conv, c_out, pool)
             c, height, width = c_out, height // (2 if pool else 1), width // (2 if pool else 1)

@@ -16,7 +16,9 @@ class _Optimizer:
         if not weight_decay >= 0:
             raise ValueError(f"weight_decay: expected a number of at least 0, got {weight_decay}")
         self.weight_decay = weight_decay
-        rates = torch.as_tensor(learning_rates)
+        rates = torch.as_tensor(learning_rates, dtype=torch.float64).clone()
+        if not (rates.isfinite() & (rates >= 0)).all():
+            raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {learning_rates}")
         for p in self.parameters:
             if rates.shape != p.shape[:1]:
                 raise ValueError(
@@ -107,8 +109,10 @@ class Adam(_Optimizer):
 
     def __init__(self, parameters, learning_rates, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, learning_rates, weight_decay)
-        if not all(0 <= beta < 1 for beta in betas):
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
+        if not eps >= 0:
+            raise ValueError(f"eps: expected a number of at least 0, got {eps}")
         self.betas, self.eps, self._t = betas, eps, 0
         self._m = [torch.zeros_like(p) for p in self.parameters]
         self._v = [torch.zeros_like(p) for p in self.parameters]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from utils.loss_surface import condition_number, hessian, minimum
 
-__all__ = ["COLOURS", "draw_bowl", "draw_path", "png", "show", "use_course_style"]
+__all__ = ["COLOURS", "draw_band", "draw_bowl", "draw_path", "png", "show", "use_course_style"]
 
 # The same colour for the same thing in all notebooks (Okabe and Ito, 2008).
 COLOURS = {
@@ -25,6 +25,7 @@ COLOURS = {
     "theory": "#000000",  # what a formula predicts, always dashed
     "momentum": "#E69F00",
     "batches": "#CC79A7",  # stochastic gradients
+    "sigmoid": "#CC79A7",  # networks with sigmoids and batch norm
     "accent": "#CC79A7",
     "quiet": "#999999",
 }
@@ -146,4 +147,34 @@ def draw_path(ax, path, *, color, label=None):
     near = np.isfinite(path).all(axis=1) & (np.abs(np.nan_to_num(path)) < 1e6).all(axis=1)
     path = path[: len(path) if near.all() else int(near.argmin())]
     ax.plot(*path.T, color=color, marker="o", markersize=4.5, linewidth=1.6, label=label, zorder=4)
+    return ax
+
+
+def draw_band(ax, x, values, *, color, label=None, marker="o", linestyle="-"):
+    """Draw the median over the seeds as a line, and a band that holds the middle half of them.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    x : array_like, shape (n,)
+    values : array_like, shape (n_seeds, n)
+    color : str
+    label : str, optional
+    marker, linestyle : str
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    x, values = np.asarray(x), np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or x.shape != values.shape[1:]:
+        raise ValueError(f"values: expected shape (n_seeds, {x.size}), a column for each x, got {values.shape}")
+    low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
+    ax.plot(x, middle, color=color, label=label, marker=marker, linestyle=linestyle)
+    ax.fill_between(x, low, high, color=color, alpha=0.2)
     return ax

@@ -245,6 +245,8 @@ def _per_replica(splits, replicas):
 
 def _tensors(splits, part, model):
     """One part of all splits, stacked: x (S, n, d) in the model's precision, y (S, n)."""
+    if any(getattr(split, f"x_{part}", None) is None for split in splits):
+        raise ValueError(f"split: expected a {part} part in every split, got one without")
     parts = [(getattr(split, f"x_{part}"), getattr(split, f"y_{part}")) for split in splits]
     shapes = {x.shape for x, _ in parts}
     if len(shapes) > 1:
@@ -254,8 +256,9 @@ def _tensors(splits, part, model):
         wanted = f"{model.n_in} pixels (images of shape {image})" if image else f"{model.n_in} features"
         raise ValueError(f"split: expected {wanted}, as the network, got {parts[0][0].shape[1]} a row")
     dtype = next(model.parameters()).dtype
-    x = torch.stack([torch.as_tensor(x).to(dtype) for x, _ in parts])
-    y = torch.stack([torch.as_tensor(y) for _, y in parts])
+    # Copies: PyTorch takes no array that is read-only or runs backwards.
+    x = torch.stack([torch.tensor(np.ascontiguousarray(x), dtype=dtype) for x, _ in parts])
+    y = torch.stack([torch.tensor(np.ascontiguousarray(y)) for _, y in parts])
     if y.dtype != torch.int64 or y.min() < 0 or y.max() >= model.n_out:
         raise ValueError(f"split: expected classes from 0 to {model.n_out - 1}, got {y.min()} to {y.max()} ({y.dtype})")
     return x, y
@@ -325,6 +328,9 @@ def fit(
     schedule=None,
     reshuffle=True,
     evaluate=None,
+    parts=None,
+    watch=None,
+    watch_at=None,
     progress=None,
     **settings,
 ):
@@ -348,6 +354,13 @@ def fit(
         Draw a new order of the examples for every epoch.
     evaluate : int or sequence of int, optional
         Every so many steps, or after these steps; the last step comes in any case.
+    parts : sequence of {"validation", "test"}, optional
+        Evaluated; by default those that the split has.
+    watch : callable, optional
+        Called with the model, the number of the step and its batch, x (R, B, n_in) and y (R, B), *before* the step, for
+        example with a probe of `utils.probes`.
+    watch_at : int or sequence of int, optional
+        The steps at which it is called, as `evaluate`; by default all.
     progress : bool, optional
         Show a progress bar; by default on a terminal only.
     **settings
@@ -366,34 +379,36 @@ def fit(
     -----
     The seed of a replica, ``model.seeds[r]``, also draws its batches: see `batches`.
     """
-    rates = np.asarray(learning_rates, dtype=np.float64)
+    rates = np.array(learning_rates, dtype=np.float64)
     if rates.ndim == 0:
         rates = np.full(model.replicas, float(rates))
     if rates.shape != (model.replicas,):
         raise ValueError(
             f"learning_rates: expected one, or one for each of the {model.replicas} replicas, got shape {rates.shape}"
         )
-    if not (np.isfinite(rates).all() and (rates >= 0).all()):
-        raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {learning_rates}")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
     splits, which = _per_replica(split, model.replicas)
     x, y = _tensors(splits, "train", model)
-    parts = [part for part in ("validation", "test") if getattr(splits[0], f"x_{part}", None) is not None]
+    if parts is None:
+        parts = [p for p in ("validation", "test") if any(getattr(one, f"x_{p}") is not None for one in splits)]
     held_out = {part: _tensors(splits, part, model) for part in parts}
     rows = {s: batches(x.shape[1], batch_size, steps, seed=s, reshuffle=reshuffle) for s in dict.fromkeys(model.seeds)}
     rows = torch.from_numpy(np.stack([rows[seed] for seed in model.seeds], axis=1))  # (steps, R, batch_size)
     when = _evaluation_steps(evaluate, steps)
+    watched = () if watch is None else range(1, steps + 1) if watch_at is None else _evaluation_steps(watch_at, steps)
 
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     stepper = OPTIMIZERS[optimizer](parameters, rates, **settings)
     losses = torch.empty(steps, model.replicas, dtype=x.dtype)
     accuracy, seconds = {part: [] for part in parts}, 0.0
     every = which[:, None]
     model.train()
     for step in tqdm(range(1, steps + 1), disable=None if progress is None else not progress, unit="step"):
-        began = time.perf_counter()
         batch = rows[step - 1]
+        if step in watched:
+            watch(model, step, x[every, batch], y[every, batch])
+        began = time.perf_counter()
         logits = model(x[every, batch])
         loss = F.cross_entropy(logits.transpose(1, 2), y[every, batch], reduction="none").mean(1)
         gradients = torch.autograd.grad(loss.sum(), parameters)
@@ -434,6 +449,8 @@ def sweep(build, splits, *, learning_rates, **how):
     ValueError
         As `fit`; also if there are no learning rates.
     """
+    if not isinstance(splits, Sequence):
+        raise ValueError(f"splits: expected a list of Split, got {type(splits).__name__}")
     rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
     if rates.ndim != 1 or not rates.size:
         raise ValueError(f"learning_rates: expected at least one, got {learning_rates!r}")

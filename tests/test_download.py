@@ -1,0 +1,544 @@
+"""Downloads from a server on this computer that does what servers do: answer, lie, break off, stall, dribble."""
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pooch
+import pytest
+from image_fixtures import mnist_files, running_server, sends, write_cache, write_registry
+
+from utils import data, download
+from utils.download import REGISTRY, DownloadError, cache_folder, fetch
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "numbers.gz"
+CONTENT = np.random.default_rng(0).bytes(60_000)  # a few chunks
+SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+
+
+@pytest.fixture(autouse=True)
+def _an_environment_without_surprises(monkeypatch):
+    for name in ("COURSE_DATA", "COURSE_OFFLINE", "COURSE_REGISTRY", "DATASET", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def place(tmp_path, server):
+    """One file with two mirrors on the server, /a/ and /b/, which have nothing yet."""
+
+    class Place:
+        folder = tmp_path / "cache"
+        file = folder / "set" / NAME
+        registry = tmp_path / "registry.toml"
+
+        def fetch(self, **options):
+            return fetch("set", **{"registry": self.registry, "folder": self.folder, "timeout": 5, **options})
+
+        def fails(self, **options):
+            """What the error says; no file and nothing temporary is left."""
+            with pytest.raises(DownloadError) as caught:
+                self.fetch(**options)
+            assert self.left() == []
+            return str(caught.value)
+
+        def left(self):
+            """Every file and every folder but that of the data set."""
+            return sorted(path for path in self.folder.rglob("*") if path != self.file.parent)
+
+        def has_just_the_file(self):
+            return self.left() == [self.file] and self.file.read_bytes() == CONTENT
+
+    write_registry(Place.registry, {"set": {NAME: CONTENT}}, [server.url("/a/"), server.url("/b/")])
+    server.does = {f"/a/{NAME}": says(404), f"/b/{NAME}": says(404)}
+    return Place()
+
+
+# What servers do
+
+
+def says(status, **headers):
+    def does(handler):
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return does
+
+
+def stalls(server, content):
+    """Send some bytes of the many announced, and no more."""
+
+    def does(handler):
+        sends(content, length=len(CONTENT))(handler)
+        server.closing.wait()
+
+    return does
+
+
+def says_nothing(server):
+    return lambda handler: server.closing.wait()
+
+
+def dribbles(server, size, pause):
+    """Send the right bytes, a few at a time."""
+
+    def does(handler):
+        sends(b"", length=len(CONTENT))(handler)
+        for start in range(0, len(CONTENT), size):
+            handler.wfile.write(CONTENT[start : start + size])
+            if server.closing.wait(pause):
+                return
+
+    return does
+
+
+def never_ends(server):
+    def does(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        while not server.closing.is_set():
+            handler.wfile.write(CONTENT)
+
+    return does
+
+
+def sends_in_small_chunks(handler, pause=0):
+    """As a server does that does not know the length beforehand; with a pause in the middle."""
+    handler.protocol_version = "HTTP/1.1"
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    for start in range(0, len(CONTENT), 600):
+        time.sleep(pause if start == 30_000 else 0)
+        handler.wfile.write(b"258\r\n" + CONTENT[start : start + 600] + b"\r\n")
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+# A file that comes
+
+
+@pytest.mark.parametrize("does", [sends(CONTENT), sends_in_small_chunks])
+def test_the_right_file_comes_and_is_asked_for_once(place, server, does):
+    server.does[f"/a/{NAME}"] = does
+    assert place.fetch() == {NAME: place.file}
+    assert place.has_just_the_file()
+    assert place.fetch() == {NAME: place.file}
+    assert server.asked == [f"/a/{NAME}"]
+
+
+def test_a_redirection_is_followed(place, server):
+    server.does[f"/a/{NAME}"] = says(302, Location=server.url("/elsewhere"))
+    server.does["/elsewhere"] = sends(CONTENT)
+    place.fetch()
+    assert place.has_just_the_file()
+
+
+def test_files_come_in_the_order_of_the_registry(place, server):
+    files = {"b": b"one", "a": b"two", "c": b""}
+    server.does = {f"/a/{name}": sends(content) for name, content in files.items()}
+    write_registry(place.registry, {"set": files}, [server.url("/a/")], algorithm="md5")
+    paths = place.fetch()
+    assert list(paths) == ["b", "a", "c"]
+    assert [path.read_bytes() for path in paths.values()] == [b"one", b"two", b""]
+
+
+def test_everybody_may_read_the_file(place, server):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    place.fetch()
+    assert place.file.stat().st_mode & 0o444 == 0o444
+
+
+def test_the_bar_says_what_comes_from_where_and_how_much(place, server, capsys):
+    server.does[f"/a/{NAME}"] = dribbles(server, size=20_000, pause=0.15)
+    place.fetch()
+    shown = capsys.readouterr().err
+    assert f"{NAME} from {urlsplit(server.url('')).netloc}" in shown
+    # Two chunks of 16384 bytes are 55 %. The second comes 0.15 s after the first, and tqdm draws every 0.1 s.
+    assert re.search(r" 55%.* 32.8k/60.0k ", shown)
+
+
+def test_the_bar_counts_bytes_also_where_the_server_does_not_say_how_many(place, server, capsys):
+    def does(handler):
+        sends_in_small_chunks(handler, pause=0.15)
+
+    server.does[f"/a/{NAME}"] = does
+    place.fetch()
+    assert re.search(r" 51%.* 30.6k/60.0k ", capsys.readouterr().err)  # the chunk after the pause
+
+
+def test_pooch_is_quiet_meanwhile(place, server):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    logger, records = pooch.get_logger(), []
+    handler = logging.Handler()
+    handler.emit = records.append
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        place.fetch()
+    finally:
+        logger.removeHandler(handler)
+    assert records == []
+    assert logger.level == level
+
+
+def test_until_it_is_complete_a_file_is_in_a_temporary_folder_beside_its_place(place, server):
+    seen = []
+
+    def does(handler):
+        sends(CONTENT[:40_000], length=len(CONTENT))(handler)
+        time.sleep(0.1)
+        seen.extend(place.left())
+        handler.wfile.write(CONTENT[40_000:])
+
+    server.does[f"/a/{NAME}"] = does
+    place.fetch()
+    (part,) = [path for path in seen if path.name.startswith(".part-")]
+    assert part.parent == place.file.parent
+    assert place.file not in seen
+    assert place.has_just_the_file()
+
+
+# Mirrors that fail
+
+FAILURES = {
+    "other bytes": (lambda server: sends(OTHER), "ValueError: SHA256 hash of downloaded file .* does not match"),
+    "cut off": (
+        lambda server: sends(CONTENT[:30_000], length=len(CONTENT)),
+        "ChunkedEncodingError: .*30000 more expec",
+    ),
+    "cut off without a length": (
+        lambda server: lambda handler: handler.wfile.write(CONTENT[:500]),
+        "ConnectionError: ",
+    ),
+    "empty": (lambda server: sends(b""), "ValueError: SHA256 hash of downloaded file .* does not match"),
+    "too long": (lambda server: sends(CONTENT + bytes(20_000)), "ValueError: expected 60000 bytes, got more"),
+    "endless": (never_ends, "ValueError: expected 60000 bytes, got more"),
+    "not there": (lambda server: says(404), "HTTPError: 404 Client Error: Not Found"),
+    "broken": (lambda server: says(503), "HTTPError: 503 Server Error"),
+    "a page to log in": (lambda server: sends(b"<html>log in</html>"), "ValueError: SHA256 hash of downloaded file"),
+    "round and round": (lambda server: says(302, Location=f"/a/{NAME}"), "TooManyRedirects: "),
+    "silent": (says_nothing, "ReadTimeout: .*read timeout=0.2"),
+    "stalled": (lambda server: stalls(server, CONTENT[:30_000]), "ConnectionError: .*Read timed out"),
+}
+
+
+@pytest.mark.parametrize(("does", "why"), FAILURES.values(), ids=FAILURES)
+def test_the_second_mirror_is_asked_when_the_first_fails(place, server, does, why):
+    server.does = {f"/a/{NAME}": does(server), f"/b/{NAME}": sends(CONTENT)}
+    assert place.fetch(timeout=0.2) == {NAME: place.file}
+    assert place.has_just_the_file()
+    assert server.asked[-1] == f"/b/{NAME}"
+
+
+@pytest.mark.parametrize(("does", "why"), FAILURES.values(), ids=FAILURES)
+def test_the_error_says_why_each_mirror_failed_and_what_to_do(place, server, does, why):
+    server.does = {f"/a/{NAME}": does(server), f"/b/{NAME}": says(404)}
+    message = place.fails(timeout=0.2)
+    first, second = re.escape(server.url(f"/a/{NAME}")), re.escape(server.url(f"/b/{NAME}"))
+    pattern = rf"^set: no mirror could provide {NAME}:\n  {first}\n    {why}.*\n  {second}\n    HTTPError: 404 .*\nPut"
+    assert re.search(pattern, message)
+    assert f"Put the file by hand as\n  {place.file}\n  (60000 bytes, {SHA256}).\n" in message
+    assert message.endswith("The default data set, digits, needs no download: unset DATASET.")
+
+
+def test_a_port_where_nobody_listens(place, server):
+    with socket.socket() as taken:  # bound, so that nobody else listens there, and not listening
+        taken.bind(("127.0.0.1", 0))
+        closed = f"http://{'127.0.0.1'}:{taken.getsockname()[1]}/"
+        write_registry(place.registry, {"set": {NAME: CONTENT}}, [closed, server.url("/b/")])
+        assert re.search(rf"{closed}{NAME}\n    ConnectionError: .*refused", place.fails())
+        server.does[f"/b/{NAME}"] = sends(CONTENT)
+        place.fetch()
+    assert place.has_just_the_file()
+
+
+def test_an_address_that_is_none(place):
+    write_registry(place.registry, {"set": {NAME: CONTENT}}, ["nowhere"])
+    assert f"  nowhere{NAME}\n    MissingSchema: " in place.fails()
+
+
+@pytest.mark.parametrize(("size", "pause"), [(17_000, 0.4), (1, 0.05)])
+def test_a_slow_server_cannot_hold_up_the_others(place, server, size, pause):
+    # It never stalls for as long as the timeout; one byte at a time does not even fill a chunk.
+    server.does = {f"/a/{NAME}": dribbles(server, size, pause), f"/b/{NAME}": sends(CONTENT)}
+    start = time.monotonic()
+    place.fetch(limit=2)
+    assert 1 <= time.monotonic() - start < 2  # half of the limit for the first mirror, 0.5 s to let go of it
+    assert place.has_just_the_file()
+    assert server.asked == [f"/a/{NAME}", f"/b/{NAME}"]
+
+
+def test_slow_servers_alone_are_an_error_after_the_limit(place, server):
+    server.does = {f"/{mirror}/{NAME}": dribbles(server, 17_000, 0.15) for mirror in "ab"}
+    start = time.monotonic()
+    message = place.fails(limit=0.4)
+    assert time.monotonic() - start < 3
+    assert len(re.findall(r"    TimeoutError: not finished after 0\.\d+ seconds\n", message)) == 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("download")]
+
+
+def test_time_that_one_mirror_does_not_take_is_left_for_the_next(place, server):
+    server.does[f"/b/{NAME}"] = dribbles(server, 17_000, 0.3)  # 0.9 s, more than half of the limit
+    place.fetch(limit=1.6)
+    assert place.has_just_the_file()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals to a thread are POSIX")
+def test_an_interrupted_download_leaves_nothing(place, server):
+    main = threading.main_thread().ident
+
+    def does(handler):
+        sends(CONTENT[:20_000], length=len(CONTENT))(handler)
+        signal.pthread_kill(main, signal.SIGINT)
+        server.closing.wait()
+
+    server.does[f"/a/{NAME}"] = does
+    with pytest.raises(KeyboardInterrupt):
+        place.fetch()
+    assert place.left() == []
+    assert server.asked == [f"/a/{NAME}"]
+
+
+# The cache
+
+
+@pytest.mark.parametrize("found", [OTHER, CONTENT[:-1], b""])
+def test_a_corrupted_file_is_fetched_again(place, server, found):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    write_cache(place.folder, {"set": {NAME: found}})
+    place.fetch()
+    assert place.has_just_the_file()
+
+
+def test_a_file_that_is_corrupted_later_is_fetched_again(place, server):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    place.fetch()
+    place.fetch()  # looks at the file
+    place.file.write_bytes(OTHER)
+    os.utime(place.file, ns=(0, 0))
+    place.fetch()
+    assert place.has_just_the_file()
+    assert len(server.asked) == 2
+
+
+def test_a_corrupted_file_stays_as_it_is_where_no_other_can_be_had(place):
+    write_cache(place.folder, {"set": {NAME: OTHER}})
+    with pytest.raises(DownloadError, match="no mirror could provide"):
+        place.fetch()
+    assert place.left() == [place.file]
+    assert place.file.read_bytes() == OTHER
+
+
+def test_a_cached_file_needs_no_server_and_no_permission_to_write(place, server, monkeypatch):
+    write_cache(place.folder, {"set": {NAME: CONTENT}})
+    monkeypatch.setattr(download, "_download", None)
+    place.fetch()
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    place.fetch()
+    assert server.asked == []
+
+
+def test_offline_a_missing_file_is_an_error_and_nobody_is_asked(place, server, monkeypatch):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    message = place.fails()
+    assert message.startswith(f"set: {place.file} is not in the cache, and COURSE_OFFLINE=1 forbids a download. Unset ")
+    assert f"have it downloaded from\n  {server.url(f'/a/{NAME}')}\n  {server.url(f'/b/{NAME}')}\nPut " in message
+    assert f"Put the file by hand as\n  {place.file}\n  (60000 bytes, {SHA256}).\nThe default" in message
+    assert server.asked == []
+    assert not place.folder.exists()
+
+
+def test_offline_a_corrupted_file_is_named_with_both_hashes(place, server, monkeypatch):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    write_cache(place.folder, {"set": {NAME: OTHER}})
+    monkeypatch.setenv("COURSE_OFFLINE", "yes")
+    with pytest.raises(DownloadError) as caught:
+        place.fetch()
+    wrong = "sha256:" + hashlib.sha256(OTHER).hexdigest()
+    assert f"{place.file} is corrupted (expected {SHA256}, found {wrong}), and COURSE_OFFLINE=yes" in str(caught.value)
+    assert "Delete it and unset COURSE_OFFLINE" in str(caught.value)
+    assert place.file.read_bytes() == OTHER
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_offline_can_be_said_not_to_be(place, server, monkeypatch, value):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    monkeypatch.setenv("COURSE_OFFLINE", value)
+    place.fetch()
+    assert place.has_just_the_file()
+
+
+def test_two_processes_at_once_both_get_the_file(place, server):
+    both = threading.Barrier(2)
+
+    def does(handler):
+        both.wait(timeout=60)  # nobody is answered before both have asked
+        sends(CONTENT)(handler)
+
+    server.does[f"/a/{NAME}"] = does
+    code = (
+        "import sys, hashlib; from utils.download import fetch; "
+        f"path = fetch('set', registry=sys.argv[1], folder=sys.argv[2])[{NAME!r}]; "
+        "print(hashlib.sha256(path.read_bytes()).hexdigest())"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, place.registry, place.folder]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert f"sha256:{out.strip()}" == SHA256
+    assert server.asked == [f"/a/{NAME}"] * 2
+    assert place.has_just_the_file()
+
+
+def test_a_cache_that_is_a_file_is_an_error_that_says_so(place):
+    place.folder.write_bytes(b"here")
+    with pytest.raises(DownloadError) as caught:
+        place.fetch()
+    assert f"{place.folder / 'set'}: expected to keep a download there, but it cannot be written" in str(caught.value)
+    assert "COURSE_DATA" in str(caught.value)
+    assert place.folder.read_bytes() == b"here"
+
+
+def test_a_folder_under_the_name_of_the_file_is_an_error(place, server):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    (place.file / "inside").mkdir(parents=True)
+    with pytest.raises(DownloadError, match=re.escape(f"{place.file}: expected to keep a download there")):
+        place.fetch()
+    assert place.left() == [place.file, place.file / "inside"]
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_a_file_that_another_process_reads_is_not_replaced(place, server, monkeypatch, faster):
+    """Windows refuses that; it does not matter if the file is the right one."""
+
+    def refuse(source, target):
+        if faster:
+            target.write_bytes(CONTENT)
+        raise PermissionError(errno.EACCES, "in use")
+
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    monkeypatch.setattr(os, "replace", refuse)
+    if faster:
+        place.fetch()
+        assert place.has_just_the_file()
+    else:
+        assert "it cannot be written ([Errno 13] in use)" in place.fails()
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    assert cache_folder() == pooch.os_cache("normalization-course")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.setenv("COURSE_DATA", "~/mine")
+    assert cache_folder() == Path.home() / "mine"
+    monkeypatch.setenv("COURSE_DATA", "mine")
+    assert cache_folder() == Path.cwd() / "mine"
+
+
+# The registry
+
+
+def test_the_environment_says_what_the_arguments_leave_open(place, server, monkeypatch):
+    server.does[f"/a/{NAME}"] = sends(CONTENT)
+    monkeypatch.setenv("COURSE_REGISTRY", str(place.registry))
+    monkeypatch.setenv("COURSE_DATA", str(place.folder))
+    assert fetch("set") == {NAME: place.file}
+    assert place.has_just_the_file()
+
+
+def test_an_unknown_data_set_is_refused_with_those_that_are_known(monkeypatch, tmp_path):
+    message = f"name: expected one of mnist, fashion_mnist, cifar10, which {REGISTRY} has, got 'imagenet'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fetch("imagenet", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "expected a TOML file like .*, got: .*No such file"),
+        ("[set", "expected a TOML file like .*, got: "),
+        (
+            "[set]\nfiles = [{name = 'a', size = 1, hash = 'md5:0'}]",
+            "expected mirrors, and files .* KeyError: 'mirrors'",
+        ),
+        ("[set]\nmirrors = []", "got KeyError: 'files'"),
+        ("[set]\nmirrors = []\nfiles = [{name = 'a', hash = 'md5:0'}]", "got KeyError: 'size'"),
+        (
+            "[set]\nmirrors = []\nfiles = [{name = 'a', size = 1, hash = '0'}]",
+            r"hash \(algorithm:digest\), got ValueErr",
+        ),
+        ("[set]\nmirrors = []\nfiles = ['a']", "got TypeError"),
+        ("set = 1", "got TypeError"),
+    ],
+)
+def test_a_registry_that_is_none_is_refused(tmp_path, text, message):
+    registry = tmp_path / "registry.toml"
+    if text is not None:
+        registry.write_text(text)
+    with pytest.raises(ValueError, match=f"^registry {re.escape(str(registry))}: .*{message}"):
+        fetch("set", registry=registry, folder=tmp_path)
+
+
+def test_the_registry_of_the_course_is_complete():
+    tables = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
+    idx = [f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+    names = {name: [file["name"] for file in table["files"]] for name, table in tables.items()}
+    assert names == {"mnist": idx, "fashion_mnist": idx, "cifar10": ["cifar-10-binary.tar.gz"]}
+    for table in tables.values():
+        assert table["source"]
+        hosts = [urlsplit(mirror).netloc for mirror in table["mirrors"]]
+        assert len(set(hosts)) == len(hosts) >= 2
+        assert all(re.fullmatch(r"https?://[^/]+/(.+/)?", mirror) for mirror in table["mirrors"])
+        for file in table["files"]:
+            assert set(file) == {"name", "size", "hash"}
+            assert file["size"] > 0
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"])
+    hashes = [file["hash"] for table in tables.values() for file in table["files"]]
+    assert len(set(hashes)) == len(hashes) == 9
+
+
+# All together
+
+
+def test_a_data_set_comes_from_the_server_into_a_split(tmp_path, server, monkeypatch):
+    files = mnist_files(30, 10)
+    server.does = {f"/b/{name}": sends(content) for name, content in files.items()}
+    server.does |= {f"/a/{name}": says(404) for name in files}
+    mirrors = [server.url("/a/"), server.url("/b/")]
+    monkeypatch.setenv("COURSE_REGISTRY", str(write_registry(tmp_path / "registry.toml", {"mnist": files}, mirrors)))
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "cache"))
+    assert data.mnist().x.shape == (40, 784)
+    assert len(server.asked) == 8
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert data.mnist(n_train=5).x_train.shape == (5, 784)
+    assert len(server.asked) == 8

@@ -1,0 +1,152 @@
+"""The steps of all replicas against torch.optim, which takes those of one replica after the other."""
+
+import math
+
+import pytest
+import torch
+
+from utils.optim import SGD, Adam
+
+RATES = [0.1, 0.003, 0.7]
+SHAPES = [(3,), (3, 4), (3, 2, 3), (3, 2, 1, 3, 3)]
+STEPS = 50
+CASES = {
+    "sgd": (SGD, torch.optim.SGD, {}),
+    "sgd, decay": (SGD, torch.optim.SGD, {"weight_decay": 0.1}),
+    "momentum": (SGD, torch.optim.SGD, {"momentum": 0.9}),
+    "momentum, decay": (SGD, torch.optim.SGD, {"momentum": 0.5, "weight_decay": 0.1}),
+    "adam": (Adam, torch.optim.Adam, {}),
+    "adam, decay": (Adam, torch.optim.Adam, {"weight_decay": 0.1}),
+    "adam, options": (Adam, torch.optim.Adam, {"betas": (0.5, 0.8), "eps": 0.1}),
+    "adam, no memory": (Adam, torch.optim.Adam, {"betas": (0.0, 0.0), "weight_decay": 0.01}),
+}
+every_case = pytest.mark.parametrize(("kind", "theirs", "options"), CASES.values(), ids=CASES)
+both = pytest.mark.parametrize("kind", [SGD, Adam])
+
+
+def numbers(seed, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator, dtype=dtype) for shape in SHAPES]
+
+
+def parameters(dtype=torch.float64):
+    return [p.requires_grad_() for p in numbers(0, dtype)]
+
+
+def cosine(share):
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+@every_case
+@pytest.mark.parametrize("schedule", [None, cosine])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_each_replica_moves_as_under_torch_optim(kind, theirs, options, schedule, dtype):
+    ours = parameters(dtype)
+    alone = [[p[r].detach().clone() for p in ours] for r in range(3)]
+    optimizer = kind(ours, torch.tensor(RATES, dtype=torch.float64), **options)
+    singles = [theirs(own, lr=rate, **options) for own, rate in zip(alone, RATES, strict=True)]
+    gradients = numbers(0, dtype)  # the same memory at every step: nothing of it may be kept
+    for step in range(STEPS):
+        for gradient, new in zip(gradients, numbers(1 + step, dtype), strict=True):
+            gradient.copy_(new)
+        for r, single in enumerate(singles):
+            for p, g in zip(alone[r], gradients, strict=True):
+                p.grad = g[r].clone()
+            if schedule:
+                single.param_groups[0]["lr"] = RATES[r] * schedule(step / STEPS)
+            single.step()
+        optimizer.step(gradients, *([schedule(step / STEPS)] if schedule else []))
+    # Fifty steps of order one, each off by some roundings (1e-16 and 6e-8).
+    atol = 1e-12 if dtype == torch.float64 else 1e-4
+    for r in range(3):
+        for p, q in zip(ours, alone[r], strict=True):
+            torch.testing.assert_close(p[r], q, rtol=0, atol=atol)
+
+
+@both
+def test_a_rate_of_zero_leaves_a_replica_where_it_is(kind):
+    ours = parameters()
+    before = [p.detach().clone() for p in ours]
+    optimizer = kind(ours, [0.1, 0, 0.1], weight_decay=0.1)
+    for step in range(3):
+        optimizer.step(numbers(1 + step))
+    for p, q in zip(ours, before, strict=True):
+        assert torch.equal(p[1], q[1])
+        assert not torch.equal(p[0], q[0])
+
+
+@both
+def test_gradients_that_are_not_numbers_stay_in_their_replica(kind):
+    ours, same = parameters(), parameters()
+    for stack, value in ((ours, math.nan), (same, 1.0)):
+        optimizer = kind(stack, RATES, weight_decay=0.1)
+        for step in range(3):
+            gradients = numbers(1 + step)
+            for g in gradients:
+                g[1] = value
+            optimizer.step(gradients)
+    for p, q in zip(ours, same, strict=True):
+        assert torch.equal(p[[0, 2]], q[[0, 2]])
+        assert p[1].isnan().all()
+
+
+@both
+def test_frozen_parameters_are_left_out(kind):
+    frozen, free = torch.ones(3, 2), torch.ones(3, 2, requires_grad=True)
+    optimizer = kind([frozen, free], RATES)
+    optimizer.step([torch.ones(3, 2)])
+    assert torch.equal(frozen, torch.ones(3, 2))
+    assert (free != 1).all()
+    assert free.requires_grad
+
+
+@both
+def test_the_rates_are_copied(kind):
+    rates, ours, same = torch.tensor(RATES, dtype=torch.float64), parameters(), parameters()
+    optimizer, other = kind(ours, rates), kind(same, RATES)
+    rates.zero_()
+    optimizer.step(numbers(1))
+    other.step(numbers(1))
+    for p, q in zip(ours, same, strict=True):
+        assert torch.equal(p, q)
+
+
+@both
+@pytest.mark.parametrize(
+    ("rates", "options", "message"),
+    [
+        ([0.1, 0.2], {}, r"learning_rates: expected one for each of 3 replicas, got shape \(2,\)"),
+        (0.1, {}, r"learning_rates: expected one for each of 3 replicas, got shape \(\)"),
+        ([[0.1, 0.2, 0.3]], {}, r"learning_rates: expected one for each of 3 replicas, got shape \(1, 3\)"),
+        ([0.1, -0.2, 0.3], {}, "learning_rates: expected finite numbers of at least 0"),
+        ([0.1, math.nan, 0.3], {}, "learning_rates: expected finite numbers of at least 0"),
+        ([0.1, math.inf, 0.3], {}, "learning_rates: expected finite numbers of at least 0"),
+        (RATES, {"weight_decay": -1}, "weight_decay: expected a number of at least 0, got -1"),
+        (RATES, {"weight_decay": math.nan}, "weight_decay: expected a number of at least 0, got nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(kind, rates, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(parameters(), rates, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (SGD, {"momentum": 1.0}, "momentum: expected a number from 0 to below 1, got 1.0"),
+        (SGD, {"momentum": -0.1}, "momentum: expected a number from 0 to below 1, got -0.1"),
+        (Adam, {"betas": (0.9, 1.0)}, r"betas: expected two numbers from 0 to below 1, got \(0.9, 1.0\)"),
+        (Adam, {"betas": (-0.1, 0.9)}, "betas: expected two numbers"),
+        (Adam, {"betas": (0.9, 0.9, 0.9)}, "betas: expected two numbers"),
+        (Adam, {"eps": -1e-8}, "eps: expected a number of at least 0, got -1e-08"),
+    ],
+)
+def test_options_out_of_range_are_refused(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(parameters(), RATES, **options)
+
+
+def test_as_many_gradients_as_parameters():
+    for optimizer in (SGD(parameters(), RATES), SGD(parameters(), RATES, momentum=0.9), Adam(parameters(), RATES)):
+        with pytest.raises(ValueError, match="zip"):
+            optimizer.step(numbers(1)[:-1])

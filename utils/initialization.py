@@ -1,0 +1,429 @@
+"""Where training starts: fans, gains, and the initial weights that carry LeCun's, Glorot's, He's and Saxe's names.
+
+Shapes are PyTorch's: (out, in) of a linear layer, (out, in, height, width) of a convolution. Randomness is an argument:
+``rng`` is a seed or a ``numpy.random.Generator``. Biases are another matter: zero everywhere here.
+"""
+
+import math
+
+import numpy as np
+
+from utils.arrays import float_array, matrix
+
+__all__ = [
+    "constant",
+    "fans",
+    "gain",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "lsuv",
+    "measured_gain",
+    "normal",
+    "orthogonal",
+    "pytorch_default",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+_GAINS = {"linear": 1.0, "conv": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+def _sizes(shape):
+    """The shape as a tuple of integers, at least two of them."""
+    try:
+        sizes = tuple(shape)
+    except TypeError:
+        sizes = ()
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes)
+    if len(sizes) < 2 or not whole:
+        raise ValueError(f"shape: expected (out, in) or (out, in, *kernel), positive integers, got {shape!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def _scale(value, name):
+    """A finite number of at least zero."""
+    if not isinstance(value, int | float | np.number) or not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+    return float(value)
+
+
+def _generator(rng):
+    if rng is None:
+        raise ValueError("rng: expected a seed or a numpy.random.Generator, got None; numbers must come again")
+    return np.random.default_rng(rng)
+
+
+def _normal(shape, std, rng):
+    return std * _generator(rng).standard_normal(_sizes(shape))
+
+
+def _uniform(shape, std, rng):
+    """Uniform numbers of this standard deviation: the bound is √3 times it."""
+    bound = math.sqrt(3) * std
+    return _generator(rng).uniform(-bound, bound, _sizes(shape))
+
+
+def fans(shape):
+    """How many numbers go into one unit, and to how many units one number goes.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (out, in) or (out, in, *kernel).
+
+    Returns
+    -------
+    fan_in, fan_out : int
+        in · kernel and out · kernel, where kernel is the number of its pixels.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two sizes, or one is not a positive integer.
+
+    Examples
+    --------
+    >>> fans((32, 16, 3, 3))
+    (144, 288)
+    """
+    out, into, *kernel = _sizes(shape)
+    return into * math.prod(kernel), out * math.prod(kernel)
+
+
+def gain(nonlinearity, param=None):
+    r"""Factor on the standard deviation that makes up for an activation, as ``torch.nn.init.calculate_gain``.
+
+    Parameters
+    ----------
+    nonlinearity : {"linear", "conv", "sigmoid", "tanh", "relu", "leaky_relu", "selu"}
+    param : float, optional
+        Negative slope a of leaky ReLU; 0.01 by default.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a param where there is none, or one that is not a finite number.
+
+    Notes
+    -----
+    :math:`\sqrt 2` for ReLU and :math:`\sqrt{2 / (1 + a^2)}` for leaky ReLU keep the second moment (He et al., 2015).
+    The others are conventions: 5/3 for tanh, 1 for sigmoid. `measured_gain` computes what keeps the second moment.
+    """
+    if nonlinearity == "leaky_relu":
+        if param is None:
+            param = 0.01
+        if isinstance(param, bool) or not isinstance(param, int | float | np.number) or not np.isfinite(param):
+            raise ValueError(f"param: expected the negative slope, a finite number, got {param!r}")
+        return math.sqrt(2 / (1 + param**2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(f"nonlinearity: expected one of {', '.join([*_GAINS, 'leaky_relu'])}, got {nonlinearity!r}")
+    if param is not None:
+        raise ValueError(f"param: expected none for {nonlinearity}, got {param!r}; only leaky_relu has one")
+    return _GAINS[nonlinearity]
+
+
+def measured_gain(function):
+    r"""Factor on the standard deviation with which an activation gives a second moment of one.
+
+    Parameters
+    ----------
+    function : callable
+        From an array to one of the same shape, each value by itself.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the function changes the shape, gives NaN or infinity, or is zero everywhere.
+
+    Notes
+    -----
+    :math:`1 / \sqrt{E[f(z)^2]}` with :math:`z \sim N(0, 1)`, by Gauss-Legendre quadrature on intervals of length one
+    from -12 to 12, so that kinks at integers do no harm. It is the gain by which ``f(z)`` has to be multiplied, and for
+    ReLU, where scale passes through, also the one for the weights.
+
+    Examples
+    --------
+    >>> round(measured_gain(lambda z: np.maximum(z, 0)) ** 2, 12)
+    2.0
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    z = (np.arange(-12, 12)[:, None] + 0.5 + nodes / 2).ravel()
+    density = np.tile(weights / 2, 24) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    values = np.asarray(function(z), dtype=np.float64)
+    if values.shape != z.shape or not np.isfinite(values).all():
+        raise ValueError(
+            f"function: expected {z.size} finite numbers for {z.size} numbers, got shape {values.shape} with "
+            f"{int(np.size(values) - np.isfinite(values).sum())} NaN or infinite"
+        )
+    moment = float(density @ values**2)
+    if moment == 0:
+        raise ValueError("function: expected one that is not zero everywhere, got no signal at all")
+    return 1 / math.sqrt(moment)
+
+
+def zeros(shape):
+    """All weights zero.
+
+    Parameters
+    ----------
+    shape : sequence of int
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return np.zeros(_sizes(shape))
+
+
+def constant(shape, *, value):
+    """All weights the same number.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    value : float
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return np.full(_sizes(shape), float(value))
+
+
+def normal(shape, *, std, rng):
+    """Normal numbers of one standard deviation, whatever the fans.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    std : float
+    rng : int or numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return _normal(shape, _scale(std, "std"), rng)
+
+
+def lecun_normal(shape, *, rng):
+    """Normal numbers of variance 1 / fan_in: LeCun, Bottou, Orr and Müller (1998), section 4.6.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return _normal(shape, fans(shape)[0] ** -0.5, rng)
+
+
+def lecun_uniform(shape, *, rng):
+    """Uniform numbers of variance 1 / fan_in, within ±√(3 / fan_in).
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return _uniform(shape, fans(shape)[0] ** -0.5, rng)
+
+
+def _xavier_std(shape, gain):
+    return _scale(gain, "gain") * math.sqrt(2 / sum(fans(shape)))
+
+
+def xavier_normal(shape, *, rng, gain=1.0):
+    """Normal numbers of variance 2 gain² / (fan_in + fan_out): Glorot and Bengio (2010).
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+    gain : float
+        See the function of this name.
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return _normal(shape, _xavier_std(shape, gain), rng)
+
+
+def xavier_uniform(shape, *, rng, gain=1.0):
+    """Uniform numbers of variance 2 gain² / (fan_in + fan_out): Glorot and Bengio (2010), equation 16.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+    gain : float
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return _uniform(shape, _xavier_std(shape, gain), rng)
+
+
+def _kaiming_std(shape, mode, a):
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode: expected 'fan_in' or 'fan_out', got {mode!r}")
+    return gain("leaky_relu", a) / math.sqrt(fans(shape)[mode == "fan_out"])
+
+
+def kaiming_normal(shape, *, rng, mode="fan_in", a=0.0):
+    """Normal numbers of variance 2 / ((1 + a²) fan): He, Zhang, Ren and Sun (2015).
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+    mode : {"fan_in", "fan_out"}
+        Keep the second moment of the signal on its way forward, or of the gradient on its way back.
+    a : float
+        Negative slope of the activation: 0 for ReLU, 1 for a linear layer.
+
+    Returns
+    -------
+    ndarray of this shape, float64
+
+    Raises
+    ------
+    ValueError
+        For another mode, or a slope that is not a finite number.
+    """
+    return _normal(shape, _kaiming_std(shape, mode, a), rng)
+
+
+def kaiming_uniform(shape, *, rng, mode="fan_in", a=0.0):
+    """Uniform numbers of variance 2 / ((1 + a²) fan): He, Zhang, Ren and Sun (2015).
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+    mode : {"fan_in", "fan_out"}
+    a : float
+
+    Returns
+    -------
+    ndarray of this shape, float64
+    """
+    return _uniform(shape, _kaiming_std(shape, mode, a), rng)
+
+
+def pytorch_default(shape, *, rng):
+    """PyTorch's weights of linear layers and convolutions: uniform within ±1 / √fan_in, variance 1 / (3 fan_in).
+
+    Parameters
+    ----------
+    shape : sequence of int
+    rng : int or numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of this shape, float64
+
+    Notes
+    -----
+    ``nn.Linear`` calls ``kaiming_uniform_`` with the slope √5, for which 2 / (1 + a²) is 1/3. Its biases are drawn
+    from the same interval.
+    """
+    return kaiming_uniform(shape, rng=rng, a=math.sqrt(5))
+
+
+def orthogonal(shape, *, rng, gain=1.0):
+    """Orthonormal rows, or columns where there are more rows: Saxe, McClelland and Ganguli (2014).
+
+    Parameters
+    ----------
+    shape : sequence of int
+        A kernel is unrolled: the matrix has shape (out, in · kernel).
+    rng : int or numpy.random.Generator
+    gain : float
+        All singular values.
+
+    Returns
+    -------
+    ndarray of this shape, float64
+
+    Notes
+    -----
+    The Q of a Gaussian matrix, with the signs of R's diagonal put into it, which makes it uniformly distributed.
+    """
+    factor, (rows, *rest) = _scale(gain, "gain"), _sizes(shape)
+    columns = math.prod(rest)
+    q, r = np.linalg.qr(_generator(rng).standard_normal((max(rows, columns), min(rows, columns))))
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return factor * (q if rows >= columns else q.T).reshape(rows, *rest)
+
+
+def lsuv(weights, activation, X):
+    """Rescale the weights of dense layers, one after another, so that each gives numbers of variance one on data.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shapes (out, in), float
+        In the order of the layers; orthogonal in the paper.
+    activation : callable
+        Between the layers, each value by itself.
+    X : array_like, shape (n, d), float
+        A batch of examples.
+
+    Returns
+    -------
+    list of ndarray
+        New arrays; the arguments stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a layer gives the same number everywhere, which no factor can mend.
+
+    Notes
+    -----
+    Layer-sequential unit variance, Mishkin and Matas (2016), algorithm 1. The variance is that of all outputs of a
+    layer before its activation, over units and examples. Without biases it goes with the square of the weights, so
+    that one division is exact and the paper's loop ends after its first round.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(50, 8))
+    >>> (w,) = lsuv([orthogonal((4, 8), rng=1)], np.tanh, X)
+    >>> round(float((X @ w.T).var()), 12)
+    1.0
+    """
+    signal, scaled = matrix(X, "X"), []
+    for i, weight in enumerate(weights):
+        weight = float_array(weight, f"weights[{i}]")
+        if weight.ndim != 2 or weight.shape[1] != signal.shape[1]:
+            raise ValueError(f"weights[{i}]: expected shape (out, {signal.shape[1]}), got {weight.shape}")
+        z = signal @ weight.T
+        std = float(z.std())
+        if not (np.isfinite(std) and std > 0):
+            raise ValueError(
+                f"weights[{i}]: expected outputs that differ, got a standard deviation of {std}; "
+                "the layer before puts out nothing, or the weights are zero"
+            )
+        scaled.append(weight / std)
+        signal = np.asarray(activation(z / std))
+    return scaled
