@@ -52,7 +52,7 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 readme: env  ## write the tables of README.md from the notebooks
 	@$(RUN) tools/readme.py
 
-bench: env  ## our batch norm against PyTorch's, as ratios, in build/bench.json
+bench: env  ## our batch norm against PyTorch's, replicas against a plain loop, as ratios, in build/bench.json
 	@$(RUN) tools/bench.py --out "$(BUILD)/bench.json"
 
 lock: env  ## make requirements.txt (exact versions) from pyproject.toml

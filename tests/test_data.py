@@ -525,3 +525,103 @@ def test_the_fixture_for_people_works_as_it_says_and_can_be_learned(tmp_path, ca
     # By the nearest image; guessing gets a tenth right.
     distances = ((split.x_test[:, None, ::4] - split.x_train[None, :, ::4]) ** 2).sum(axis=-1)
     assert np.mean(split.y_train[distances.argmin(axis=1)] == split.y_test) > 0.5
+
+
+def everything(split):
+    return {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
+
+
+def assert_same_but(changed, one, other):
+    for name, value in everything(one).items():
+        if name not in changed:
+            np.testing.assert_array_equal(everything(other)[name], value)
+
+
+def test_a_function_sees_each_part_once_and_by_itself():
+    for split in (data.wine(seed=0), data.wine(seed=0).with_validation(seed=1)):
+        sizes = []
+
+        def centred(x, sizes=sizes):
+            sizes.append(len(x))
+            return x - x.mean(axis=0)
+
+        moved = split.map(centred)
+        parts = [x for name, x in everything(split).items() if name.startswith("x_") and x is not None]
+        assert sorted(sizes) == sorted(map(len, parts))
+        np.testing.assert_array_equal(moved.x_test, split.x_test - split.x_test.mean(axis=0))
+        assert_same_but(("x_train", "x_validation", "x_test"), split, moved)
+    with pytest.raises(ValueError, match="y_train: expected shape"):
+        split.map(lambda x: x[1:])
+    with pytest.raises(ValueError, match="x_train"):
+        split.map(lambda x: x * np.nan)
+
+
+@pytest.mark.parametrize("n", [1, 50, np.int64(70)])
+def test_the_first_training_examples(n):
+    split = data.digits(seed=0).with_validation(seed=1)
+    few = split.first(n)
+    np.testing.assert_array_equal(few.x_train, split.x_train[:n])
+    np.testing.assert_array_equal(few.y_train, split.y_train[:n])
+    assert len(few.x_train) == n
+    assert_same_but(("x_train", "y_train"), split, few)
+
+
+def test_more_training_examples_than_there_are_are_refused():
+    split = data.iris(seed=0)
+    assert_same_but((), split, split.first(112))
+    for n in (0, -1, 113):
+        with pytest.raises(ValueError, match=f"n: expected 1 to 112, the training examples, got {n}"):
+            split.first(n)
+
+
+def many_classes(n=1000):
+    """As many classes as examples: of n labels drawn at random about one is right by chance."""
+    x = np.zeros((n, 1))
+    return Split(x, np.arange(n), x[:5], np.arange(5), x_validation=x[:3], y_validation=np.arange(3))
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.25, 0.9999, 1])
+def test_the_share_of_wrong_labels_is_exact(share):
+    split = many_classes()
+    wrong = split.with_wrong_labels(share, seed=3)
+    changed = np.flatnonzero(wrong.y_train != split.y_train)
+    # The most of 20 seeds is the share itself: at each about one label in 1000 / share is right by chance.
+    most = max(np.sum(split.with_wrong_labels(share, seed=s).y_train != split.y_train) for s in range(20))
+    assert most == round(share * 1000)
+    assert most - 6 <= len(changed) <= most  # Poisson with mean 1: more than 6 once in ten thousand
+    if len(changed) > 50:
+        assert changed.min() < 100  # all over the data
+        assert changed.max() >= 900
+    np.testing.assert_array_equal(split.y_train, np.arange(1000))
+    assert wrong.y_train.dtype == np.int64
+    assert_same_but(("y_train",), split, wrong)
+
+
+def test_wrong_labels_are_drawn_among_all_classes_alike():
+    split = data.digits(seed=0)
+    wrong = split.with_wrong_labels(1, seed=0).y_train
+    n = len(wrong)
+    # Counts of drawn labels are binomial, 5 standard deviations.
+    np.testing.assert_allclose(np.bincount(wrong), np.full(10, n / 10), rtol=0, atol=5 * np.sqrt(0.09 * n))
+    np.testing.assert_allclose(np.sum(wrong == split.y_train), n / 10, rtol=0, atol=5 * np.sqrt(0.09 * n))
+
+
+def test_wrong_labels_are_those_of_their_seed():
+    split = data.digits(seed=0)
+    one, again, drawn, other = (
+        split.with_wrong_labels(0.3, seed=seed).y_train for seed in (1, 1, np.random.default_rng(1), 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(one, drawn)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
+def test_a_share_of_wrong_labels_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=f"share: expected 0 to 1, and classes to draw from, got {share} and int64"):
+        data.iris().with_wrong_labels(share, seed=0)
+
+
+def test_targets_that_are_no_classes_have_no_wrong_labels():
+    with pytest.raises(ValueError, match="share: expected 0 to 1, and classes to draw from, got 0.5 and float64"):
+        data.diabetes().with_wrong_labels(0.5, seed=0)

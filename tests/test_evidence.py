@@ -362,3 +362,34 @@ class TestClaims:
         for weigh in (lambda: judge("other", effect=[1.0], path=claim()), lambda: check("other", 0, 1, path=claim())):
             with pytest.raises(ValueError, match=r"'other': expected one of a-claim; add a table \[claims\.other\]"):
                 weigh()
+
+
+class TestTimed:
+    """Times depend on the machine: their verdict is shown, and never an error."""
+
+    @pytest.mark.parametrize("effect", [[0.0] * 16, [1.0], [-np.inf] * 16, {"a": [2.0] * 16, "b": [0.0] * 16}])
+    @pytest.mark.parametrize("ci", ["true", ""])
+    def test_another_verdict_is_no_error(self, effect, ci, claim, monkeypatch):
+        monkeypatch.setenv("CI", ci)
+        card = judge("a-claim", effect=effect, timed=True, path=claim())
+        assert card.verdict != "supported"
+        assert card.differs
+        assert "This differs from the recorded verdict (supported)." in repr(card)
+
+    @pytest.mark.parametrize("how", [{}, {"timed": False}])
+    def test_without_it_another_verdict_is_one(self, how, claim, monkeypatch):
+        monkeypatch.setenv("CI", "true")
+        with pytest.raises(AssertionError, match="a-claim: the verdict is 'refuted', .* records 'supported'"):
+            judge("a-claim", effect=[0.0] * 16, path=claim(), **how)
+
+    def test_the_card_is_the_same(self, claim, monkeypatch):
+        monkeypatch.setenv("CI", "true")
+        effect = np.arange(1.0, 17)
+        assert judge("a-claim", effect=effect, timed=True, path=claim()) == judge(
+            "a-claim", effect=effect, path=claim()
+        )
+
+    def test_a_missing_value_is_an_error_all_the_same(self, claim, monkeypatch):
+        monkeypatch.setenv("CI", "true")
+        with pytest.raises(ValueError, match="effect: 1 of 8 are NaN"):
+            judge("a-claim", effect=[np.nan] + [2.0] * 7, timed=True, path=claim())

@@ -130,7 +130,7 @@ def test_batch_norm_is_that_of_pytorch(build, options):
 
 @both_kinds
 @pytest.mark.parametrize("options", [{"momentum": None}, {"affine": False}, {"momentum": 0.5, "eps": 0.1}])
-def test_options_of_batch_norm_reach_the_network_and_its_replicas(build, options):
+def test_options_of_batch_norm_reach_the_replicas(build, options):
     net = trained(build(norm=functools.partial(BatchNorm, **options)))
     plain = [net.replica(r) for r in range(3)]
     norms = [module for module in plain[0] if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -142,6 +142,14 @@ def test_options_of_batch_norm_reach_the_network_and_its_replicas(build, options
         assert_close(net(x), torch.stack([one(x[r]) for r, one in enumerate(plain)]))
     net.eval()
     assert_close(net(x), torch.stack([one.eval()(x[r]) for r, one in enumerate(plain)]))
+
+
+@both_kinds
+def test_options_of_group_norm_reach_the_replicas(build):
+    net = trained(build(norm=functools.partial(GroupNorm, groups=2, eps=0.5)))
+    norms = [module for module in net.replica(0) if isinstance(module, nn.GroupNorm)]
+    assert [(norm.num_groups, norm.eps) for norm in norms] == [(2, 0.5)] * 2
+    assert_close(net(inputs(net)), one_by_one(net, inputs(net)))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +227,34 @@ def test_order_of_the_parts_of_a_layer(place, order):
     assert kinds(dense(**how).replica(1)) == ["BatchNorm1d", *flat, *flat, "Linear"]
 
 
+FUNCTIONS = {
+    "relu": lambda x: x.clamp(min=0),
+    "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
+    "tanh": torch.tanh,
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "elu": lambda x: torch.where(x > 0, x, torch.expm1(x)),
+    "gelu": lambda x: 0.5 * x * (1 + torch.erf(x / math.sqrt(2))),
+    "identity": lambda x: x,
+}
+
+
+@both_kinds
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_what_their_names_say(build, name):
+    layer = next(layer for layer in build(activation=name).layers if isinstance(layer, ACTIVATIONS[name]))
+    x = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    assert_close(layer(x), FUNCTIONS[name](x), 1e-14)  # some roundings of numbers up to three
+    own = build(activation=nn.Softplus())
+    assert kinds(own.layers).count("Softplus") == kinds(own.replica(0)).count("Softplus") == 2
+
+
+def test_images_keep_the_order_of_their_pixels_and_lie_channels_last():
+    x = torch.arange(3 * 2 * 40.0).reshape(3, 2, 40)
+    images = conv().layers[0](x)
+    assert torch.equal(images, x.reshape(3, 2, 2, 5, 4).transpose(0, 1).reshape(2, 6, 5, 4))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
 @both_kinds
 def test_without_extras_there_are_none(build):
     net = build(norm=None, activation="identity", dropout=0.0)
@@ -238,6 +274,7 @@ def test_sizes_of_the_layers():
     assert net(torch.zeros(2, 1, 3 * 9 * 10)).shape == (2, 1, 4)
     net = MLP(np.int64(6), np.int64(4), seeds=np.arange(2))
     assert (net.n_in, net.n_out, net.seeds, net.replicas) == (6, 4, (0, 1), 2)
+    assert {type(number) for number in (net.n_in, net.n_out, *net.seeds)} == {int}
     assert [tuple(w.shape) for w in weights(net)] == [(2, 100, 6), (2, 100, 100), (2, 100, 100), (2, 4, 100)]
 
 

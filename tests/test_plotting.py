@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 from utils.data import two_features
 from utils.loss_surface import descend, loss, minimum
-from utils.plotting import COLOURS, draw_bowl, draw_path, png, show, use_course_style
+from utils.plotting import COLOURS, draw_band, draw_bowl, draw_path, png, show, use_course_style
 
 OKABE_ITO = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
 LIMITS = (-2, 4, -1, 3)
@@ -208,3 +208,36 @@ class TestPath:
             return png(fig)
 
         assert draw() == draw()
+
+
+class TestBand:
+    X = (1.0, 2.0, 4.0)
+    # Five seeds: the quartiles are the second and the fourth value, the median the third.
+    VALUES = np.array([[0, 9, 5.0], [1, 7, 5], [2, 5, 5], [4, 3, 5], [9, 1, 5]])
+
+    def test_the_line_is_the_median_and_the_band_holds_the_middle_half(self, ax):
+        assert draw_band(ax, self.X, np.random.default_rng(0).permutation(self.VALUES), color="#0072B2") is ax
+        (line,), (band,) = ax.lines, ax.collections
+        np.testing.assert_array_equal(line.get_xydata(), [[1, 2], [2, 5], [4, 5]])
+        (outline,) = band.get_paths()
+        corners = {(1, 1), (1, 4), (2, 3), (2, 7), (4, 5)}
+        assert {tuple(corner) for corner in outline.vertices} == corners
+        assert (same_color(line.get_color(), "#0072B2"), line.get_marker(), line.get_linestyle()) == (True, "o", "-")
+        assert to_hex(band.get_facecolor()[0]) == "#0072b2"
+        assert 0 < band.get_alpha() < 0.5  # the line and other bands show through
+
+    def test_only_the_line_has_the_label(self, ax):
+        draw_band(ax, self.X, self.VALUES, color="black", label="batch norm", marker="s", linestyle="--")
+        draw_band(ax, self.X, self.VALUES, color="black")
+        assert ax.get_legend_handles_labels()[1] == ["batch norm"]
+        assert (ax.lines[0].get_marker(), ax.lines[0].get_linestyle()) == ("s", "--")
+
+    def test_one_seed_is_a_line(self, ax):
+        draw_band(ax, [0, 1], [[3, 4]], color="black")
+        np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 3], [1, 4]])
+
+    @pytest.mark.parametrize("shape", [(3,), (3, 5), (5, 3, 1), (5, 1)])
+    def test_values_that_have_no_column_for_each_x_are_refused(self, shape, ax):
+        with pytest.raises(ValueError, match=r"values: expected shape \(n_seeds, 3\), a column for each x, got \(\d"):
+            draw_band(ax, self.X, np.ones(shape), color="black")
+        assert len(ax.lines) == len(ax.collections) == 0

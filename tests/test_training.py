@@ -656,6 +656,7 @@ VALIDATED = examples(0, validation=True)
         (["digits"] * 3, {}, "split: expected a Split, or a list"),
         ({}, {}, "split: expected a Split, or a list of one for each replica, got dict"),
         ([examples(0)] * 2, {}, "split: expected one, or one for each of the 3 replicas, got 2"),
+        ([examples(0)] * 4, {}, "split: expected one, or one for each of the 3 replicas, got 4"),
         ([VALIDATED, VALIDATED, examples(0, n=60)], {}, "split: expected splits of one size, got x_train of shapes"),
         ([VALIDATED, VALIDATED, examples(0)], {}, "split: expected a validation part in every split"),
         ([examples(0), VALIDATED, VALIDATED], {}, "split: expected a validation part in every split"),
@@ -692,3 +693,72 @@ def test_outputs_of_a_part_that_is_not_there():
         outputs(dense(), [examples(0)])
     with pytest.raises(ValueError, match="split: expected 16 features, as the network, got 64 a row"):
         outputs(dense(), digits(seed=0))
+
+
+@pytest.mark.parametrize(
+    ("watch_at", "expected"),
+    [
+        (None, range(1, 11)),
+        (1, range(1, 11)),
+        (4, [4, 8, 10]),
+        (5, [5, 10]),
+        (np.int64(25), [10]),
+        ([7, 2, 7], [2, 7, 10]),
+        (range(1, 4), [1, 2, 3, 10]),
+        (np.array([3]), [3, 10]),
+        ([], [10]),
+    ],
+)
+def test_a_watch_is_called_at_its_steps_and_at_the_last(watch_at, expected):
+    seen = []
+    fit(dense(), examples(0), watch=lambda model, step, x, y: seen.append(step), watch_at=watch_at, **HOW)
+    assert seen == list(expected)
+
+
+@both_kinds
+def test_a_watch_sees_the_batch_of_the_step_and_the_parameters_before_it(build):
+    net, splits = build(norm="batch").double(), [examples(0), examples(1), examples(2)]
+    seen = []
+
+    def watch(model, step, x, y):
+        assert model is net
+        assert model.training
+        assert (x.dtype, y.dtype) == (torch.float64, torch.int64)
+        seen.append((step, x.clone(), y.clone(), copy.deepcopy(model.state_dict())))
+        x.zero_()  # its own: the step is none the wiser
+
+    start = copy.deepcopy(net.state_dict())
+    history = fit(net, splits, watch=watch, watch_at=3, **HOW | {"evaluate": 2})
+    assert [step for step, *_ in seen] == [3, 6, 9, 10]
+    rows = [batches(N, 8, 10, seed=seed) for seed in SEEDS]
+    for step, x, y, state in seen:
+        for r, split in enumerate(splits):
+            np.testing.assert_array_equal(x[r], split.x_train[rows[r][step - 1]])
+            np.testing.assert_array_equal(y[r], split.y_train[rows[r][step - 1]])
+        # As a training that stops one step earlier leaves them.
+        shorter = build(norm="batch").double()
+        shorter.load_state_dict(start)
+        fit(shorter, splits, **HOW | {"steps": step - 1})
+        for name, value in shorter.state_dict().items():
+            assert torch.equal(value, state[name])
+        loss = F.cross_entropy(shorter(x).transpose(1, 2), y, reduction="none").mean(1)
+        np.testing.assert_array_equal(history.loss[step - 1], loss.detach())
+
+
+def test_nobody_watches_unless_asked():
+    net, same = dense(), dense()
+    assert_same_history(fit(net, examples(0), watch_at=3, **HOW), fit(same, examples(0), **HOW))
+    assert states_equal(net, same)
+
+
+@pytest.mark.parametrize(
+    ("watch_at", "message"),
+    [
+        (0, "watch_at: expected a number of steps of at least 1, got 0"),
+        ([3, 11], r"watch_at: expected steps from 1 to 10, got \[3, 11\]"),
+        ([0], "watch_at: expected steps from 1 to 10"),
+    ],
+)
+def test_steps_that_do_not_come_cannot_be_watched(watch_at, message):
+    with pytest.raises(ValueError, match=message):
+        fit(dense(), examples(0), watch=lambda *_: None, watch_at=watch_at, **HOW)

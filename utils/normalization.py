@@ -45,36 +45,64 @@ class Cache(NamedTuple):
 
 
 _TERMS = 4096  # added up in x's own precision before float64 takes over
+_BLOCK = 2**18  # numbers that stay in the cache from one operation to the next: 1 MB in float32
+_BUFFER = 512  # numbers; see `_shorten_buffer`
 
 
-def _blocks(a, axes):
+def _few_terms(shape, axes):
     """Slices along the longest of axes, with at most `_TERMS` terms for each sum."""
-    if not axes:
+    terms = math.prod(shape[axis] for axis in axes)
+    if terms <= _TERMS:
         return [...]
-    longest = max(axes, key=lambda axis: a.shape[axis])
-    inner = math.prod(a.shape[axis] for axis in axes if axis != longest)
-    rows = max(1, _TERMS // max(1, inner))
+    longest = max(axes, key=lambda axis: shape[axis])
+    rows = max(1, _TERMS * shape[longest] // terms)
     before = (slice(None),) * longest
-    return [(*before, slice(first, first + rows)) for first in range(0, a.shape[longest], rows)]
+    return [(*before, slice(first, first + rows)) for first in range(0, shape[longest], rows)]
 
 
-def _total(parts):
-    """Add up arrays of one shape in float64."""
-    return parts[0].astype(np.float64) if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float64)
-
-
-def _sum(a, axes):
-    """Sum over axes, which stay with length 1; float64."""
-    parts = [np.add.reduce(a[rows], axis=axes, keepdims=True) for rows in _blocks(a, axes)]
-    return _total(parts)
-
-
-def _dot(a, b, axes):
-    """Sum of products over axes, which stay with length 1; float64, and no array of the size of a is made."""
+def _sum(axes, a, b=None):
+    """Sum of a, or of a * b, over axes, which stay with length 1; float64, and no array of the size of a is made."""
     every = list(range(a.ndim))
     kept = [axis for axis in every if axis not in axes]
-    parts = [np.einsum(a[rows], every, b[rows], every, kept) for rows in _blocks(a, axes)]
-    return np.expand_dims(_total(parts), axes)
+    blocks = _few_terms(a.shape, axes)
+    if b is None:
+        parts = [np.einsum(a[rows], every, kept) for rows in blocks]
+    else:
+        parts = [np.einsum(a[rows], every, b[rows], every, kept) for rows in blocks]
+    total = parts[0].astype(np.float64) if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float64)
+    return total.reshape([1 if axis in axes else n for axis, n in enumerate(a.shape)])
+
+
+def _in_cache(a, *others):
+    """Parts of a along its first axis, each with what belongs to it of the others; None stays None.
+
+    All operations on one part, and then all on the next, take less time than each operation on all of a: memory is
+    slower than arithmetic.
+    """
+
+    def cut(b, part):
+        return b if b is None or b.ndim < a.ndim or len(b) == 1 else b[part]
+
+    rows = max(1, _BLOCK * len(a) // a.size)
+    if rows >= len(a):
+        return [(a, *others)]
+    parts = [slice(first, first + rows) for first in range(0, len(a), rows)]
+    return [[cut(b, part) for b in (a, *others)] for part in parts]
+
+
+def _shorten_buffer(shape, axes):
+    """Spare NumPy needless copies of statistics that broadcast; the end of `np.errstate` puts the old buffer back.
+
+    NumPy copies the operands of rows shorter than its buffer, 8192 numbers, into it (numpy#17471), which takes as long
+    as the arithmetic. Longer rows it reads where they are. For rows shorter than 512 many small copies are even slower.
+    """
+    last, row = len(shape) - 1, 1
+    for axis in range(last, -1, -1):  # a row is C numbers for (N, C) and H * W for (N, C, H, W)
+        if row >= _BUFFER or (axis in axes) != (last in axes):
+            break
+        row *= shape[axis]
+    if row >= _BUFFER:
+        np.setbufsize(_BUFFER)
 
 
 def _broadcast_axes(shape, x):
@@ -89,7 +117,7 @@ def _parameter(value, name, x):
         return None
     value = float_array(value, name, finite=False).astype(np.float64)
     try:
-        fits = np.broadcast_shapes(value.shape, x.shape) == x.shape
+        fits = np.broadcast(value, x).shape == x.shape
     except ValueError:
         fits = False
     if not fits:
@@ -149,18 +177,23 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     work = x.astype(np.float32) if x.dtype == np.float16 else x
     m = math.prod(x.shape[axis] for axis in axes)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        rough = (_sum(work, axes) / m).astype(work.dtype)
+        _shorten_buffer(x.shape, axes)
+        rough = (_sum(axes, work) / m).astype(work.dtype)
         x_hat = work - rough
-        mean, var = rough.astype(np.float64), _dot(x_hat, x_hat, axes) / m
-        if np.any(np.abs(rough) > np.sqrt(var)):  # the rounding of a large mean can be seen: take it out
-            left = _sum(x_hat, axes) / m
+        mean, var = rough.astype(np.float64), _sum(axes, x_hat, x_hat) / m
+        if (mean**2 > var).any():  # the rounding of a large mean can be seen: take it out
+            left = _sum(axes, x_hat) / m
             x_hat -= left.astype(work.dtype)
             mean, var = mean + left, np.maximum(var - left**2, 0)
         inv_std = 1 / np.sqrt(var + eps)
-        x_hat *= inv_std.astype(work.dtype)
-        y = x_hat.copy() if gamma is None else x_hat * gamma.astype(work.dtype)
-        if beta is not None:
-            y += beta.astype(work.dtype)
+        y, small = np.empty_like(x_hat), [None if a is None else a.astype(work.dtype) for a in (inv_std, gamma, beta)]
+        for part, out, factor, scale, shift in _in_cache(x_hat, y, *small):
+            part *= factor
+            out[...] = part
+            if scale is not None:
+                out *= scale
+            if shift is not None:
+                out += shift
         y = y.astype(x.dtype, copy=False)
     shape = None if beta is None else beta.shape
     return y, Cache(x_hat, inv_std, mean, var, gamma, shape, axes, x.dtype)
@@ -204,7 +237,7 @@ def normalize_backward(dy, cache):
         # Sums for gamma and beta; for batch norm these are the very sums that dx needs.
         over_gamma = axes if gamma is None else _broadcast_axes(gamma.shape, dy)
         over_beta = axes if cache.beta_shape is None else _broadcast_axes(cache.beta_shape, dy)
-        for_gamma, for_beta = _dot(dy, x_hat, over_gamma), _sum(dy, over_beta)
+        for_gamma, for_beta = _sum(over_gamma, dy, x_hat), _sum(over_beta, dy)
         dgamma = None if gamma is None else for_gamma.reshape(gamma.shape)
         dbeta = None if cache.beta_shape is None else for_beta.reshape(cache.beta_shape)
         g, scale = dy, 1.0 if gamma is None else gamma
@@ -216,11 +249,14 @@ def normalize_backward(dy, cache):
         if over_gamma == over_beta == axes:
             along_x_hat, along_ones = for_gamma / m, for_beta / m
         else:
-            along_x_hat, along_ones = _dot(g, x_hat, axes) / m, _sum(g, axes) / m
-        dx = x_hat * (-along_x_hat).astype(dy.dtype)
-        dx += g
-        dx -= along_ones.astype(dy.dtype)
-        dx *= factor
+            along_x_hat, along_ones = _sum(axes, g, x_hat) / m, _sum(axes, g) / m
+        _shorten_buffer(dy.shape, axes)
+        dx, small = np.empty_like(x_hat), [a.astype(dy.dtype) for a in (along_x_hat, along_ones)]
+        for out, part, part_g, slope, mean_g, scale in _in_cache(dx, x_hat, g, *small, factor):
+            np.multiply(part, slope, out=out)
+            np.subtract(part_g, out, out=out)
+            out -= mean_g
+            out *= scale
         return dx.astype(cache.dtype, copy=False), dgamma, dbeta
 
 

@@ -32,12 +32,14 @@ _NEARLY_FLAT = 0.1  # of the steepest slope: below it an activation counts as sa
 
 @contextmanager
 def _untouched(model):
-    """Put parameters and running statistics back afterwards."""
+    """Put parameters, running statistics and the generator of dropout's masks back afterwards."""
+    masks = model._generator.get_state()
     with torch.no_grad():
         before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
         yield
     finally:
+        model._generator.set_state(masks)
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 value.copy_(before[name])
@@ -60,7 +62,9 @@ def _losses(model, x, y):
 
 
 def _gradients(model, x, y, wanted):
+    masks = model._generator.get_state()
     losses = _losses(model, x, y)
+    model._generator.set_state(masks)  # dropout drops the same when the batch is looked at again
     return losses.detach(), torch.autograd.grad(losses.sum(), wanted)
 
 
@@ -328,9 +332,9 @@ def landscape(model, x, y, lengths):
     lengths = np.asarray(lengths, dtype=np.float64)
     if lengths.ndim == 1:
         lengths = np.repeat(lengths[:, None], model.replicas, axis=1)
-    if lengths.ndim != 2 or lengths.shape[1] != model.replicas or not (lengths > 0).all():
+    if lengths.ndim != 2 or lengths.shape[1] != model.replicas or not lengths.size or not (lengths > 0).all():
         raise ValueError(f"lengths: expected positive numbers, shape (K,) or (K, {model.replicas}), got {lengths}")
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     losses, differences = [], []
     with _untouched(model):
         here = [p.detach().clone() for p in parameters]

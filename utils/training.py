@@ -264,16 +264,16 @@ def _tensors(splits, part, model):
     return x, y
 
 
-def _evaluation_steps(evaluate, steps):
+def _evaluation_steps(evaluate, steps, name="evaluate"):
     """The schedule of evaluations; the last step is always in it."""
     if evaluate is None:
         return [steps]
     if isinstance(evaluate, int | np.integer):
         if evaluate < 1:
-            raise ValueError(f"evaluate: expected a number of steps of at least 1, got {evaluate}")
+            raise ValueError(f"{name}: expected a number of steps of at least 1, got {evaluate}")
         return sorted({*range(evaluate, steps + 1, evaluate), steps})
     if not all(1 <= step <= steps for step in evaluate):
-        raise ValueError(f"evaluate: expected steps from 1 to {steps}, got {list(evaluate)}")
+        raise ValueError(f"{name}: expected steps from 1 to {steps}, got {list(evaluate)}")
     return sorted({*(int(step) for step in evaluate), steps})
 
 
@@ -396,7 +396,7 @@ def fit(
     rows = {s: batches(x.shape[1], batch_size, steps, seed=s, reshuffle=reshuffle) for s in dict.fromkeys(model.seeds)}
     rows = torch.from_numpy(np.stack([rows[seed] for seed in model.seeds], axis=1))  # (steps, R, batch_size)
     when = _evaluation_steps(evaluate, steps)
-    watched = () if watch is None else range(1, steps + 1) if watch_at is None else _evaluation_steps(watch_at, steps)
+    watched = () if watch is None else _evaluation_steps(1 if watch_at is None else watch_at, steps, "watch_at")
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     stepper = OPTIMIZERS[optimizer](parameters, rates, **settings)
