@@ -50,7 +50,7 @@ def train_alone(
 ):
     """A plain network under torch.optim, in its own precision; the loss of every step."""
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
-    optimizer, losses = kind(net.parameters(), lr=rate, **settings), []
+    optimizer, losses = kind(net.parameters(), lr=rate, fused=True, **settings), []
     x = torch.tensor(split.x_train, dtype=next(net.parameters()).dtype)
     y = torch.tensor(split.y_train)
     for step, rows in enumerate(batches(len(x), batch_size, steps, seed=seed, reshuffle=reshuffle)):

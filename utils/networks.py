@@ -133,7 +133,21 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x):
-        """Normalize each channel of each replica over the examples (and pixels)."""
+        """Normalize each channel of each replica over the examples (and pixels).
+
+        Parameters
+        ----------
+        x : Tensor, shape (R, C, B) or (B, R·C, H, W)
+
+        Returns
+        -------
+        Tensor, shape of x
+
+        Raises
+        ------
+        ValueError
+            In training, if a channel has a single value.
+        """
         dense = x.dim() == 3
         values = x.reshape(1, -1, x.shape[2]) if dense else x  # (1, R·C, B): B takes the place of the pixels
         if self.training:
@@ -150,7 +164,18 @@ class BatchNorm(nn.Module):
         return y.view(x.shape) if dense else y
 
     def replica(self, r, conv):
-        """Replica r as ``nn.BatchNorm1d`` or ``2d``, without its numbers."""
+        """Replica r as PyTorch's layer, without its numbers.
+
+        Parameters
+        ----------
+        r : int
+        conv : bool
+            Whether it is for images.
+
+        Returns
+        -------
+        nn.BatchNorm1d or nn.BatchNorm2d
+        """
         kind = nn.BatchNorm2d if conv else nn.BatchNorm1d
         return kind(self.running_mean.shape[1], self.eps, self.momentum, affine=self.weight is not None)
 
@@ -182,7 +207,21 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(replicas, channels))
 
     def forward(self, x):
-        """Normalize each example by itself."""
+        """Normalize each example by itself.
+
+        Parameters
+        ----------
+        x : Tensor, shape (R, C, B) or (B, R·C, H, W)
+
+        Returns
+        -------
+        Tensor, shape of x
+
+        Raises
+        ------
+        ValueError
+            If a group has a single value.
+        """
         replicas, channels = self.weight.shape
         pixels = x.shape[2:].numel() if x.dim() == 4 else 1
         if channels * pixels == self.groups:
@@ -198,7 +237,18 @@ class GroupNorm(nn.Module):
         return torch.addcmul(self.bias[:, :, None], self.weight[:, :, None], x_hat)
 
     def replica(self, r, conv):
-        """Replica r as ``nn.GroupNorm``, without its numbers."""
+        """Replica r as PyTorch's layer, without its numbers.
+
+        Parameters
+        ----------
+        r : int
+        conv : bool
+            Whether it is for images.
+
+        Returns
+        -------
+        nn.GroupNorm
+        """
         return nn.GroupNorm(self.groups, self.weight.shape[1], self.eps)
 
 
