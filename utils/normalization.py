@@ -45,7 +45,7 @@ class Cache(NamedTuple):
 
 
 _TERMS = 4096  # added up in x's own precision before float64 takes over
-_BLOCK = 2**18  # numbers that stay in the cache from one operation to the next: 1 MB in float32
+_BLOCK = 2**17  # numbers that stay in the cache from one operation to the next: half a megabyte in float32
 _BUFFER = 512  # numbers; see `_shorten_buffer`
 
 
@@ -77,7 +77,7 @@ def _in_cache(a, *others):
     """Parts of a along its first axis, each with what belongs to it of the others; None stays None.
 
     All operations on one part, and then all on the next, take less time than each operation on all of a: memory is
-    slower than arithmetic.
+    slower than arithmetic. To copy a part and change the copy is as fast as to write the result elsewhere, or faster.
     """
 
     def cut(b, part):
@@ -179,8 +179,12 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         _shorten_buffer(x.shape, axes)
         rough = (_sum(axes, work) / m).astype(work.dtype)
-        x_hat = work - rough
-        mean, var = rough.astype(np.float64), _sum(axes, x_hat, x_hat) / m
+        x_hat, mean, var = np.empty_like(work), rough.astype(np.float64), np.zeros(rough.shape)
+        for out, part, centre, squares in _in_cache(x_hat, work, rough, var):
+            out[...] = part
+            out -= centre
+            squares += _sum(axes, out, out)
+        var /= m
         if (mean**2 > var).any():  # the rounding of a large mean can be seen: take it out
             left = _sum(axes, x_hat) / m
             x_hat -= left.astype(work.dtype)
@@ -253,7 +257,8 @@ def normalize_backward(dy, cache):
         _shorten_buffer(dy.shape, axes)
         dx, small = np.empty_like(x_hat), [a.astype(dy.dtype) for a in (along_x_hat, along_ones)]
         for out, part, part_g, slope, mean_g, scale in _in_cache(dx, x_hat, g, *small, factor):
-            np.multiply(part, slope, out=out)
+            out[...] = part
+            out *= slope
             np.subtract(part_g, out, out=out)
             out -= mean_g
             out *= scale
