@@ -198,7 +198,7 @@ def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
         parts = [{"condition": str(name), **_weigh(values, claim)} for name, values in effect.items()]
     else:
         parts = [_weigh(effect, claim)]
-    card = Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), unit or claim.unit)
+    card = Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), unit or claim.unit, timed=timed)
     return card if timed else _finish(card)
 
 
@@ -270,6 +270,8 @@ class Card:
     unit : str
     tolerance : float, optional
         Of an identity.
+    timed : bool
+        The effect holds measured times.
     """
 
     claim: Claim
@@ -277,6 +279,7 @@ class Card:
     parts: tuple
     unit: str
     tolerance: float | None = None
+    timed: bool = False
 
     @property
     def differs(self):
@@ -314,12 +317,13 @@ class Card:
         -------
         dict
             Keys id, verdict, median, low, high, n, unit, smallest; with several conditions these are of the first, and
-            "parts" holds all of them.
+            "parts" holds all of them; "timed" is true where the effect holds measured times.
         """
         keys = ("median", "low", "high")
         parts = [{**part, **{key: _json(part[key]) for key in keys}} for part in self.parts]
         first = {key: parts[0][key] for key in (*keys, "n")}
         card = {"id": self.claim.id, "verdict": self.verdict, **first, "unit": self.unit, "smallest": self.smallest}
+        card |= {"timed": True} if self.timed else {}
         return card if len(parts) == 1 else {**card, "parts": parts}
 
     def _lines(self):
@@ -329,6 +333,8 @@ class Card:
             yield label + self.numbers(part)
 
     def _remark(self):
+        if self.differs and self.timed:
+            return f"Measured times depend on the machine: the record says {self.claim.verdict}. {self.claim.why}"
         if self.differs:
             return f"This differs from the recorded verdict ({self.claim.verdict})."
         return self.claim.why

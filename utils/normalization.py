@@ -5,6 +5,7 @@ normalization, over (2, 3) instance normalization. Derived in notebook 03.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,28 +50,30 @@ _BLOCK = 2**17  # numbers that stay in the cache from one operation to the next:
 _BUFFER = 512  # numbers; see `_shorten_buffer`
 
 
-def _few_terms(shape, axes):
-    """Slices along the longest of axes, with at most `_TERMS` terms for each sum."""
+@lru_cache  # every step of training asks for the same, and for small arrays the answer takes as long as the sum
+def _plan(shape, axes):
+    """For sums over axes: all axes, those kept, the shape with 1 in the others, blocks of at most `_TERMS` terms."""
+    every = list(range(len(shape)))
+    kept = [axis for axis in every if axis not in axes]
+    thin = [1 if axis in axes else n for axis, n in enumerate(shape)]
     terms = math.prod(shape[axis] for axis in axes)
     if terms <= _TERMS:
-        return [...]
+        return every, kept, thin, [...]
     longest = max(axes, key=lambda axis: shape[axis])
     rows = max(1, _TERMS * shape[longest] // terms)
     before = (slice(None),) * longest
-    return [(*before, slice(first, first + rows)) for first in range(0, shape[longest], rows)]
+    return every, kept, thin, [(*before, slice(first, first + rows)) for first in range(0, shape[longest], rows)]
 
 
 def _sum(axes, a, b=None):
     """Sum of a, or of a * b, over axes, which stay with length 1; float64, and no array of the size of a is made."""
-    every = list(range(a.ndim))
-    kept = [axis for axis in every if axis not in axes]
-    blocks = _few_terms(a.shape, axes)
+    every, kept, thin, blocks = _plan(a.shape, axes)
     if b is None:
         parts = [np.einsum(a[rows], every, kept) for rows in blocks]
     else:
         parts = [np.einsum(a[rows], every, b[rows], every, kept) for rows in blocks]
     total = parts[0].astype(np.float64) if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float64)
-    return total.reshape([1 if axis in axes else n for axis, n in enumerate(a.shape)])
+    return total.reshape(thin)
 
 
 def _in_cache(a, *others):
