@@ -2,12 +2,19 @@
 
 import inspect
 import os
+import signal
+import threading
 import time
 from queue import Empty
 
 from nbformat import from_dict
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # A shell that starts us in the background ignores Ctrl-C for us and ours; the tests of Ctrl-C need it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # Every notebook in there has a fault on purpose; tests/test_gates*.py run them.
 collect_ignore = ["tests/bad_notebooks"]
