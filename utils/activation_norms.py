@@ -1,0 +1,346 @@
+r"""The relatives of batch norm that normalize activations, in NumPy.
+
+Layer and instance norm need nothing but `normalize_forward` with other axes. Here are those that need a line more:
+group norm cuts the channels into groups first, RMS norm leaves the mean where it is, batch renormalization corrects
+the statistics of the batch by the running ones. Notebook 07 derives them.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.arrays import float_array
+from utils.normalization import BatchNorm, Cache, normalize_backward, normalize_forward
+
+__all__ = [
+    "BatchRenorm",
+    "group_norm_backward",
+    "group_norm_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
+]
+
+
+def _per_channel(value, name, channels):
+    """A parameter of shape (C,), or None."""
+    if value is None:
+        return None
+    value = float_array(value, name, finite=False).astype(np.float64)
+    if value.shape != (channels,):
+        raise ValueError(f"{name}: expected one number a channel, shape ({channels},), got {value.shape}")
+    return value
+
+
+def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
+    r"""Normalize each example by itself, over groups of channels and all their pixels.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, ...), float16, float32 or float64
+    gamma, beta : array_like, shape (C,), optional
+        Scale and shift of each channel.
+    groups : int
+        A divisor of C; 1 is layer norm over channels and pixels, C is instance norm.
+    eps : float
+        Added to the variance; at least 0.
+
+    Returns
+    -------
+    y : ndarray, shape and dtype of x
+    cache : Cache
+        For `group_norm_backward`.
+
+    Raises
+    ------
+    ValueError
+        If groups does not divide C, a group has a single value, or a shape does not fit.
+
+    Notes
+    -----
+    Wu and He, Group normalization (2018), section 3.1, equation 7. The same as `normalize_forward` over the last axes
+    of x, reshaped to (N, groups, C / groups, ...).
+
+    Examples
+    --------
+    >>> y, _ = group_norm_forward([[1.0, 3.0, 10.0, 30.0]], groups=2, eps=0.0)
+    >>> y
+    array([[-1.,  1., -1.,  1.]])
+    """
+    x = float_array(x, "x", finite=False)
+    if x.ndim < 2:
+        raise ValueError(f"x: expected shape (N, C, ...), got {x.shape}")
+    n, channels, *pixels = x.shape
+    if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1 or channels % groups:
+        raise ValueError(f"groups: expected a divisor of the {channels} channels, got {groups!r}")
+    if channels * math.prod(pixels) == groups:
+        raise ValueError(f"x: expected more than one value a group, got one (shape {x.shape}, {groups} groups)")
+    shape = (1, groups, channels // groups, *[1] * len(pixels))
+    gamma, beta = _per_channel(gamma, "gamma", channels), _per_channel(beta, "beta", channels)
+    gamma, beta = (None if a is None else a.reshape(shape) for a in (gamma, beta))
+    grouped = x.reshape(n, groups, channels // groups, *pixels)
+    y, cache = normalize_forward(grouped, gamma, beta, axes=tuple(range(2, grouped.ndim)), eps=eps)
+    return y.reshape(x.shape), cache
+
+
+def group_norm_backward(dy, cache):
+    """Gradients of a loss with respect to x, gamma and beta.
+
+    Parameters
+    ----------
+    dy : array_like, shape of x, float
+    cache : Cache
+        From `group_norm_forward`.
+
+    Returns
+    -------
+    dx : ndarray, shape and dtype of x
+    dgamma, dbeta : ndarray, shape (C,), float64, or None
+
+    Raises
+    ------
+    ValueError
+        If dy has not the shape of x.
+    """
+    dy, grouped = float_array(dy, "dy", finite=False), cache.x_hat.shape
+    wanted = (grouped[0], grouped[1] * grouped[2], *grouped[3:])
+    if dy.shape != wanted:
+        raise ValueError(f"dy: expected the shape of x, {wanted}, got {dy.shape}")
+    dx, dgamma, dbeta = normalize_backward(dy.reshape(grouped), cache)
+    return dx.reshape(wanted), *(None if a is None else a.reshape(-1) for a in (dgamma, dbeta))
+
+
+class RMSCache(NamedTuple):
+    """What `rms_norm_backward` needs to know of the forward pass.
+
+    Parameters
+    ----------
+    x_hat : ndarray, shape of x
+        x divided by its root mean square.
+    inv_rms : ndarray, shape of x with 1 in the reduced axes
+    gamma : ndarray or None
+    axes : tuple of int
+    dtype : numpy.dtype
+        Of x.
+    """
+
+    x_hat: np.ndarray
+    inv_rms: np.ndarray
+    gamma: np.ndarray | None
+    axes: tuple
+    dtype: np.dtype
+
+
+def rms_norm_forward(x, gamma=None, *, axes=-1, eps=1e-5):
+    r"""Divide by the root mean square over axes, and leave the mean alone.
+
+    Parameters
+    ----------
+    x : array_like, float16, float32 or float64
+    gamma : array_like, broadcastable to x, optional
+        Scale; there is no shift.
+    axes : int or tuple of int
+        Over which the mean of squares is taken; the last by default, as in transformers.
+    eps : float
+        Added to the mean of squares; at least 0. PyTorch's default is the machine epsilon of the dtype.
+
+    Returns
+    -------
+    y : ndarray, shape and dtype of x
+    cache : RMSCache
+        For `rms_norm_backward`.
+
+    Raises
+    ------
+    ValueError
+        If x is not an array of floats or has no elements, axes are not axes of x, eps is negative, or gamma does not
+        broadcast.
+
+    Notes
+    -----
+    .. math:: y = \gamma\, \frac{x}{\sqrt{\frac1m \sum x^2 + \epsilon}}
+
+    Zhang and Sennrich, Root mean square layer normalization (2019), equation 4.
+
+    Examples
+    --------
+    >>> rms_norm_forward([[1.0, 7.0]], eps=0.0)[0]
+    array([[0.2, 1.4]])
+    """
+    x = float_array(x, "x", finite=False)
+    if x.size == 0 or x.ndim == 0:
+        raise ValueError(f"x: expected an array with at least one element, got shape {x.shape}")
+    axes = tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim, argname="axes")))
+    if not axes:
+        raise ValueError("axes: expected at least one axis, got none")
+    if not eps >= 0:
+        raise ValueError(f"eps: expected a number of at least 0, got {eps}")
+    work = x.astype(np.float32) if x.dtype == np.float16 else x
+    if gamma is not None:
+        gamma = float_array(gamma, "gamma", finite=False).astype(work.dtype)
+        if gamma.ndim > x.ndim or any(g not in (1, n) for g, n in zip(gamma.shape[::-1], x.shape[::-1], strict=False)):
+            raise ValueError(f"gamma: expected a shape that broadcasts against x, {x.shape}, got {gamma.shape}")
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean_square = np.square(work, dtype=np.float64).mean(axis=axes, keepdims=True)
+        inv_rms = (1 / np.sqrt(mean_square + eps)).astype(work.dtype)
+        x_hat = work * inv_rms
+        y = x_hat if gamma is None else x_hat * gamma
+    return y.astype(x.dtype), RMSCache(x_hat, inv_rms, gamma, axes, x.dtype)
+
+
+def rms_norm_backward(dy, cache):
+    r"""Gradients of a loss with respect to x and gamma.
+
+    Parameters
+    ----------
+    dy : array_like, shape of x, float
+    cache : RMSCache
+        From `rms_norm_forward`.
+
+    Returns
+    -------
+    dx : ndarray, shape and dtype of x
+    dgamma : ndarray, shape of gamma, or None
+
+    Raises
+    ------
+    ValueError
+        If dy has not the shape of x.
+
+    Notes
+    -----
+    .. math:: \frac{\partial L}{\partial x} = \frac{1}{\mathrm{rms}} \left( g - \hat x\, \overline{g \hat x} \right),
+              \quad g = \gamma \frac{\partial L}{\partial y}
+
+    The backward pass of layer norm without the average of g: nothing was subtracted.
+    """
+    dy = float_array(dy, "dy", finite=False)
+    x_hat, inv_rms, gamma, axes, dtype = cache
+    if dy.shape != x_hat.shape:
+        raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
+    dy = dy.astype(x_hat.dtype, copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        g, dgamma = dy, None
+        if gamma is not None:
+            padded = (1,) * (dy.ndim - gamma.ndim) + gamma.shape
+            repeated = tuple(axis for axis, n in enumerate(padded) if n == 1)
+            dgamma = (dy * x_hat).sum(axis=repeated, keepdims=True, dtype=np.float64).reshape(gamma.shape)
+            g = dy * gamma
+        along = (g * x_hat).mean(axis=axes, keepdims=True, dtype=np.float64).astype(dy.dtype)
+        dx = inv_rms * (g - x_hat * along)
+    return dx.astype(dtype, copy=False), dgamma
+
+
+class BatchRenorm(BatchNorm):
+    r"""Batch renormalization: in training, too, the output is that of the running statistics, within limits.
+
+    Parameters
+    ----------
+    num_features : int
+        C, of inputs (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
+    r_max : float
+        At least 1: the correction of the scale stays between 1 / r_max and r_max.
+    d_max : float
+        At least 0: the correction of the mean stays between -d_max and d_max. With r_max = 1 and d_max = 0 this is
+        batch norm.
+    eps, momentum, affine
+        As in `BatchNorm`.
+
+    Attributes
+    ----------
+    r_max, d_max : float
+        May be changed during training: the paper starts with 1 and 0 and raises both.
+    gamma, beta, grad_gamma, grad_beta, running_mean, running_var, num_batches_tracked, training
+        As in `BatchNorm`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    .. math:: y = \gamma \left( \frac{x - \mu_B}{\sigma_B} r + d \right) + \beta , \quad
+              r = \mathrm{clip}\left( \frac{\sigma_B}{\sigma} \right), \quad
+              d = \mathrm{clip}\left( \frac{\mu_B - \mu}{\sigma} \right)
+
+    with the statistics :math:`\mu_B, \sigma_B` of the batch and :math:`\mu, \sigma` of the running averages *before*
+    this batch. r and d are taken for constants in the backward pass. Ioffe, Batch renormalization (2017), algorithm 1.
+    The paper averages the deviations; this keeps the running (unbiased) variance of PyTorch, so that a batch norm's
+    state can be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> norm = BatchRenorm(1, r_max=10.0, d_max=10.0, eps=1e-12)
+    >>> norm.forward(np.array([[2.0], [2.0], [6.0], [6.0]])).ravel().round(6)  # running mean 0, running variance 1
+    array([2., 2., 6., 6.])
+    """
+
+    def __init__(self, num_features, *, r_max=3.0, d_max=5.0, eps=1e-5, momentum=0.1, affine=True):
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
+        if not r_max >= 1:
+            raise ValueError(f"r_max: expected a number of at least 1, got {r_max}")
+        if not d_max >= 0:
+            raise ValueError(f"d_max: expected a number of at least 0, got {d_max}")
+        self.r_max, self.d_max = r_max, d_max
+        self._correction = None
+
+    def forward(self, x):
+        """Normalize a batch, and in training correct it towards the running statistics.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), float
+
+        Returns
+        -------
+        ndarray, shape and dtype of x
+
+        Raises
+        ------
+        ValueError
+            As `BatchNorm.forward`.
+        """
+        self._correction = None
+        if not self.training:
+            return super().forward(x)
+        mean, std = self.running_mean, np.sqrt(self.running_var + self.eps)  # before this batch moves them
+        super().forward(x)
+        cache = self._cache
+        with np.errstate(invalid="ignore", over="ignore"):
+            r = np.clip(1 / cache.inv_std.reshape(-1) / std, 1 / self.r_max, self.r_max)
+            d = np.clip((cache.mean.reshape(-1) - mean) / std, -self.d_max, self.d_max)
+            self._correction = r, d = self._columns(r, cache.x_hat), self._columns(d, cache.x_hat)
+            corrected = cache.x_hat * r + d
+            gamma, beta = (self._columns(a, cache.x_hat) for a in (self.gamma, self.beta))
+            y = corrected if gamma is None else gamma * corrected + beta
+        return y.astype(cache.dtype)
+
+    def backward(self, dy):
+        """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.
+
+        Parameters
+        ----------
+        dy : array_like, shape of the last x, float
+
+        Returns
+        -------
+        ndarray, shape and dtype of the last x
+
+        Raises
+        ------
+        ValueError
+            Before forward, or if dy has another shape.
+        """
+        if self._correction is None:
+            return super().backward(dy)
+        (r, d), cache = self._correction, self._cache
+        scale = r if cache.gamma is None else cache.gamma * r
+        # As batch norm with gamma * r in place of gamma: r and d are constants.
+        dx, dscale, _ = normalize_backward(dy, Cache(*cache)._replace(gamma=scale, beta_shape=scale.shape))
+        if self.affine:
+            axes = (0, *range(2, cache.x_hat.ndim))
+            self.grad_beta = np.asarray(dy).sum(axis=axes, dtype=np.float64)
+            self.grad_gamma = r.reshape(-1) * dscale.reshape(-1) + d.reshape(-1) * self.grad_beta
+        return dx
