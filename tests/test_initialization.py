@@ -320,7 +320,7 @@ def test_what_lsuv_refuses():
 
 
 class TestNumbersOfTheory:
-    """What theory gives exactly, measured with wide random layers; sixteen draws of width 256 scatter by well under 1 %."""
+    """What theory gives exactly, measured with wide random layers; sixteen draws scatter by far less than 1 %."""
 
     def test_the_older_rule_leaves_a_root_of_a_third_of_the_gradient_a_layer(self):
         factors = []
@@ -333,7 +333,7 @@ class TestNumbersOfTheory:
         assert np.mean(factors) == pytest.approx(3**-0.5, rel=0.01)
 
     def test_neighbours_neither_part_nor_meet_at_the_critical_point(self):
-        """tanh, bias variance 0.05: 1.76 (Poole et al., 2016), here by adaptive quadrature and by wide random layers."""
+        """For tanh and bias variance 0.05: 1.76 (Poole et al., 2016), by adaptive quadrature and by wide random layers."""
 
         def mean(function):
             return integrate.quad(lambda z: function(z) * stats.norm.pdf(z), -8, 8)[0]

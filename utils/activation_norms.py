@@ -184,8 +184,8 @@ def rms_norm_forward(x, gamma=None, *, axes=-1, eps=1e-5):
         mean_square = np.square(work, dtype=np.float64).mean(axis=axes, keepdims=True)
         inv_rms = (1 / np.sqrt(mean_square + eps)).astype(work.dtype)
         x_hat = work * inv_rms
-        y = x_hat if gamma is None else x_hat * gamma
-    return y.astype(x.dtype), RMSCache(x_hat, inv_rms, gamma, axes, x.dtype)
+        y = (x_hat if gamma is None else x_hat * gamma).astype(x.dtype)
+    return y, RMSCache(x_hat, inv_rms, gamma, axes, x.dtype)
 
 
 def rms_norm_backward(dy, cache):
@@ -227,8 +227,8 @@ def rms_norm_backward(dy, cache):
             dgamma = (dy * x_hat).sum(axis=repeated, keepdims=True, dtype=np.float64).reshape(gamma.shape)
             g = dy * gamma
         along = (g * x_hat).mean(axis=axes, keepdims=True, dtype=np.float64).astype(dy.dtype)
-        dx = inv_rms * (g - x_hat * along)
-    return dx.astype(dtype, copy=False), dgamma
+        dx = (inv_rms * (g - x_hat * along)).astype(dtype, copy=False)
+    return dx, dgamma
 
 
 class BatchRenorm(BatchNorm):
@@ -302,20 +302,21 @@ class BatchRenorm(BatchNorm):
         ValueError
             As `BatchNorm.forward`.
         """
-        self._correction = None
         if not self.training:
-            return super().forward(x)
+            y = super().forward(x)
+            self._correction = None
+            return y
         mean, std = self.running_mean, np.sqrt(self.running_var + self.eps)  # before this batch moves them
         super().forward(x)
         cache = self._cache
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             r = np.clip(1 / cache.inv_std.reshape(-1) / std, 1 / self.r_max, self.r_max)
             d = np.clip((cache.mean.reshape(-1) - mean) / std, -self.d_max, self.d_max)
             self._correction = r, d = self._columns(r, cache.x_hat), self._columns(d, cache.x_hat)
             corrected = cache.x_hat * r + d
             gamma, beta = (self._columns(a, cache.x_hat) for a in (self.gamma, self.beta))
             y = corrected if gamma is None else gamma * corrected + beta
-        return y.astype(cache.dtype)
+            return y.astype(cache.dtype)
 
     def backward(self, dy):
         """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.

@@ -26,6 +26,10 @@ COLOURS = {
     "momentum": "#E69F00",
     "batches": "#CC79A7",  # stochastic gradients
     "sigmoid": "#CC79A7",  # networks with sigmoids and batch norm
+    "layer": "#009E73",  # the relatives of batch norm, which itself has the colour of z-scores
+    "group": "#E69F00",
+    "instance": "#56B4E9",
+    "weight": "#CC79A7",  # norms of weights
     "accent": "#CC79A7",
     "quiet": "#999999",
 }

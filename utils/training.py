@@ -230,6 +230,20 @@ def batches(n, batch_size, steps, *, seed, reshuffle=True):
     return rows[np.arange(steps) % len(rows)]
 
 
+def _rows(rows, seeds, shape, n):
+    """Which examples each step sees, for every replica: (steps, R, batch_size)."""
+    missing = sorted(set(seeds) - set(rows))
+    if missing:
+        raise ValueError(f"rows: expected an entry for every seed, got none for {missing}")
+    found = {seed: np.asarray(rows[seed]) for seed in set(seeds)}
+    for seed, values in found.items():
+        if values.shape != shape or not np.issubdtype(values.dtype, np.integer):
+            raise ValueError(f"rows[{seed}]: expected integers of shape {shape}, got {values.dtype} of {values.shape}")
+        if values.min() < 0 or values.max() >= n:
+            raise ValueError(f"rows[{seed}]: expected rows from 0 to {n - 1}, got {values.min()} to {values.max()}")
+    return torch.from_numpy(np.stack([found[seed] for seed in seeds], axis=1).astype(np.int64))
+
+
 def _per_replica(splits, replicas):
     """One split for each replica, as the different ones and which replica has which."""
     if isinstance(splits, Split):
@@ -327,6 +341,8 @@ def fit(
     optimizer="sgd",
     schedule=None,
     reshuffle=True,
+    rows=None,
+    penalty=None,
     evaluate=None,
     parts=None,
     watch=None,
@@ -352,6 +368,10 @@ def fit(
         From the share of steps done, 0 to below 1, to a factor on all learning rates.
     reshuffle : bool
         Draw a new order of the examples for every epoch.
+    rows : dict of int to array_like, shapes (steps, batch_size), optional
+        For every seed, which training examples each step sees; by default those of `batches`.
+    penalty : callable, optional
+        From the model to a Tensor of shape (R,) that is added to the losses, for the gradients only.
     evaluate : int or sequence of int, optional
         Every so many steps, or after these steps; the last step comes in any case.
     parts : sequence of {"validation", "test"}, optional
@@ -393,8 +413,10 @@ def fit(
     if parts is None:
         parts = [p for p in ("validation", "test") if any(getattr(one, f"x_{p}") is not None for one in splits)]
     held_out = {part: _tensors(splits, part, model) for part in parts}
-    rows = {s: batches(x.shape[1], batch_size, steps, seed=s, reshuffle=reshuffle) for s in dict.fromkeys(model.seeds)}
-    rows = torch.from_numpy(np.stack([rows[seed] for seed in model.seeds], axis=1))  # (steps, R, batch_size)
+    if rows is None:
+        different = dict.fromkeys(model.seeds)
+        rows = {s: batches(x.shape[1], batch_size, steps, seed=s, reshuffle=reshuffle) for s in different}
+    rows = _rows(rows, model.seeds, (steps, batch_size), x.shape[1])
     when = _evaluation_steps(evaluate, steps)
     watched = () if watch is None else _evaluation_steps(1 if watch_at is None else watch_at, steps, "watch_at")
 
@@ -411,7 +433,8 @@ def fit(
         began = time.perf_counter()
         logits = model(x[every, batch])
         loss = F.cross_entropy(logits.transpose(1, 2), y[every, batch], reduction="none").mean(1)
-        gradients = torch.autograd.grad(loss.sum(), parameters)
+        total = loss if penalty is None else loss + penalty(model)
+        gradients = torch.autograd.grad(total.sum(), parameters)
         losses[step - 1] = loss.detach()
         stepper.step(gradients, 1.0 if schedule is None else schedule((step - 1) / steps))
         seconds += time.perf_counter() - began

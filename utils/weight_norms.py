@@ -35,7 +35,7 @@ class WeightNormCache(NamedTuple):
     ----------
     direction : ndarray, shape of v
         v / ‖v‖.
-    length : ndarray, shape (out, 1, ...)
+    length : ndarray, shape (out, 1, ...), float64
         ‖v‖ of each unit.
     g : ndarray, shape (out, 1, ...)
     """
@@ -57,7 +57,7 @@ def weight_norm_forward(v, g):
 
     Returns
     -------
-    w : ndarray, shape of v
+    w : ndarray, shape and dtype of v
     cache : WeightNormCache
         For `weight_norm_backward`.
 
@@ -82,12 +82,12 @@ def weight_norm_forward(v, g):
     if g.shape != v.shape[:1]:
         raise ValueError(f"g: expected one length a unit, shape {v.shape[:1]}, got {g.shape}")
     axes = tuple(range(1, v.ndim))
-    length = np.sqrt(np.square(v).sum(axis=axes, keepdims=True))
+    length = np.sqrt(np.square(v, dtype=np.float64).sum(axis=axes, keepdims=True))
     if not length.all():
         unit = int(np.flatnonzero(length == 0)[0])
         raise ValueError(f"v: expected units with a direction, got zeros in unit {unit}; draw it at random")
     g = g.reshape(-1, *[1] * (v.ndim - 1))
-    return g * v / length, WeightNormCache(v / length, length, g)
+    return (g * (v / length)).astype(v.dtype), WeightNormCache((v / length).astype(v.dtype), length, g)
 
 
 def weight_norm_backward(dw, cache):
@@ -101,9 +101,9 @@ def weight_norm_backward(dw, cache):
 
     Returns
     -------
-    dv : ndarray, shape of v
+    dv : ndarray, shape and dtype of v
         Perpendicular to v, unit by unit.
-    dg : ndarray, shape (out,)
+    dg : ndarray, shape (out,), float64
 
     Raises
     ------
@@ -122,8 +122,8 @@ def weight_norm_backward(dw, cache):
     direction, length, g = cache
     if dw.shape != direction.shape:
         raise ValueError(f"dw: expected the shape of v, {direction.shape}, got {dw.shape}")
-    dg = (dw * direction).sum(axis=tuple(range(1, dw.ndim)), keepdims=True)
-    return g / length * (dw - dg * direction), dg.reshape(-1)
+    dg = np.multiply(dw, direction, dtype=np.float64).sum(axis=tuple(range(1, dw.ndim)), keepdims=True)
+    return (g / length * (dw - dg * direction)).astype(direction.dtype), dg.reshape(-1)
 
 
 def weight_standardization_forward(weight, *, eps=1e-5):
@@ -206,7 +206,7 @@ class SpectralNorm:
     Raises
     ------
     ValueError
-        If the shape does not fit or the number of iterations is not positive.
+        If the shape does not fit, the weight is zero or the number of iterations is not positive.
 
     Notes
     -----
@@ -232,13 +232,20 @@ class SpectralNorm:
             raise ValueError(f"n_power_iterations: expected a positive integer, got {n_power_iterations!r}")
         self.n_power_iterations, self.training = n_power_iterations, True
         self.u, self.v = (_unit(rng.standard_normal(n)) for n in matrix.shape)
-        self._iterate(matrix, 15)
+        self._estimate(matrix, 15)
         self._cache = None
 
-    def _iterate(self, matrix, times):
+    def _estimate(self, matrix, times):
+        """The largest singular value, after so many iterations; u and v stay as they were if it is zero."""
+        u, v = self.u, self.v
         for _ in range(times):
-            self.u = _unit(matrix @ self.v)
-            self.v = _unit(matrix.T @ self.u)
+            u = _unit(matrix @ v)
+            v = _unit(matrix.T @ u)
+        sigma = float(u @ matrix @ v)
+        if sigma == 0:
+            raise ValueError("weight: expected a largest singular value above 0, got a weight of zeros")
+        self.u, self.v = u, v
+        return sigma
 
     def forward(self, weight):
         """Normalize a weight.
@@ -249,7 +256,7 @@ class SpectralNorm:
 
         Returns
         -------
-        ndarray, shape of weight
+        ndarray, shape and dtype of weight
 
         Raises
         ------
@@ -260,11 +267,7 @@ class SpectralNorm:
         matrix = weight.reshape(len(weight), -1)
         if matrix.shape != (len(self.u), len(self.v)):
             raise ValueError(f"weight: expected {len(self.u)} units of {len(self.v)} weights, got {weight.shape}")
-        if self.training:
-            self._iterate(matrix, self.n_power_iterations)
-        sigma = float(self.u @ matrix @ self.v)
-        if sigma == 0:
-            raise ValueError("weight: expected a largest singular value above 0, got a weight of zeros")
+        sigma = self._estimate(matrix, self.n_power_iterations if self.training else 0)
         self._cache = weight / sigma, sigma, self.u, self.v
         return weight / sigma
 
@@ -278,7 +281,7 @@ class SpectralNorm:
 
         Returns
         -------
-        ndarray, shape of the last weight
+        ndarray, shape and dtype of the last weight
 
         Raises
         ------
@@ -296,7 +299,8 @@ class SpectralNorm:
         dw = float_array(dw, "dw", finite=False)
         if dw.shape != normalized.shape:
             raise ValueError(f"dw: expected the shape of the weight, {normalized.shape}, got {dw.shape}")
-        return (dw - (dw * normalized).sum() * np.outer(u, v).reshape(dw.shape)) / sigma
+        along = np.multiply(dw, normalized, dtype=np.float64).sum()
+        return ((dw - along * np.outer(u, v).reshape(dw.shape)) / sigma).astype(normalized.dtype)
 
 
 def spectral_norm_penalty(weight):
@@ -310,7 +314,7 @@ def spectral_norm_penalty(weight):
     -------
     penalty : float
         To be multiplied by λ and added to the loss, for every layer.
-    gradient : ndarray, shape of weight
+    gradient : ndarray, shape and dtype of weight
         With respect to the weight.
 
     Raises
@@ -332,5 +336,5 @@ def spectral_norm_penalty(weight):
     (4.5, [[3.0, 0.0], [0.0, 0.0]])
     """
     weight = _weight(weight)
-    u, s, vt = np.linalg.svd(weight.reshape(len(weight), -1), full_matrices=False)
-    return float(s[0] ** 2 / 2), (s[0] * np.outer(u[:, 0], vt[0])).reshape(weight.shape)
+    u, s, vt = np.linalg.svd(weight.reshape(len(weight), -1).astype(np.float64), full_matrices=False)
+    return float(s[0] ** 2 / 2), (s[0] * np.outer(u[:, 0], vt[0])).reshape(weight.shape).astype(weight.dtype)

@@ -1,0 +1,406 @@
+"""Synchronized batch norm against PyTorch's batch norm of the whole batch, and processes that must always end.
+
+The pieces are tested in one process, where threads play the processes; `run` and torchrun with real ones.
+"""
+
+import functools
+import importlib.util
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from utils import distributed
+from utils.distributed import Processes, SyncBatchNorm, combine, convert, main, run
+
+SIZES = [(4, 4), (3, 6), (2, 0, 5)]
+SHAPES = [(5,), (3, 4, 2)]
+SECONDS = 60  # for processes that need a few, on a computer that does other things as well
+
+
+class Threads:
+    """One of several threads that exchange numbers as `Processes` do."""
+
+    def __init__(self, rank, slots, barrier):
+        self.rank, self.slots, self.barrier = rank, slots, barrier
+
+    def gather(self, values):
+        self.slots[self.rank] = values.detach()
+        self.barrier.wait()
+        everyone = torch.stack(self.slots)
+        self.barrier.wait()
+        return everyone
+
+    def add(self, values):
+        return self.gather(values).sum(0)
+
+
+def together(job, n):
+    """Call job(rank, group) in n threads at a time; the results in order."""
+    slots, barrier = [None] * n, threading.Barrier(n, timeout=20)
+
+    def guarded(rank):
+        try:
+            return job(rank, Threads(rank, slots, barrier))
+        except threading.BrokenBarrierError:
+            return None  # another thread has failed, and tells why
+        except BaseException:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(n) as pool:
+        return [future.result() for future in [pool.submit(guarded, rank) for rank in range(n)]]
+
+
+def batch(sizes, shape, dtype=torch.float64, offset=2.0):
+    """Examples whose mean rises from part to part, and upstream gradients, random so that no way back is hidden."""
+    generator = torch.Generator().manual_seed(sum(sizes))
+    n = sum(sizes)
+    x = torch.randn(n, *shape, generator=generator).to(dtype) + torch.linspace(0, offset, n).to(dtype).view(
+        -1, *[1] * len(shape)
+    )
+    return x, torch.randn(x.shape, generator=generator).to(dtype)
+
+
+def deviations(module, sizes, shape, *, steps=2, **how):
+    """Largest relative differences between parts with a SyncBatchNorm of this module, and the whole with PyTorch's."""
+    x, upstream = batch(sizes, shape)
+    whole = (nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d)(shape[0], **how).double()
+    if whole.affine:
+        with torch.no_grad():
+            whole.weight.copy_(torch.linspace(-1, 2, shape[0]))
+            whole.bias.copy_(torch.linspace(1, 0, shape[0]))
+    state = {key: value.clone() for key, value in whole.state_dict().items()}
+
+    def train(norm, x, upstream):
+        for _ in range(steps):
+            x = x.clone().requires_grad_()
+            y = norm(x)
+        wanted = [x, norm.weight, norm.bias] if norm.affine else [x]
+        return [y.detach(), *torch.autograd.grad(y, wanted, upstream), norm.running_mean, norm.running_var]
+
+    def part(rank, group):
+        norm = module.SyncBatchNorm(shape[0], group=group, **how).double()
+        norm.affine = whole.affine
+        norm.load_state_dict(state)
+        return train(norm, x.split(sizes)[rank], upstream.split(sizes)[rank])
+
+    reference, parts = train(whole, x, upstream), together(part, len(sizes))
+    y, dx, *gradients, mean, var = zip(*parts, strict=True)
+    found = [torch.cat(y), torch.cat(dx), *map(sum, gradients), mean[-1], var[-1]]
+    names = ["output", "dx", *["dweight", "dbias"][: len(gradients)], "running mean", "running var"]
+    pairs = zip(names, found, reference, strict=True)
+    return {name: float((a - b).abs().max() / b.abs().max()) for name, a, b in pairs}
+
+
+# Statistics
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 0), st.integers(0, 2**31))
+def test_parts_combine_to_the_whole(sizes, seed):
+    x = torch.from_numpy(np.random.default_rng(seed).standard_normal((sum(sizes), 3)) + 10)
+    parts = x.split(sizes)
+    means = torch.stack([part.sum(0) / max(len(part), 1) for part in parts])
+    squares = torch.stack([(part - mean).square().sum(0) for part, mean in zip(parts, means, strict=True)])
+    count, mean, var = combine(torch.tensor(sizes).double(), means, squares)
+    assert count == sum(sizes)
+    # Rounding of a few additions of numbers of size 10 and of their squares.
+    assert torch.allclose(mean, x.mean(0), rtol=0, atol=1e-13)
+    assert torch.allclose(var, x.var(0, correction=0), rtol=0, atol=1e-12)
+
+
+def variance_in_single_precision(module):
+    """Relative error of the variance of float32 numbers with a mean ten thousand times their deviation."""
+    x = batch((40, 60), (2,), torch.float32)[0] + 1e4
+    found = together(lambda rank, group: module.whole_batch_statistics(x.split((40, 60))[rank], group), 2)
+    wanted = x.double().var(0, correction=0)
+    return float(((found[0][2] - wanted) / wanted).abs().max())
+
+
+def test_a_large_mean_costs_no_digits():
+    # The mean itself is rounded to 1e-3 of the deviation at this distance, which enters squared.
+    assert variance_in_single_precision(distributed) < 1e-3
+
+
+# The layer
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("how", [{}, {"momentum": None}, {"affine": False, "momentum": 0.3}, {"eps": 0.1}], ids=str)
+def test_parts_are_as_the_whole(sizes, shape, how):
+    found = deviations(distributed, sizes, shape, **how)
+    assert max(found.values()) < 1e-12, found  # float64 with numbers of size 1: a few roundings
+
+
+MUTANTS = {
+    "local statistics": (
+        "parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))",
+        "parts = torch.cat([mean.new_tensor([n]), mean, squares])[None]",
+    ),
+    "mean of the variances": ("(squares + counts[:, None] * (means - mean).square())", "squares"),
+    "equal weights for unequal parts": ("mean = (counts[:, None] * means).sum(0) / count", "mean = means.mean(0)"),
+    "unbiased variance to normalize": (".square()).sum(0) / count", ".square()).sum(0) / (count - 1)"),
+    "biased running variance": ("var * (count / (count - 1))", "var"),
+    "unbiased with the local count": (
+        "var * (count / (count - 1))",
+        "var * (x[:, 0].numel() / max(x[:, 0].numel() - 1, 1))",
+    ),
+    "momentum the wrong way round": ("lerp_(mean, p)", "lerp_(mean, 1 - p)"),
+    "backward without the other processes": (
+        "ctx.group.add(torch.stack([dbeta, dgamma]))",
+        "torch.stack([dbeta, dgamma])",
+    ),
+    "backward with the local count": (
+        "torch.stack([dbeta, dgamma])) / count",
+        "torch.stack([dbeta, dgamma])) / max(dy[:, 0].numel(), 1)",
+    ),
+    "gradients of the parameters added up twice": (
+        "return dx * _columns(gamma, dy), dgamma, dbeta",
+        "return dx * _columns(gamma, dy), along_std * count, along_mean * count",
+    ),
+    "no way through the variance": (" - x_hat * _columns(along_std, dy)", ""),
+}
+
+
+def changed(old, new):
+    """The module with one piece of its source replaced."""
+    source = inspect.getsource(distributed)
+    assert source.count(old) == 1, f"found {source.count(old)} times: {old}"
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("mutant", loader=None))
+    exec(compile(source.replace(old, new), "mutant", "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_wrong_ones_are_found(name):
+    found = deviations(changed(*MUTANTS[name]), (3, 6), (3, 4, 2))
+    assert max(found.values()) > 1e-3, found
+
+
+def test_a_difference_of_means_of_squares_is_found():
+    old, new = "squares = (x - _columns(mean, x)).square().sum(axes)", "squares = x.square().sum(axes) - n * mean**2"
+    assert variance_in_single_precision(changed(old, new)) > 1e-1
+
+
+def test_in_evaluation_it_is_pytorchs():
+    x, _ = batch((9,), (3, 4, 2))
+    ours, theirs = SyncBatchNorm(3, group=Threads(0, [None], None)).double(), nn.BatchNorm2d(3).double()
+    for norm in (ours, theirs):
+        norm.running_mean += 0.3
+        norm.running_var *= 2.5
+        norm.eval()
+    assert torch.equal(ours(x), theirs(x))
+    assert ours.num_batches_tracked == 0
+
+
+def test_bad_input():
+    alone = Threads(0, [None], threading.Barrier(1))
+    with pytest.raises(ValueError, match=r"expected shape \(N, 3, ...\), got \(4, 2\)"):
+        SyncBatchNorm(3, group=alone)(torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="expected more than one value for each channel in all processes"):
+        SyncBatchNorm(3, group=alone)(torch.zeros(1, 3))
+
+
+def test_one_example_a_process_is_enough():
+    found = deviations(distributed, (1, 1, 1), (4,))
+    assert max(found.values()) < 1e-12, found
+
+
+def test_convert_replaces_every_batch_norm():
+    inner = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, eps=0.1, momentum=None))
+    net = nn.Sequential(inner, nn.Flatten(), nn.BatchNorm1d(8, affine=False)).double().eval()
+    inner[1].running_mean += 1.5
+    x, _ = batch((5,), (1, 4, 4))
+    before, group = net(x), object()
+    assert convert(net, group) is net
+    norms = [net[0][1], net[2]]
+    assert all(type(norm) is SyncBatchNorm and norm.group is group and not norm.training for norm in norms)
+    assert [(norm.eps, norm.momentum) for norm in norms] == [(0.1, None), (1e-5, 0.1)]
+    assert torch.equal(net(x), before)
+    alone = convert(nn.BatchNorm1d(4))
+    assert isinstance(alone, SyncBatchNorm)
+    assert isinstance(alone.group, Processes)
+
+
+# One process, here
+
+
+@pytest.fixture
+def without_watch(monkeypatch):
+    """No waiting for the end of pytest's own input."""
+    monkeypatch.setattr(distributed, "_leave_with_parent", lambda: None)
+
+
+@pytest.mark.usefixtures("without_watch")
+def test_a_world_of_one_is_the_whole(tmp_path, capsys):
+    where = ["--rank", "0", "--world-size", "1", "--init-method", (tmp_path / "meeting").as_uri()]
+    main([*where, "--out", str(tmp_path / "out"), "--settings", '{"steps": 2}'])
+    report = json.loads((tmp_path / "out").read_text())
+    assert set(report) == {f"{k}, {s} parts" for k in ("dense", "conv") for s in ("equal", "unequal")}
+    for found in report.values():
+        assert max(found["synchronized"].values()) < 1e-12
+        assert max(found["per process"].values()) < 1e-12  # one part is the whole
+        if not torch.cuda.is_available():
+            assert found["nn.SyncBatchNorm"].startswith("skipped: nn.SyncBatchNorm runs on GPUs only")
+    assert not torch.distributed.is_initialized()
+    assert capsys.readouterr().out == ""
+
+
+def test_under_torchruns_variables(monkeypatch, capsys):
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    main(["--job", "torch.distributed:get_world_size"])
+    assert json.loads(capsys.readouterr().out) == 1
+
+
+def test_a_failing_job_leaves_the_group(monkeypatch, tmp_path):
+    settings = {"job": "torch.distributed:no_such_job", "settings": {}, "timeout": 5}
+    with pytest.raises(AttributeError, match="no_such_job"):
+        distributed._join(**settings, init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_process_leaves_with_its_parent():
+    sent, left = [b"x", b""], []
+    distributed._leave_with_parent(read=lambda fd, n: sent.pop(0), leave=left.append)
+    assert (sent, left) == ([], [3])
+
+    def closed(fd, n):
+        raise OSError("bad file descriptor")
+
+    distributed._leave_with_parent(read=closed, leave=left.append)
+    assert left == [3, 3]
+
+
+@pytest.mark.parametrize("interfaces", [["eth0", "lo"], ["lo0"], ["eth0"]], ids=str)
+def test_processes_on_one_computer_use_its_loopback(monkeypatch, interfaces):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setattr(distributed.socket, "if_nameindex", lambda: list(enumerate(interfaces)))
+    environment = distributed._here_only()
+    assert environment.get("GLOO_SOCKET_IFNAME") == {"eth0": None}.get(interfaces[-1], interfaces[-1])
+    assert environment["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")
+    assert distributed._here_only()["GLOO_SOCKET_IFNAME"] == "eth7"
+
+
+@pytest.mark.parametrize("how", [{"world_size": 0}, {"timeout": 0}, {"timeout": float("nan")}], ids=str)
+def test_run_refuses(how):
+    with pytest.raises(ValueError, match="expected at least one process and a positive timeout"):
+        run(**how)
+
+
+# Several processes
+
+JOBS = '''
+"""Jobs for processes of the tests."""
+import pathlib
+import time
+
+import torch.distributed as dist
+
+
+def fail(token, bad=1):
+    if dist.get_rank() == bad:
+        raise LookupError("the job of this rank is lost")
+    dist.barrier()
+
+
+def hang(token, folder):
+    pathlib.Path(folder, f"at work {dist.get_rank()}").touch()
+    time.sleep(600)
+'''
+
+
+def alive(token):
+    """Processes whose command line has this word."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if token in " ".join(process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def wait_until(condition):
+    end = time.monotonic() + SECONDS
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """A module of jobs that the processes can import; a word by which they can be found. Ends whoever is left."""
+    (tmp_path / "jobs_of_a_test.py").write_text(JOBS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    token = uuid.uuid4().hex
+    yield functools.partial(dict, token=token, timeout=SECONDS)
+    for process in alive(token):
+        process.kill()
+
+
+def test_two_processes_against_one(capsys):
+    main(["--settings", '{"steps": 3}'])
+    report = json.loads(capsys.readouterr().out)
+    for found in report.values():
+        assert max(found["synchronized"].values()) < 1e-10, report
+        assert min(found["per process"].values()) > 1e-3, report
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_torchrun_starts_it():
+    torchrun = Path(sysconfig.get_path("scripts")) / "torchrun"
+    command = [torchrun, "--standalone", "--nproc-per-node=2", "-m", "utils.distributed", "--settings", '{"steps": 1}']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert all(max(found["synchronized"].values()) < 1e-10 for found in report.values())
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_failing_rank_ends_all_and_says_why(jobs):
+    settings = jobs()
+    with pytest.raises(RuntimeError, match=r"(?s)rank 1 of 2 failed .*the job of this rank is lost") as raised:
+        run(job="jobs_of_a_test:fail", **settings)
+    assert "LookupError" in str(raised.value)
+    assert not alive(settings["token"])
+
+
+def test_a_hanging_rank_ends_with_the_time(jobs, tmp_path):
+    settings = jobs(timeout=6)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="not done after 6 seconds: 2 of 2 processes"):
+        run(job="jobs_of_a_test:hang", folder=str(tmp_path), **settings)
+    assert time.monotonic() - began < SECONDS
+    assert not alive(settings["token"])
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_nothing_is_left_when_the_parent_goes(jobs, tmp_path, name):
+    settings = jobs(folder=str(tmp_path))
+    code = f"from utils.distributed import run; run(job='jobs_of_a_test:hang', **{settings!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: len(list(tmp_path.glob("at work *"))) == 2)
+    assert len(alive(settings["token"])) == 3
+    os.kill(parent.pid, getattr(signal, name))
+    said = parent.communicate(timeout=SECONDS)[1]
+    assert parent.returncode != 0
+    assert name != "SIGINT" or "KeyboardInterrupt" in said
+    assert wait_until(lambda: not alive(settings["token"]))
