@@ -425,13 +425,13 @@ def _kill(processes):
 
 def _wait(processes, seconds, *, grace=1.0):
     """Wait until all are done, one has failed, or the time is over; exit statuses, None for who still runs."""
-    end = time.monotonic() + seconds
+    end, failed = time.monotonic() + seconds, False
     while True:
         statuses = [process.poll() for process in processes]
         if None not in statuses or time.monotonic() > end:
             return statuses
-        if any(statuses):  # the others lose their connection: whose fault it was may come second
-            end, grace = min(end, time.monotonic() + grace), float("inf")
+        if any(statuses) and not failed:  # the others lose their connection: whose fault it was may come second
+            failed, end = True, min(end, time.monotonic() + grace)
         time.sleep(0.02)
 
 

@@ -6,7 +6,6 @@ pixels with token = 8 is read line by line. They fit `utils.training` as the oth
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from utils.networks import INITS, Linear, _norm, _one_of, _positive, _seeds, initialize
 
@@ -168,16 +167,15 @@ class _Block(nn.Module):
         self.norms = nn.ModuleList([norm(replicas, width) for _ in range(2 if place != "none" else 0)])
 
     def attend(self, x, length):
-        """Scaled dot products of all tokens of an example: (R, width, T · B) to the same."""
+        """Scaled dot products of all tokens of an example: (R, width, T · B) to the same.
+
+        Products of all pairs of tokens are written out: no transposition is needed, and sequences are short.
+        """
         replicas, width, _ = x.shape
-        # (R, 3, heads, width / heads, T, B) to three of (R · B, heads, T, width / heads)
-        q, k, v = (
-            part.permute(0, 4, 1, 3, 2).flatten(0, 1)
-            for part in self.qkv(x).view(replicas, 3, self.heads, width // self.heads, length, -1).unbind(1)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        mixed = mixed.view(replicas, -1, self.heads, length, width // self.heads)
-        return self.project(mixed.permute(0, 2, 4, 3, 1).reshape(x.shape))
+        q, k, v = self.qkv(x).view(replicas, 3, self.heads, width // self.heads, length, -1).unbind(1)
+        scores = (q.unsqueeze(4) * k.unsqueeze(3)).sum(2) * (width // self.heads) ** -0.5  # (R, heads, T, T, B)
+        mixed = (torch.softmax(scores, 3).unsqueeze(2) * v.unsqueeze(3)).sum(4)
+        return self.project(mixed.reshape(x.shape))
 
     def forward(self, x, length):
         branches = (lambda z: self.attend(z, length), lambda z: self.narrow(torch.relu(self.widen(z))))
