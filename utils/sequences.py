@@ -4,6 +4,8 @@ The inputs are the rows of `utils.networks`, (R, B, n_in), cut into n_in / token
 pixels with token = 8 is read line by line. They fit `utils.training` as the other networks do.
 """
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -105,8 +107,10 @@ class RNN(SequenceNet):
         self.norm = None if norm is None else norm(replicas, width)
         self.head = Linear(replicas, width, self.n_out)
 
+        recurrent = itertools.cycle((False, True, False))  # the shape does not tell: others may be square, too
+
         def draw(weight, generator):
-            if weight.shape == (width, width):
+            if next(recurrent):
                 nn.init.orthogonal_(weight, gain=gain, generator=generator)
             else:
                 nn.init.xavier_normal_(weight, generator=generator)
@@ -231,7 +235,8 @@ class Transformer(SequenceNet):
         replicas, width, norm = self.replicas, _positive(width, "width"), _norm(norm, "norm")
         if width % _positive(heads, "heads"):
             raise ValueError(f"heads: expected a divisor of the width, {width}, got {heads}")
-        _one_of(place, ("pre", "post", "none"), "place")
+        if _one_of(place, ("pre", "post", "none"), "place") != "none" and norm is None:
+            raise ValueError(f"norm: expected a name or a callable with place {place!r}, got None; or use place='none'")
         self.embed = Linear(replicas, self.token, width)
         self.blocks = nn.ModuleList(
             [_Block(replicas, width, heads, norm, place) for _ in range(_positive(depth, "depth"))]

@@ -434,7 +434,7 @@ def fit(
         logits = model(x[every, batch])
         loss = F.cross_entropy(logits.transpose(1, 2), y[every, batch], reduction="none").mean(1)
         total = loss if penalty is None else loss + penalty(model)
-        gradients = torch.autograd.grad(total.sum(), parameters)
+        gradients = torch.autograd.grad(total.sum(), parameters, materialize_grads=True)
         losses[step - 1] = loss.detach()
         stepper.step(gradients, 1.0 if schedule is None else schedule((step - 1) / steps))
         seconds += time.perf_counter() - began
