@@ -333,7 +333,7 @@ class TestNumbersOfTheory:
         assert np.mean(factors) == pytest.approx(3**-0.5, rel=0.01)
 
     def test_neighbours_neither_part_nor_meet_at_the_critical_point(self):
-        """For tanh and bias variance 0.05: 1.76 (Poole et al., 2016), by adaptive quadrature and by wide random layers."""
+        """For tanh and bias variance 0.05: 1.76 (Poole et al., 2016), by quadrature and by wide random layers."""
 
         def mean(function):
             return integrate.quad(lambda z: function(z) * stats.norm.pdf(z), -8, 8)[0]

@@ -12,7 +12,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.networks import ACTIVATIONS, INITS, MLP, NORMS, PLACES, BatchNorm, ConvNet, Dropout, GroupNorm
+from utils import activation_norms
+from utils.networks import (
+    ACTIVATIONS,
+    INITS,
+    MLP,
+    NORMS,
+    PLACES,
+    BatchNorm,
+    BatchRenorm,
+    Conv2d,
+    ConvNet,
+    Dropout,
+    GroupNorm,
+    Linear,
+    RMSNorm,
+    initialize,
+)
 
 SEEDS = (5, 0, 3)
 # The same sums in another order, of numbers up to about ten, which a norm of nearly constant values makes 1 / sqrt(eps)
@@ -657,3 +673,255 @@ def test_inputs_of_the_wrong_shape_are_refused(build, change):
 def test_replicas_that_do_not_exist(r):
     with pytest.raises(IndexError, match=f"r: expected 0 to 2, got {r}"):
         dense().replica(r)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_group_norm_of_numbers_far_from_zero_stays_accurate(groups):
+    generator = torch.Generator().manual_seed(0)
+    norm = GroupNorm(3, 24, groups=groups)
+    norm.weight.data.uniform_(0.5, 2, generator=generator)
+    norm.bias.data.uniform_(-1, 1, generator=generator)
+    x = (1e4 + torch.randn(3, 24, 50, generator=generator)).requires_grad_()
+    direction = torch.randn(3, 24, 50, generator=generator)
+    y = norm(x)
+    ours = torch.autograd.grad((y * direction).sum(), [x, norm.weight, norm.bias])
+    for r in range(3):
+        own = x[r].detach().double().T.requires_grad_()
+        w, b = (p[r].detach().double().requires_grad_() for p in (norm.weight, norm.bias))
+        theirs = F.group_norm(own, groups, w, b)
+        wanted = torch.autograd.grad((theirs * direction[r].T).sum(), [own, w, b])
+        # The average is wrong by at most a rounding or two of 1e4, 1e-3 each, over deviations of 0.2 and more, times a
+        # weight of at most 2. Without centring first the squares alone would be wrong by 8.
+        assert_close(y[r].T.double(), theirs, 0.02)
+        for mine, expected in zip(ours, (wanted[0].T, *wanted[1:]), strict=True):
+            error = (mine[r].double() - expected).abs().max()
+            assert error < 0.02 * expected.abs().max()  # as the output, in proportion
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_rms_norm_is_that_of_pytorch(eps):
+    generator = torch.Generator().manual_seed(0)
+    norm = RMSNorm(3, 5, eps=eps).double()
+    norm.weight.data.uniform_(0.5, 2, generator=generator)
+    x = (1 + torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)).requires_grad_()
+    direction = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)
+    y = norm(x)
+    ours = torch.autograd.grad((y * direction).sum(), [x, norm.weight])
+    for r in range(3):
+        plain = nn.RMSNorm(5, eps).double()
+        plain.weight.data = norm.weight.data[r].clone()
+        own = x[r].detach().T.requires_grad_()
+        theirs = plain(own)
+        assert_close(y[r].T, theirs, 1e-12)  # of order one: some roundings
+        wanted = torch.autograd.grad((theirs * direction[r].T).sum(), [own, plain.weight])
+        assert_close(ours[0][r].T, wanted[0], 1e-12)
+        assert_close(ours[1][r], wanted[1], 1e-12)
+    assert [name for name, p in norm.named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_replicas_with_rms_norm(place, eps):
+    net = trained(dense(norm=functools.partial(RMSNorm, eps=eps), norm_input=RMSNorm, place=place, activation="tanh"))
+    norms = [module for module in net.replica(0) if isinstance(module, nn.RMSNorm)]
+    assert [(norm.normalized_shape, norm.eps) for norm in norms] == [((6,), 1e-5), ((8,), eps), ((8,), eps)]
+    assert_close(net(inputs(net)), one_by_one(net, inputs(net)))
+    hidden = [layer for layer in net.layers if isinstance(layer, Linear)]
+    assert all(layer.bias is not None for layer in hidden)  # nothing is subtracted
+
+
+def test_rms_norm_of_images_is_refused():
+    net = conv(norm=RMSNorm)
+    with pytest.raises(ValueError, match=r"RMS norm: expected features of shape \(R, C, B\), got \(7, 12, 5, 4\)"):
+        net(inputs(net, dtype=torch.float32))
+
+
+LIMITS = [(3.0, 5.0), (1.0, 0.0), (1.2, 0.3), (1e6, 1e6)]
+
+
+def renorms(options, *, seed=0):
+    """Batch renormalization of 3 · 4 channels in PyTorch, and each replica's in NumPy, in one state."""
+    rng = np.random.default_rng(seed)
+    norm = BatchRenorm(3, 4, **options).double()
+    plain = [activation_norms.BatchRenorm(4, **options) for _ in range(3)]
+    for r, one in enumerate(plain):
+        own = {"running_mean": rng.normal(size=4), "running_var": rng.uniform(0.3, 3, size=4)}
+        if options.get("affine", True):
+            own |= {"weight": rng.uniform(0.5, 2, size=4), "bias": rng.normal(size=4)}
+            one.gamma, one.beta = own["weight"].copy(), own["bias"].copy()
+        one.running_mean, one.running_var = own["running_mean"].copy(), own["running_var"].copy()
+        for name, value in own.items():
+            getattr(norm, name).data[r] = torch.from_numpy(value)
+    return norm, plain
+
+
+def batches_of_channels(rng, n, build):
+    """Numbers of 3 replicas as NumPy has them, (R, N, C, ...), some channels narrow and some far away."""
+    place = [2, 3][: 2 * (build is conv)]
+    scale, shift = (rng.uniform(*ends, size=(3, 1, 4, *[1] * len(place))) for ends in ((0.2, 4), (-2, 2)))
+    return scale * rng.normal(size=(3, n, 4, *place)) + shift
+
+
+def laid_out(own, build):
+    """(R, N, C) as (R, C, N), or (R, N, C, H, W) as (N, R·C, H, W)."""
+    own = torch.as_tensor(own)
+    return own.transpose(1, 2) if build is dense else own.transpose(0, 1).flatten(1, 2)
+
+
+def laid_back(x, build):
+    return x.transpose(1, 2) if build is dense else x.unflatten(1, (3, 4)).transpose(0, 1)
+
+
+@both_kinds
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"affine": False}, {"momentum": 0.4, "eps": 0.1}])
+def test_batch_renormalization_is_that_of_notebook_seven(build, limits, options):
+    norm, plain = renorms({"r_max": limits[0], "d_max": limits[1]} | options)
+    rng = np.random.default_rng(1)
+    corrections = []
+    for n in (6, 2, 5, 9):
+        own, direction = batches_of_channels(rng, n, build), rng.normal(size=(3, n, 4, *[2, 3][: 2 * (build is conv)]))
+        x = laid_out(own, build).requires_grad_()
+        y = norm(x)
+        learned = [] if norm.weight is None else [norm.weight, norm.bias]
+        dx, *rest = torch.autograd.grad((y * laid_out(direction, build)).sum(), [x, *learned])
+        for r, one in enumerate(plain):
+            # Sums of up to 54 numbers of order ten in another order; deviations of 0.1 and more, limits within reach.
+            assert_close(laid_back(y, build)[r].detach(), torch.from_numpy(one.forward(own[r])), 1e-11)
+            assert_close(laid_back(dx, build)[r], torch.from_numpy(one.backward(direction[r])), 1e-11)
+            if learned:
+                assert_close(rest[0][r], torch.from_numpy(one.grad_gamma), 1e-10)
+                assert_close(rest[1][r], torch.from_numpy(one.grad_beta), 1e-11)
+            assert_close(norm.running_mean[r], torch.from_numpy(one.running_mean), 1e-13)
+            assert_close(norm.running_var[r], torch.from_numpy(one.running_var), 1e-13)
+            assert norm.num_batches_tracked == one.num_batches_tracked
+            corrections.append([part.reshape(-1) for part in one._correction])
+    r, d = np.concatenate([pair[0] for pair in corrections]), np.concatenate([pair[1] for pair in corrections])
+    if limits == (1.2, 0.3):  # the limits were met, on both sides, and so were numbers between them
+        for values, low, high in ((r, 1 / 1.2, 1.2), (d, -0.3, 0.3)):
+            assert (values == low).any()
+            assert (values == high).any()
+            assert ((values > low) & (values < high)).any()
+    own = batches_of_channels(rng, 5, build)
+    before = copy.deepcopy(norm.eval().state_dict())
+    for r, one in enumerate(plain):
+        assert_close(
+            laid_back(norm(laid_out(own, build)), build)[r], torch.from_numpy(one.eval().forward(own[r])), 1e-11
+        )
+    for name, value in norm.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@both_kinds
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}, {"momentum": 0.3, "eps": 0.5}])
+def test_batch_renormalization_that_may_correct_nothing_is_batch_norm(build, options):
+    nets = [
+        trained(build(norm=functools.partial(BatchRenorm, r_max=1, d_max=0, **options))),
+        trained(build(norm=functools.partial(BatchNorm, **options))),
+    ]
+    assert list(nets[0].state_dict()) == list(nets[1].state_dict())
+    for n in (7, 4, 9):
+        x, losses = inputs(nets[0], n, seed=n), [net(inputs(net, n, seed=n)).square().sum() for net in nets]
+        assert_close(nets[0](x), nets[1](x))
+        ours, theirs = (
+            torch.autograd.grad(loss, list(net.parameters())) for loss, net in zip(losses, nets, strict=True)
+        )
+        for a, b in zip(ours, theirs, strict=True):
+            assert_close(a, b, 1e-9 * max(1, b.abs().max().item()))  # as ATOL, ten times in a gradient
+    for mode in (True, False):
+        outputs = [net.train(mode)(inputs(net)) for net in nets]
+        assert_close(*outputs)
+    for name, value in nets[0].state_dict().items():
+        assert_close(value, nets[1].state_dict()[name])
+
+
+@both_kinds
+def test_the_limits_of_batch_renormalization_can_be_changed_on_the_way(build):
+    norm, plain = renorms({"r_max": 1.0, "d_max": 0.0})
+    rng = np.random.default_rng(2)
+    for limits in ((1.0, 0.0), (1.5, 0.5), (3.0, 5.0)):
+        own = batches_of_channels(rng, 6, build)
+        norm.r_max, norm.d_max = limits
+        y = laid_back(norm(laid_out(own, build)), build)
+        for r, one in enumerate(plain):
+            one.r_max, one.d_max = limits
+            assert_close(y[r].detach(), torch.from_numpy(one.forward(own[r])), 1e-11)
+
+
+@both_kinds
+def test_far_limits_make_the_batch_what_evaluation_makes_of_it(build):
+    net = trained(build(norm=functools.partial(BatchRenorm, r_max=1e9, d_max=1e9), place="after", activation="tanh"))
+    x = inputs(net)
+    expected = copy.deepcopy(net).eval()(x)
+    assert_close(net(x), expected, 1e-9)  # as ATOL; the corrections undo divisions by small deviations
+
+
+@both_kinds
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"affine": False}, {"eps": 0.5}])
+def test_a_replica_with_batch_renormalization_is_there_in_evaluation_only(build, options):
+    net = trained(build(norm=functools.partial(BatchRenorm, **options)))
+    net(inputs(net))
+    with pytest.raises(ValueError, match="replica: expected a network in evaluation mode: PyTorch has no batch renorm"):
+        net.replica(0)
+    net.eval()
+    norms = [module for module in net.replica(0) if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert len(norms) == 2
+    for name, value in options.items():
+        assert {getattr(norm, name) for norm in norms} == {value}
+    assert_close(net(inputs(net)), one_by_one(net, inputs(net)))
+
+
+@both_kinds
+def test_batch_renormalization_keeps_replicas_apart(build):
+    net = trained(build(norm=BatchRenorm))
+    same, x = copy.deepcopy(net), inputs(net)
+    expected = net(x)
+    x[1] = math.nan
+    assert torch.equal(same(x)[[0, 2]], expected[[0, 2]])
+    for name, value in net.state_dict().items():
+        if value.dim():
+            assert torch.equal(same.state_dict()[name][[0, 2]], value[[0, 2]])
+
+
+def test_batch_renormalization_of_one_value_is_refused_in_training_only():
+    norm = BatchRenorm(3, 4)
+    for x in (torch.zeros(3, 4, 1), torch.zeros(1, 12, 1, 1)):
+        with pytest.raises(ValueError, match="batch norm: expected more than one value for each channel"):
+            norm.train()(x)
+        assert norm.num_batches_tracked == 0
+        assert norm.eval()(x).shape == x.shape
+
+
+@pytest.mark.parametrize("default_bias", [True, False])
+def test_weights_are_drawn_before_biases_replica_by_replica(default_bias):
+    layers = [Linear(4, 5, 3), Conv2d(4, 2, 3), Linear(4, 3, 2)]
+    layers[2].bias = None
+    for layer in layers[:2]:
+        layer.bias.data.fill_(9)
+    seeds, calls = (3, 8, 3, 0), []
+
+    def init(weight, generator):
+        calls.append(tuple(weight.shape))
+        weight.normal_(generator=generator)
+
+    initialize(layers, seeds, init, default_bias=default_bias)
+    assert calls == 3 * [(3, 5), (3, 2, 3, 3), (2, 3)]  # once a seed
+    for r, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        for layer in layers:
+            assert torch.equal(layer.weight[r], torch.empty(layer.weight.shape[1:]).normal_(generator=generator))
+        for layer, fan_in in zip(layers[:2], (5, 2 * 9), strict=True):
+            expected = torch.zeros(3)
+            if default_bias:
+                expected.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+            assert_close(layer.bias[r], expected, 1e-7)  # a rounding of the bound in float32
+    assert all(p.requires_grad for layer in layers for p in layer.parameters())
+
+
+def test_a_bias_that_is_left_out_changes_no_other_number():
+    ours, theirs = ([Linear(2, 5, 3), Linear(2, 3, 4), Conv2d(2, 2, 3)] for _ in range(2))
+    theirs[0].bias = theirs[1].bias = None
+    for layers in (ours, theirs):
+        initialize(layers, (1, 2), INITS["default"], default_bias=True)
+    assert torch.equal(ours[2].bias, theirs[2].bias)
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(ours, theirs, strict=True))

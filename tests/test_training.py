@@ -762,3 +762,211 @@ def test_nobody_watches_unless_asked():
 def test_steps_that_do_not_come_cannot_be_watched(watch_at, message):
     with pytest.raises(ValueError, match=message):
         fit(dense(), examples(0), watch=lambda *_: None, watch_at=watch_at, **HOW)
+
+
+def orders(seeds=SEEDS, *, steps=10, batch_size=8, n=N):
+    """Rows that no shuffling gives: some examples come often, also twice in a batch, and most never."""
+    return {seed: np.random.default_rng(100 + seed).integers(n // 3, size=(steps, batch_size)) for seed in seeds}
+
+
+def train_on_rows(net, split, rows, rate, *, optimizer="sgd", penalty=None, **settings):
+    """A plain network under torch.optim on given rows, with a term of its own; the loss without it at every step."""
+    kind, losses = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer], []
+    stepper = kind(net.parameters(), lr=rate, **settings)
+    x, y = torch.tensor(split.x_train, dtype=next(net.parameters()).dtype), torch.tensor(split.y_train)
+    for batch in rows:
+        loss = F.cross_entropy(net(x[batch]), y[batch])
+        stepper.zero_grad()
+        (loss if penalty is None else loss + penalty(net)).backward()
+        stepper.step()
+        losses.append(loss.item())
+    return np.array(losses)
+
+
+OPTIMIZERS = [("sgd", {}), ("sgd", {"momentum": 0.9, "weight_decay": 0.01}), ("adam", {})]
+
+
+@both_kinds
+@pytest.mark.parametrize("reshuffle", [True, False])
+def test_rows_of_batches_are_the_default(build, reshuffle):
+    nets, split = [build(norm="batch", dropout=0.2) for _ in range(2)], examples(0, validation=True)
+    rows = {seed: batches(N, 8, 10, seed=seed, reshuffle=reshuffle) for seed in SEEDS}
+    default = fit(nets[0], split, reshuffle=reshuffle, evaluate=3, **HOW)
+    given = fit(nets[1], split, rows=rows, evaluate=3, **HOW)  # here reshuffle has nothing to say
+    assert_same_history(given, default)
+    assert states_equal(*nets)
+
+
+@both_kinds
+@pytest.mark.parametrize(("optimizer", "settings"), OPTIMIZERS)
+def test_rows_are_what_is_trained_on(build, optimizer, settings):
+    net, splits = build(norm="batch", activation="tanh").double(), [examples(seed) for seed in range(3)]
+    alone, rows, rates = [net.replica(r) for r in range(3)], orders(), np.array(RATES) * 0.1
+    assert all(len(np.unique(batch)) < 8 for batch in np.concatenate(list(rows.values()))[:3])
+    kept = copy.deepcopy(rows)
+    history = fit(net, splits, rows=rows, optimizer=optimizer, **HOW | {"learning_rates": rates}, **settings)
+    for r, plain in enumerate(alone):
+        losses = train_on_rows(plain, splits[r], rows[SEEDS[r]], rates[r], optimizer=optimizer, **settings)
+        # Ten steps in float64: roundings of 1e-16, which norms and training make up to a million times larger.
+        assert_same_network(net.replica(r), plain)
+        np.testing.assert_allclose(history.loss[:, r], losses, rtol=0, atol=1e-9)
+    for seed, values in rows.items():
+        np.testing.assert_array_equal(values, kept[seed])
+
+
+def test_rows_may_be_lists_small_integers_and_of_more_seeds():
+    rows, split = orders(), examples(0)
+    others = {9: "never looked at", **{seed: values.tolist() for seed, values in rows.items()}}
+    small = {seed: values.astype(kind) for (seed, values), kind in zip(rows.items(), ("u1", "i2", "u8"), strict=True)}
+    nets = [dense() for _ in range(3)]
+    histories = [fit(net, split, rows=one, **HOW) for net, one in zip(nets, (rows, others, small), strict=True)]
+    for net, history in zip(nets, histories, strict=True):
+        assert_same_history(history, histories[0])
+        assert states_equal(net, nets[0])
+
+
+def test_a_watch_sees_the_given_rows():
+    rows, splits, steps = orders(), [examples(seed) for seed in range(3)], []
+
+    def watch(model, step, x, y):
+        steps.append(step)
+        for r, split in enumerate(splits):
+            np.testing.assert_array_equal(x[r], split.x_train[rows[SEEDS[r]][step - 1]])
+            np.testing.assert_array_equal(y[r], split.y_train[rows[SEEDS[r]][step - 1]])
+
+    fit(dense().double(), splits, rows=rows, watch=watch, **HOW)
+    assert steps == list(range(1, 11))
+
+
+def test_replicas_of_one_seed_have_the_same_rows_in_a_sweep():
+    rows, splits = orders((0, 1)), [examples(0), examples(1)]
+
+    def build(seeds):
+        return dense(seeds=seeds).double()
+
+    history = sweep(build, splits, learning_rates=(0.1, 0.3), steps=10, batch_size=8, rows=rows)
+    for r, (seed, rate) in enumerate([(0, 0.1), (0, 0.3), (1, 0.1), (1, 0.3)]):
+        losses = train_on_rows(build([seed]).replica(0), splits[seed], rows[seed], rate)
+        np.testing.assert_allclose(history.loss[:, r], losses, rtol=0, atol=1e-9)  # as above
+
+
+def changed(value, seed=0):
+    """Rows with one entry that will not do."""
+    rows = orders()
+    rows[seed] = rows[seed].copy()
+    rows[seed][4, 2] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({}, r"rows: expected an entry for every seed, got none for \[0, 4, 7\]"),
+        (orders((4, 7, 1)), r"rows: expected an entry for every seed, got none for \[0\]"),
+        (orders() | {0: orders()[0][:9]}, r"rows\[0\]: expected integers of shape \(10, 8\), got int64 of \(9, 8\)"),
+        (orders() | {7: orders()[7][:, :7]}, r"rows\[7\]: expected integers of shape \(10, 8\), .* \(10, 7\)"),
+        (orders() | {4: orders()[4].ravel()}, r"rows\[4\]: expected integers of shape \(10, 8\), .* of \(80,\)"),
+        (orders(steps=11), r"expected integers of shape \(10, 8\), got int64 of \(11, 8\)"),
+        (orders() | {0: orders()[0].astype(float)}, r"rows\[0\]: expected integers of .*, got float64 of \(10, 8\)"),
+        (orders() | {0: orders()[0] > 3}, r"rows\[0\]: expected integers of shape .*, got bool of"),
+        (changed(N), r"rows\[0\]: expected rows from 0 to 44, got \d+ to 45"),
+        (changed(-1), r"rows\[0\]: expected rows from 0 to 44, got -1 to"),
+        (changed(2**62, 7), r"rows\[7\]: expected rows from 0 to 44, got \d+ to 4611686018427387904"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on_are_refused(rows, message):
+    net = dense()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(ValueError, match=message):
+        fit(net, examples(0), rows=rows, **HOW)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_the_first_and_the_last_row_can_be_trained_on():
+    rows = {seed: np.tile([0, N - 1] * 4, (10, 1)) for seed in SEEDS}
+    net, split = dense().double(), examples(0)
+    plain = net.replica(1)
+    losses = train_on_rows(plain, split, rows[0], 0.3)
+    np.testing.assert_allclose(fit(net, split, rows=rows, **HOW).loss[:, 1], losses, rtol=0, atol=1e-9)  # as above
+
+
+STRENGTHS = torch.tensor([0.5, 0.0, 0.05], dtype=torch.float64)
+
+
+def sizes(model):
+    """Sums of fourth powers of all parameters of each replica, with a strength of its own: no weight decay."""
+    return STRENGTHS * sum(p.pow(4).flatten(1).sum(1) for p in model.parameters())
+
+
+@both_kinds
+@pytest.mark.parametrize("norm", [None, "batch"])
+@pytest.mark.parametrize(("optimizer", "settings"), OPTIMIZERS)
+def test_a_penalty_is_a_term_of_each_replicas_own_loss(build, norm, optimizer, settings):
+    net, split = build(norm=norm, activation="tanh").double(), examples(0)
+    alone, without = [net.replica(r) for r in range(3)], copy.deepcopy(net)
+    rates, rows = np.array(RATES) * 0.1, {seed: batches(N, 8, 10, seed=seed) for seed in SEEDS}
+    how = HOW | {"learning_rates": rates, "optimizer": optimizer} | settings
+    history, plainly = fit(net, split, penalty=sizes, **how), fit(without, split, **how)
+    for r, plain in enumerate(alone):
+
+        def term(one, strength=STRENGTHS[r]):
+            return strength * sum(p.pow(4).sum() for p in one.parameters())
+
+        losses = train_on_rows(plain, split, rows[SEEDS[r]], rates[r], optimizer=optimizer, penalty=term, **settings)
+        # Ten steps in float64, as above; the losses are those of the cross-entropy alone.
+        assert_same_network(net.replica(r), plain)
+        np.testing.assert_allclose(history.loss[:, r], losses, rtol=0, atol=1e-9)
+    assert states_equal(net, without, [1])  # a strength of zero
+    np.testing.assert_array_equal(history.loss[:, 1], plainly.loss[:, 1])
+    np.testing.assert_array_equal(history.loss[0], plainly.loss[0])  # before any step
+    assert (history.loss[1:, [0, 2]] != plainly.loss[1:, [0, 2]]).all()
+
+
+def test_a_penalty_that_is_not_a_number_disturbs_its_own_replica_only():
+    nets, split = [dense(norm="batch") for _ in range(2)], examples(0)
+    blow = torch.tensor([0.0, math.nan, 0.0])
+    histories = [
+        fit(net, split, penalty=term, **HOW)
+        for net, term in zip(nets, (lambda model: blow * model.layers[1].weight.sum((1, 2)), None), strict=True)
+    ]
+    assert states_equal(*nets, [0, 2])
+    assert histories[0].diverged_at.tolist() == [math.inf, 2, math.inf]  # the loss of the first step is a number
+    np.testing.assert_array_equal(histories[0].loss[:, [0, 2]], histories[1].loss[:, [0, 2]])
+    assert histories[0].loss[0, 1] == histories[1].loss[0, 1]
+
+
+def test_a_penalty_is_asked_for_once_a_step_in_training_mode():
+    net, modes = dense(norm="batch"), []
+
+    def nothing(model):
+        assert model is net
+        modes.append(model.training)
+        return torch.zeros(3)
+
+    same = dense(norm="batch")
+    assert_same_history(
+        fit(net, examples(0), penalty=nothing, evaluate=1, **HOW), fit(same, examples(0), evaluate=1, **HOW)
+    )
+    assert modes == 10 * [True]
+    assert states_equal(net, same)
+
+
+def test_a_penalty_moves_what_the_outputs_do_not_depend_on():
+    net = dense()
+    net.idle, net.unused = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(3))
+    fit(net, examples(0), penalty=lambda model: model.idle.sum(1), **HOW)
+    expected = 1 - 10 * torch.tensor(RATES)[:, None].expand(3, 2)
+    torch.testing.assert_close(net.idle.detach(), expected, rtol=0, atol=1e-5)  # ten steps down a slope, in float32
+    assert (net.unused == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [(torch.tensor(1.0), r"\(\)"), (torch.zeros(3, 1), r"\(3, 1\)"), (torch.zeros(1), r"\(1,\)"), (0.5, "float")],
+)
+def test_a_penalty_of_another_shape_is_refused(value, got):
+    net = dense()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(ValueError, match=rf"penalty: expected a Tensor of shape \(3,\), .*, got {got}"):
+        fit(net, examples(0), penalty=lambda model: value, **HOW)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -207,6 +207,32 @@ class BatchNorm(nn.Module):
         return kind(self.running_mean.shape[1], self.eps, self.momentum, affine=self.weight is not None)
 
 
+class _NormalizeFeatures(torch.autograd.Function):
+    """Normalize (R, groups, features, B) over the features, with the closed form of the backward pass (notebook 07).
+
+    A third of the time that automatic differentiation of the same formula takes: fewer and better shaped operations.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):  # weight and bias: (R, groups, features, 1)
+        x_hat = x - x.mean(dim=2, keepdim=True)
+        inv_std = torch.rsqrt(x_hat.square().mean(dim=2, keepdim=True) + eps)
+        x_hat *= inv_std
+        ctx.save_for_backward(x_hat, inv_std, weight)
+        return (x_hat * weight).add_(bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy):
+        x_hat, inv_std, weight = ctx.saved_tensors
+        product = dy * x_hat
+        dweight, dbias = product.sum(dim=3, keepdim=True), dy.sum(dim=3, keepdim=True)
+        average = weight.mT / weight.shape[2]  # of the features, weighted
+        along_ones, along_x_hat = average @ dy, average @ product
+        dx = (dy * weight).sub_(along_ones).sub_(x_hat * along_x_hat).mul_(inv_std)
+        return dx, dweight, dbias, None
+
+
 class GroupNorm(nn.Module):
     """Group norm of R replicas: statistics of each example over groups of channels (and their pixels).
 
@@ -259,9 +285,8 @@ class GroupNorm(nn.Module):
         if x.dim() == 4:
             return F.group_norm(x, replicas * self.groups, self.weight.flatten(), self.bias.flatten(), self.eps)
         grouped = x.reshape(replicas, self.groups, channels // self.groups, -1)
-        centred = grouped - grouped.mean(dim=2, keepdim=True)  # torch.var_mean takes three times as long here
-        x_hat = (centred * torch.rsqrt(centred.square().mean(dim=2, keepdim=True) + self.eps)).view(x.shape)
-        return torch.addcmul(self.bias[:, :, None], self.weight[:, :, None], x_hat)
+        weight, bias = (p.view(*grouped.shape[:3], 1) for p in (self.weight, self.bias))
+        return _NormalizeFeatures.apply(grouped, weight, bias, self.eps).view(x.shape)
 
     def replica(self, r, conv):
         """Replica r as PyTorch's layer, without its numbers.

@@ -6,12 +6,18 @@ pixels with token = 8 is read line by line. They fit `utils.training` as the oth
 
 import itertools
 
+import numpy as np
 import torch
 from torch import nn
 
 from utils.networks import INITS, Linear, _norm, _one_of, _positive, _seeds, initialize
 
 __all__ = ["RNN", "Transformer"]
+
+
+def _own_seed(seed):
+    """Another seed, so that places are not drawn with the numbers of the first weights."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
 
 class SequenceNet(nn.Module):
@@ -247,7 +253,7 @@ class Transformer(SequenceNet):
         self.places = nn.Parameter(torch.empty(replicas, width, self.n_in // self.token))
         with torch.no_grad():
             for place_of, seed in zip(self.places, self.seeds, strict=True):
-                place_of.normal_(std=0.5, generator=torch.Generator().manual_seed(seed))
+                place_of.normal_(std=0.5, generator=torch.Generator().manual_seed(_own_seed(seed)))
 
     def forward(self, x):
         """Logits of all replicas, each on its own examples.

@@ -331,6 +331,14 @@ def _accuracy(logits, y):
     return 100 * right.double().mean(1).numpy()
 
 
+def _penalty(term, shape):
+    """One number a replica: another shape would be broadcast, and counted R times."""
+    if not isinstance(term, torch.Tensor) or term.shape != shape:
+        got = tuple(term.shape) if isinstance(term, torch.Tensor) else type(term).__name__
+        raise ValueError(f"penalty: expected a Tensor of shape {tuple(shape)}, one number a replica, got {got}")
+    return term
+
+
 def fit(
     model,
     split,
@@ -433,7 +441,7 @@ def fit(
         began = time.perf_counter()
         logits = model(x[every, batch])
         loss = F.cross_entropy(logits.transpose(1, 2), y[every, batch], reduction="none").mean(1)
-        total = loss if penalty is None else loss + penalty(model)
+        total = loss if penalty is None else loss + _penalty(penalty(model), loss.shape)
         gradients = torch.autograd.grad(total.sum(), parameters, materialize_grads=True)
         losses[step - 1] = loss.detach()
         stepper.step(gradients, 1.0 if schedule is None else schedule((step - 1) / steps))
