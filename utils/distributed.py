@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 __all__ = ["Processes", "SyncBatchNorm", "combine", "compare", "convert", "main", "run", "whole_batch_statistics"]
@@ -106,7 +107,7 @@ def combine(counts, means, squares):
     .. math:: \mu = \frac{1}{n} \sum_p n_p \mu_p, \qquad
               n \sigma^2 = \sum_p \big( s_p + n_p (\mu_p - \mu)^2 \big)
 
-    Chan, Golub and LeVeque (1979). The mean of the variances alone, without the second term, is too small wherever
+    Chan, Golub and LeVeque (1979). The weighted mean of the variances, without the second term, is too small wherever
     the parts have different means; :math:`E[x^2] - E[x]^2` loses its digits where the mean is large.
     """
     count = counts.sum()
@@ -124,6 +125,11 @@ def _all_but_channels(x):
     return (0, *range(2, x.dim()))
 
 
+def _wide(x):
+    """In at least single precision: half ones cannot count beyond some thousands, and their sums overflow."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @torch.no_grad()
 def whole_batch_statistics(x, group):
     """Count, mean and biased variance of each channel over the parts of all processes.
@@ -138,8 +144,9 @@ def whole_batch_statistics(x, group):
     -------
     count : Tensor, shape ()
     mean, var : Tensor, shape (C,)
+        In single precision if x is in half precision, else of the dtype of x; count likewise.
     """
-    axes, n = _all_but_channels(x), x.numel() // x.shape[1]
+    x, axes, n = _wide(x), _all_but_channels(x), x.numel() // x.shape[1]
     mean = x.sum(axes) / max(n, 1)
     squares = (x - _columns(mean, x)).square().sum(axes)
     parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))
@@ -153,21 +160,22 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, gamma, beta, mean, var, count, eps, group):
         inv_std = torch.rsqrt(var + eps)
-        x_hat = (x - _columns(mean, x)) * _columns(inv_std, x)
+        x_hat = (_wide(x) - _columns(mean, x)) * _columns(inv_std, x)
         ctx.save_for_backward(x_hat, inv_std, gamma, count)
         ctx.group = group
-        return x_hat if gamma is None else x_hat * _columns(gamma, x) + _columns(beta, x)
+        return (x_hat if gamma is None else x_hat * _columns(gamma, x) + _columns(beta, x)).to(x.dtype)
 
     @staticmethod
+    @once_differentiable  # a second derivative would miss the other processes
     def backward(ctx, dy):
         x_hat, inv_std, gamma, count = ctx.saved_tensors
-        axes = _all_but_channels(dy)
+        dtype, dy, axes = dy.dtype, _wide(dy), _all_but_channels(dy)
         dbeta, dgamma = dy.sum(axes), (dy * x_hat).sum(axes)  # of this process: they are averaged with all gradients
         along_mean, along_std = ctx.group.add(torch.stack([dbeta, dgamma])) / count  # of all processes
         dx = _columns(inv_std, dy) * (dy - _columns(along_mean, dy) - x_hat * _columns(along_std, dy))
         if gamma is None:
-            return dx, *[None] * 7
-        return dx * _columns(gamma, dy), dgamma, dbeta, *[None] * 5
+            return dx.to(dtype), *[None] * 7
+        return (dx * _columns(gamma, dy)).to(dtype), dgamma.to(gamma), dbeta.to(gamma), *[None] * 5
 
 
 class SyncBatchNorm(nn.Module):
@@ -196,6 +204,10 @@ class SyncBatchNorm(nn.Module):
 
     so that two sums have to be put together once more. The running variance is the unbiased one of the whole batch.
     The gradients of weight and bias are those of this process's examples and get averaged along with all others.
+    Statistics and sums are in at least single precision; outputs and gradients have the dtypes of their inputs.
+
+    A process whose part is empty has to take part too, forward and backward. Its mean loss would be NaN, and the
+    average of all gradients with it: use ``reduction="sum"`` and divide by the size of the whole batch.
     """
 
     def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, group=None):
@@ -238,8 +250,8 @@ class SyncBatchNorm(nn.Module):
         with torch.no_grad():
             self.num_batches_tracked += 1
             p = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, p)
-            self.running_var.lerp_(var * (count / (count - 1)), p)
+            self.running_mean.lerp_(mean.to(self.running_mean), p)
+            self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var), p)
         return _Normalize.apply(x, self.weight, self.bias, mean, var, count, self.eps, self.group)
 
 
@@ -256,8 +268,18 @@ def convert(module, group=None):
     -------
     nn.Module
         The module, with the same parameters and running statistics.
+
+    Raises
+    ------
+    ValueError
+        If a batch norm has no running statistics.
     """
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        if module.running_mean is None:
+            raise ValueError(
+                "expected batch norms with running statistics, got one with track_running_stats=False; "
+                "make it without that argument"
+            )
         how = {"eps": module.eps, "momentum": module.momentum, "affine": module.affine, "group": group}
         new = SyncBatchNorm(module.num_features, **how).to(module.running_mean)
         new.load_state_dict(module.state_dict())
@@ -271,7 +293,7 @@ def convert(module, group=None):
 
 
 def _network(kind, generator):
-    """A small network in float64 with one batch norm, and the shape of its inputs."""
+    """A small network in float64 with one batch norm, its second layer, and the shape of its inputs."""
     if kind == "dense":
         net, shape = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), (6,)
     else:
@@ -295,11 +317,10 @@ def _steps(net, x, y, steps, weight=1.0):
             gradients = torch.cat([p.grad.flatten() for p in net.parameters()]).clone()
             first = {"gradients": gradients, "gradients of the inputs": x.grad}
         optimizer.step()
-    running = torch.cat([b for name, b in net.named_buffers() if "running" in name])
-    return first | {
-        "running statistics": running,
-        "weights in the end": torch.cat([p.flatten() for p in net.parameters()]),
-    }
+    running = [b for name, b in net.named_buffers() if "running" in name]
+    if running:
+        first["running statistics"] = torch.cat(running)
+    return first | {"weights in the end": torch.cat([p.flatten() for p in net.parameters()])}
 
 
 def _apart(results, reference):
@@ -323,16 +344,18 @@ def compare(*, steps=3, seed=0):
     Returns
     -------
     dict
-        From "dense" or "conv" with "equal parts" or "unequal parts", and from the kind of batch norm ("per process",
-        "synchronized", "nn.SyncBatchNorm") to the largest relative differences of "gradients", "gradients of the
-        inputs", "running statistics" and "weights in the end". In place of those of nn.SyncBatchNorm there is a
-        sentence where it cannot run.
+        From "dense" or "conv" with "equal parts" or "unequal parts", and from the kind of batch norm ("none",
+        "per process", "synchronized", "nn.SyncBatchNorm") to the largest relative differences of "gradients",
+        "gradients of the inputs", "running statistics" (not for "none") and "weights in the end". In place of those of
+        nn.SyncBatchNorm there is a sentence where it cannot run.
 
     Notes
     -----
     In float64. Every process holds the whole data, trains one network alone on all of it with ``nn.BatchNorm``, as the
     reference, and then takes its own part of the batch in ``DistributedDataParallel``, which averages the gradients.
-    The losses are weighted so that their average is the mean loss of the whole batch, also for unequal parts.
+    Part p of P has :math:`n_p` of n examples, and its mean loss is multiplied by :math:`P n_p / n`, so that the average
+    is the mean loss of the whole batch, also for unequal parts. The parts have other means on purpose. The control,
+    "none", is the same network without its batch norm, against a reference of its own.
     """
     world = dist.get_world_size()
     sizes = {"equal parts": [6] * world, "unequal parts": [4 + 5 * r for r in range(world)]}
@@ -344,7 +367,7 @@ def compare(*, steps=3, seed=0):
 
 
 def _compare_one(kind, parts, steps, seed):
-    """The three kinds of batch norm in one network, with parts of these sizes."""
+    """No batch norm and its three kinds in one network, with parts of these sizes."""
     rank, world = dist.get_rank(), dist.get_world_size()
     total, begin = sum(parts), sum(parts[:rank])
     mine, weight = slice(begin, begin + parts[rank]), parts[rank] * world / total
@@ -352,19 +375,29 @@ def _compare_one(kind, parts, steps, seed):
     def network():
         return _network(kind, torch.Generator().manual_seed(seed))
 
-    net, shape = network()
-    generator = torch.Generator().manual_seed(seed + 1)
+    def plain():
+        net = network()[0]
+        net[1] = nn.Identity()
+        return net
+
+    generator, shape = torch.Generator().manual_seed(seed + 1), network()[1]
     x = torch.randn(total, *shape, generator=generator).double()
     x = x + torch.linspace(0, 2, total).view(-1, *[1] * len(shape))  # so that the parts have other means
     y = torch.randint(3, (total,), generator=generator)
-    reference = _steps(net, x, y, steps)
-    reference["gradients of the inputs"] = world * reference["gradients of the inputs"][mine]  # of the sum of losses
 
-    def train(net, device="cpu"):
+    def train_alone(net):
+        found = _steps(net, x, y, steps)
+        found["gradients of the inputs"] = world * found["gradients of the inputs"][mine]  # of the sum of losses
+        return found
+
+    def train(net, device="cpu", reference=None):
         net = nn.parallel.DistributedDataParallel(net.to(device))
-        return _apart(_steps(net, x[mine].to(device), y[mine].to(device), steps, weight), reference)
+        here = _steps(net, x[mine].to(device), y[mine].to(device), steps, weight)
+        return _apart(here, whole if reference is None else reference)
 
+    whole = train_alone(network()[0])
     return {
+        "none": train(plain(), reference=train_alone(plain())),
         "per process": train(network()[0]),
         "synchronized": train(convert(network()[0])),
         "nn.SyncBatchNorm": _library(network()[0], train),
@@ -372,9 +405,9 @@ def _compare_one(kind, parts, steps, seed):
 
 
 def _library(net, train):
-    """PyTorch's own, which needs a GPU; several processes may share one."""
+    """PyTorch's own, which trains on an accelerator only, here a GPU; several processes may share one."""
     if not torch.cuda.is_available():
-        return "skipped: nn.SyncBatchNorm runs on GPUs only, and this computer has none"
+        return "skipped: nn.SyncBatchNorm trains on accelerators only, and PyTorch finds no GPU here"
     local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))  # pragma: no cover  this and the next two need CUDA
     device = torch.device("cuda", local % torch.cuda.device_count())  # pragma: no cover
     return train(nn.SyncBatchNorm.convert_sync_batchnorm(net), device)  # pragma: no cover
@@ -417,7 +450,10 @@ def _kill(processes):
     """End every process with all that it has started, and wait until it is gone."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # each leads a group of its own
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)  # each leads a group of its own
+            else:  # Windows, which has neither groups nor this signal
+                process.kill()
     for process in processes:
         process.wait()
         process.stdin.close()
