@@ -9,6 +9,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	done; echo python3)
 RUN := "$(VENV)/bin/python"
 NOTEBOOKS ?=
+VARIANT ?=
+ASSIGNMENT ?= hw01
+WORKERS ?= 2
+SCHEDULER ?=
+SANDBOX ?= bwrap
 # Inside a container one is often root, which JupyterLab refuses unless told.
 LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -18,7 +23,7 @@ export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course lab test check notebooks readme bench lock clean
+.PHONY: help env course lab test check notebooks readme homework grade bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -52,6 +57,15 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 readme: env  ## write the tables of README.md from the notebooks
 	@$(RUN) tools/readme.py
 
+homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
+	@$(RUN) tools/homework.py $(if $(VARIANT),--variant "$(VARIANT)")
+
+grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder ASSIGNMENT=hw01), into build/grades/hw01
+	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }
+	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --assignment "$(ASSIGNMENT)" \
+		--out "$(BUILD)/grades/$(ASSIGNMENT)" --workers "$(WORKERS)" \
+		$(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+
 bench: env  ## our batch norm against PyTorch's, replicas against a plain loop, as ratios, in build/bench.json
 	@$(RUN) tools/bench.py --out "$(BUILD)/bench.json"
 
@@ -62,4 +76,4 @@ lock: env  ## make requirements.txt (exact versions) from pyproject.toml
 
 clean:  ## remove results and caches (not the environment)
 	rm -rf "$(BUILD)" .pytest_cache .ruff_cache .hypothesis .coverage
-	find utils tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find utils tests tools homework -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Homework: the assignments and what grades them."""

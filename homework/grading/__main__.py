@@ -1,0 +1,156 @@
+"""Grade a class: `python -m homework.grading SUBMISSIONS --assignment hw01 --out build/grades`."""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+
+from . import pool, report
+from .assignment import SOURCE, AssignmentError, variant_of
+from .bubblewrap import SandboxError, choose
+from .files import write_atomically
+from .grade import Task, fingerprint, key_of, nothing
+from .submissions import SubmissionsError, find
+
+
+def _arguments(argv):
+    parser = argparse.ArgumentParser(prog="python -m homework.grading", description=__doc__)
+    parser.add_argument("submissions", type=Path, help="a folder, or a zip as exported by Moodle or Canvas")
+    parser.add_argument("--assignment", required=True, metavar="hwNN")
+    wanted = os.environ.get("VARIANT")
+    parser.add_argument("--variant", default=wanted, help="default: VARIANT, else that of the source notebook")
+    parser.add_argument("--out", type=Path, default=Path("build/grades"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--scheduler", default=os.environ.get("SCHEDULER") or None, help="of dask.distributed")
+    parser.add_argument("--source", type=Path, default=SOURCE, help="the folder of the assignments")
+    parser.add_argument("--secret", type=Path, help="a file; hidden inputs are drawn from it (default: OUT/secret)")
+    arguments = parser.parse_args(argv)
+    if arguments.workers < 1:
+        parser.error(f"--workers: expected 1 or more, got {arguments.workers}")
+    return arguments
+
+
+def _secret(path):
+    """Read the secret, or make one."""
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(16))
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _read_result(path):
+    """A result of an earlier run, if it is whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _jobs(found, task, assignment, digest, results):
+    """Sort into what is known already and what is to be run; the same notebook is run once."""
+    known, jobs = {}, {}
+    for number, submission in enumerate(found):
+        if submission.problem:
+            known[number] = nothing(assignment, submission.problem)
+            continue
+        try:
+            key = key_of(task, digest, submission.path.read_bytes())
+        except OSError as error:
+            known[number] = nothing(assignment, f"the file cannot be read ({error.strerror})")
+            continue
+        result = _read_result(results / f"{key}.json")
+        if result is None:
+            jobs.setdefault(key, []).append(number)
+        else:
+            known[number] = result
+    return known, jobs
+
+
+def main(argv=None):
+    """Grade, report, and say what happened.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+
+    Returns
+    -------
+    int
+        0 if every submission has its grade, 1 if the grader failed on some, 2 if it could not begin, 130 after Ctrl-C.
+    """
+    arguments = _arguments(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # names have letters that not every terminal has
+    out = arguments.out.resolve()
+    try:
+        boxed = choose(os.environ.get("SANDBOX") or "bwrap")
+        out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
+        secret_file = (arguments.secret or out / "secret").resolve()
+        secret = _secret(secret_file)
+        places = (out, secret_file, arguments.submissions, arguments.source)
+        hide = tuple(str(place.resolve()) for place in places)
+        source = str(arguments.source.resolve())
+        variant = arguments.variant or variant_of(arguments.assignment, arguments.source)
+        task = Task(arguments.assignment, str(variant), source, secret, boxed, hide)
+        assignment = task.load()
+        digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
+        found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received")
+    except (SandboxError, SubmissionsError, AssignmentError) as error:
+        print(f"grading: {error}", file=sys.stderr)
+        return 2
+    if not boxed:
+        print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
+    results = out / "results"
+    known, jobs = _jobs(found, task, assignment, digest, results)
+    print(f"{len(found)} submissions, {len(known)} of them done before or not to be run", flush=True)
+    try:
+        failures = _run(found, task, assignment, arguments, results, known, jobs, log)
+    except KeyboardInterrupt:
+        print("\ninterrupted; start the same command again, what is graded stays", file=sys.stderr)
+        return 130
+    except (RuntimeError, OSError) as error:
+        print(f"grading: {error}", file=sys.stderr)
+        return 2
+    graded = [(submission, known[number]) for number, submission in enumerate(found)]
+    log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
+    report.write(out, assignment, graded, log)
+    print(report.summary_text(assignment, graded), end="")
+    print(f"\n{out / 'grades.csv'}")
+    return 1 if failures else 0
+
+
+def _run(found, task, assignment, arguments, results, known, jobs, log):
+    """Run what is to be run and write down each result at once; count what the grader failed on."""
+    keys, failures, began = list(jobs), 0, time.perf_counter()
+    readers = [found[jobs[key][0]].path.read_bytes for key in keys]
+    if arguments.scheduler:
+        stream = pool.run_there(task, readers, scheduler=arguments.scheduler)
+    else:
+        stream = pool.run_here(task, readers, workers=min(arguments.workers, max(len(keys), 1)))
+    for done, (index, result) in enumerate(stream, start=1):
+        numbers = jobs[keys[index]]
+        if "failed" in result:  # not stored: the next run tries again
+            failures += 1
+            why = f"the grader failed, grade again ({result['failed']})"
+            result = nothing(assignment, why)
+        else:
+            write_atomically(results / f"{keys[index]}.json", json.dumps(result, indent=1))
+        known.update(dict.fromkeys(numbers, result))
+        for number in numbers:
+            points = f"{report.total(result):g} of {assignment.points:g}"
+            line = f"[{done}/{len(keys)}] {found[number].name}: {points}  {result['reason']}"
+            print("".join(c if c.isprintable() else "?" for c in line), flush=True)
+    if keys:
+        seconds = time.perf_counter() - began
+        print(f"{len(keys)} notebooks in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} a minute\n", flush=True)
+    return failures
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(main())

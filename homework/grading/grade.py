@@ -1,0 +1,192 @@
+"""From the bytes of one notebook to its points."""
+
+import copy
+import functools
+import hashlib
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .assignment import load
+from .bubblewrap import SandboxError
+from .cells import NotebookError, check_identity, read_notebook, restore
+from .limits import Limits
+from .plain import pack
+from .session import Session
+
+LONGEST_TEXT = 20_000
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stays the same for a whole class; small, so that it can be sent to any worker.
+
+    Attributes
+    ----------
+    assignment, variant, source : str
+        As for `assignment.load`.
+    secret : str
+        From which the hidden cases are drawn.
+    boxed : bool
+        Use bubblewrap.
+    hide : tuple of str
+        Folders that no submission may see.
+    limits : Limits
+    """
+
+    assignment: str
+    variant: str
+    source: str
+    secret: str
+    boxed: bool = True
+    hide: tuple = ()
+    limits: Limits = Limits()
+
+    def load(self):
+        """The assignment."""
+        return load(self.assignment, variant=self.variant, source=Path(self.source))
+
+
+def fingerprint(assignment, questions):
+    """What a result depends on besides the notebook: the assignment, the cases drawn, and what is expected.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    questions : list of Question
+
+    Returns
+    -------
+    str
+    """
+    drawn = [[question.packed, [pack(want) for want in question.wanted]] for question in questions]
+    return hashlib.sha256(repr([assignment.digest, drawn]).encode()).hexdigest()
+
+
+def key_of(task, digest, data):
+    """Name the result of a notebook: same notebook, assignment, variant, cases and limits, same name.
+
+    Parameters
+    ----------
+    task : Task
+    digest : str
+        Of `fingerprint`.
+    data : bytes
+
+    Returns
+    -------
+    str
+    """
+    parts = [digest, task.assignment, task.variant, task.secret, repr(task.limits), repr(task.boxed)]
+    return hashlib.sha256("\n".join(parts).encode() + b"\n" + data).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=4)
+def _prepare(task):
+    assignment = task.load()
+    return assignment, assignment.questions(task.secret)
+
+
+def nothing(assignment, reason):
+    """The result of a submission that cannot be run.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    reason : str
+
+    Returns
+    -------
+    dict
+    """
+    checks = [
+        {"id": check.id, "points": 0.0, "of": check.points, "about": check.about, "said": NOT_RUN}
+        for check in assignment.checks
+    ]
+    return {"reason": reason, "checks": checks, "tests": [], "cells": [], "manual": {}, "notes": [], "seconds": 0.0}
+
+
+def grade(task, data):
+    """Grade one notebook.
+
+    Parameters
+    ----------
+    task : Task
+    data : bytes
+
+    Returns
+    -------
+    dict
+        Plain data: `reason` ("" if it could be run), `checks`, `tests` (nbgrader's, for feedback only), `cells` that
+        failed or printed, `manual` (texts to be marked), `notes`, `seconds`.
+
+    Raises
+    ------
+    SandboxError
+        If the sandbox does not start, which is no fault of the student's.
+    """
+    began = time.perf_counter()
+    assignment, questions = _prepare(task)
+    try:
+        notebook = read_notebook(data)
+        check_identity(notebook, assignment.name, assignment.variant, assignment.cells)
+    except NotebookError as error:
+        return nothing(assignment, str(error))
+    cells, notes = restore(notebook.cells, assignment.cells)
+    for attempt in (1, 2):
+        try:
+            session = Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide)
+            transcript = session.run(questions)
+            break
+        except SandboxError:  # a busy machine; once more, then it is said
+            if attempt == 2:
+                raise
+    by_id = {cell.grade_id: cell for cell in assignment.cells if cell.grade_id}
+    codes = [cell for cell in cells if cell.kind == "code" and cell.source.strip()]
+    result = nothing(assignment, "")
+    result["checks"] = [_judge(question, transcript.answers[question.check.id]) for question in questions]
+    result["tests"] = [
+        {"id": ran.grade_id, "points": cell.points, "status": ran.status, "error": ran.error}
+        for ran, cell in zip(transcript.cells, codes, strict=True)
+        if cell.grade and cell.locked
+    ]
+    result["cells"] = [
+        {"number": number, **asdict(replace(ran, output=ran.output[:2000]))}
+        for number, ran in enumerate(transcript.cells, start=1)
+        if ran.status != "ok" or ran.output.strip()
+    ]
+    result["manual"] = {
+        part.id: "\n\n".join(cell.source for cell in cells if cell.grade_id == part.id)[:LONGEST_TEXT]
+        for part in assignment.manual
+        if part.id in by_id
+    }
+    result["notes"] = notes
+    result["seconds"] = round(time.perf_counter() - began, 2)
+    ended = [ran for ran in transcript.cells if ran.status in ("timeout", "dead")]
+    if ended:
+        result["reason"] = f"cell {transcript.cells.index(ended[0]) + 1}: {ended[0].error}"
+    return result
+
+
+def _judge(question, answers):
+    """Points for one check: all, if every case is right."""
+    check = question.check
+    said = None
+    for answer, want, case in zip(answers, question.wanted, question.cases, strict=False):
+        said = answer.problem or _compare(check, answer.value, want, case)
+        if said:
+            break
+    if said is None and len(answers) < len(question.cases):
+        said = "not every case was answered"
+    points = 0.0 if said else check.points
+    return {"id": check.id, "points": points, "of": check.points, "about": check.about, "said": said or "right"}
+
+
+def _compare(check, got, want, case):
+    """Call the comparison, which may stumble over what nobody expected."""
+    try:
+        said = check.compare(got, copy.deepcopy(want), copy.deepcopy(case))  # the next one is asked the same
+    except Exception as error:
+        return f"the result is not of the kind expected ({type(error).__name__})"
+    return None if said is None else str(said)[:400] or "wrong"

@@ -1,0 +1,210 @@
+"""Tables and pages of the grades: for the instructor, and one for each student."""
+
+import collections
+import csv
+import html
+import io
+import statistics
+
+from .files import write_atomically
+from .grade import NOT_RUN
+from .submissions import safe
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ccc; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+.bar { background: #0072b2; height: 1rem; display: inline-block; vertical-align: middle; }
+.reason { border-left: .3rem solid #d55e00; padding: .3rem .8rem; background: #fdf3ec; }
+"""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+BINS = 10
+
+
+def _e(value):
+    text = str(value)
+    return html.escape("".join(c for c in text if c in "\n\t" or (c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)))
+
+
+def _n(value):
+    return f"{value:g}"
+
+
+def _page(title, *parts):
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_e(title)}</title><style>{STYLE}</style></head><body>\n<h1>{_e(title)}</h1>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _table(heads, rows):
+    """Rows of cells that are escaped here; a head that starts with # is a column of numbers."""
+    kinds = [' class="n"' if head.startswith("#") else "" for head in heads]
+    top = "".join(f"<th{kind}>{_e(head.lstrip('#'))}</th>" for kind, head in zip(kinds, heads, strict=True))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{kind}>{_e(value)}</td>" for kind, value in zip(kinds, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+
+def total(result):
+    """Points of all checks together."""
+    return sum(check["points"] for check in result["checks"])
+
+
+def feedback(assignment, submission, result):
+    """The page for one student.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    submission : Submission
+    result : dict
+        Of `grade.grade`.
+
+    Returns
+    -------
+    str
+        HTML that needs nothing from elsewhere and runs nothing.
+    """
+    parts = [
+        f"<p>{_e(submission.name)} · {_e(submission.origin)} · variant {_e(assignment.variant)}</p>",
+        f"<p><strong>{_n(total(result))} of {_n(assignment.points)} points</strong> from the checks"
+        + (", without what a person marks." if assignment.manual else ".")
+        + "</p>",
+    ]
+    if result["reason"]:
+        parts.append(f'<p class="reason">{_e(result["reason"])}</p>')
+    rows = [(c["id"], c["about"], f"{_n(c['points'])} / {_n(c['of'])}", c["said"]) for c in result["checks"]]
+    parts += ["<h2>Checks</h2>", _table(["check", "what", "#points", "result"], rows)]
+    if result["notes"]:
+        parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in result["notes"]), "</ul>"]
+    if result["tests"]:
+        rows = [(t["id"], "passed" if t["status"] == "ok" else t["error"] or t["status"]) for t in result["tests"]]
+        parts += [
+            "<h2>Test cells of the notebook</h2>",
+            "<p>As they ran inside the notebook. They do not count; the checks above do.</p>",
+            _table(["cell", "result"], rows),
+        ]
+    wrong = [cell for cell in result["cells"] if cell["status"] != "ok"]
+    if wrong:
+        rows = [(f"{c['number']} {c['grade_id']}", c["error"] or c["status"]) for c in wrong]
+        parts += ["<h2>Cells that did not run through</h2>", _table(["code cell", "what it said"], rows)]
+    printed = [cell for cell in result["cells"] if cell["output"].strip()]
+    if printed:
+        parts.append("<h2>What cells printed</h2>")
+        parts += [f"<p>Code cell {c['number']} {_e(c['grade_id'])}</p><pre>{_e(c['output'])}</pre>" for c in printed]
+    for part in assignment.manual:
+        text = result["manual"].get(part.id, "")
+        parts += [f"<h2>To be marked: {_e(part.id)} ({_n(part.points)} points)</h2>", f"<p>{_e(part.rubric)}</p>"]
+        parts.append(f"<pre>{_e(text)}</pre>" if text.strip() else "<p>Nothing was written.</p>")
+    return _page(f"{assignment.name}: {submission.name}", *parts)
+
+
+def _cell(value):
+    """A cell of a table that no spreadsheet takes for a formula."""
+    text = str(value).replace("\r", " ").replace("\n", " ")
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def grades(assignment, graded):
+    """The table of all students.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    graded : list of (Submission, dict)
+
+    Returns
+    -------
+    str
+        CSV.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]
+    writer.writerow(["id", "name", *checks, "total", "of", *manual, "reason"])
+    for submission, result in graded:
+        points = {check["id"]: check["points"] for check in result["checks"]}
+        row = [_cell(submission.id), _cell(submission.name), *(_n(points.get(id, 0.0)) for id in checks)]
+        writer.writerow(
+            [*row, _n(total(result)), _n(assignment.points), *("" for _ in manual), _cell(result["reason"])]
+        )
+    return out.getvalue()
+
+
+def _numbers(assignment, graded):
+    """What both summaries say."""
+    totals = [total(result) for _, result in graded]
+    width = assignment.points / BINS
+    bins = collections.Counter(min(int(value / width + 1e-9), BINS - 1) for value in totals)
+    spread = [(f"{_n(round(i * width, 2))} to {_n(round((i + 1) * width, 2))}", bins[i]) for i in range(BINS)]
+    missed, said = collections.Counter(), collections.defaultdict(collections.Counter)
+    ran = [result for _, result in graded if any(check["said"] != NOT_RUN for check in result["checks"])]
+    for result in ran:
+        for check in result["checks"]:
+            if not check["points"]:
+                missed[check["id"]] += 1
+                said[check["id"]][check["said"]] += 1
+    hardest = [(id, count, said[id].most_common(1)[0][0]) for id, count in missed.most_common()]
+    reasons = [(submission.name, result["reason"]) for submission, result in graded if result["reason"]]
+    middle = f"median {_n(round(statistics.median(totals), 2))}, mean {_n(round(statistics.mean(totals), 2))}"
+    head = f"{len(totals)} submissions, {middle} of {_n(assignment.points)} points"
+    return head, spread, hardest, reasons, len(ran)
+
+
+def summary_text(assignment, graded):
+    """The summary for a terminal."""
+    head, spread, hardest, reasons, ran = _numbers(assignment, graded)
+    lines = [f"{assignment.name}, variant {assignment.variant}: {head}", "", "points"]
+    lines += [f"  {name:>12}  {'#' * count} {count}" for name, count in spread]
+    if hardest:
+        lines += ["", "most missed checks"]
+        lines += [f"  {id}: {count} of {ran} that ran ({said[:100]})" for id, count, said in hardest]
+    if reasons:
+        lines += ["", "what could not be run, or not to its end"]
+        lines += [f"  {name}: {reason}" for name, reason in reasons]
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines) + "\n"
+
+
+def summary_page(assignment, graded):
+    """The summary as HTML."""
+    head, spread, hardest, reasons, ran = _numbers(assignment, graded)
+    most = max(count for _, count in spread)
+    rows = "".join(
+        f'<tr><td>{_e(name)}</td><td class="n">{count}</td>'
+        f'<td><span class="bar" style="width: {300 * count // most}px"></span></td></tr>'
+        for name, count in spread
+    )
+    parts = [f"<p>{_e(head)}</p>", "<h2>Points</h2>", f"<table><tbody>{rows}</tbody></table>"]
+    if hardest:
+        parts.append("<h2>Most missed checks</h2>")
+        parts.append(_table(["check", f"#missed, of {ran} that ran", "what was said most often"], hardest))
+    if reasons:
+        parts += ["<h2>Not run, or not to the end</h2>", _table(["student", "reason"], reasons)]
+    return _page(f"{assignment.name}, variant {assignment.variant}", *parts)
+
+
+def write(out, assignment, graded, log):
+    """Write everything below a folder.
+
+    Parameters
+    ----------
+    out : Path
+    assignment : Assignment
+    graded : list of (Submission, dict)
+    log : list of str
+    """
+    for submission, result in graded:
+        write_atomically(out / "feedback" / f"{safe(submission.id)}.html", feedback(assignment, submission, result))
+    write_atomically(out / "summary.html", summary_page(assignment, graded))
+    write_atomically(out / "summary.txt", summary_text(assignment, graded))
+    write_atomically(out / "log.txt", "".join(f"{' '.join(line.split())}\n" for line in log))
+    write_atomically(out / "grades.csv", grades(assignment, graded))

@@ -1,0 +1,129 @@
+"""What the hidden checks share: numbers that come from the variant."""
+
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from homework.grading.assignment import Check, Manual
+from homework.grading.comparing import close, same
+from homework.grading.plain import Code
+
+__all__ = ["Check", "Code", "Manual", "auto", "choose", "close", "generator", "literal", "notebook_of", "same"]
+
+HERE = Path(__file__).resolve().parent
+
+
+def generator(variant, *words):
+    """A random generator for one purpose in one variant.
+
+    Parameters
+    ----------
+    variant : int or str
+    *words : str or int
+        Which assignment, which purpose.
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
+    words = [int(variant) if str(variant).isdecimal() else variant, *words]
+    numbers = [zlib.crc32(word.encode()) if isinstance(word, str) else int(word) for word in words]
+    return np.random.default_rng(np.random.SeedSequence(numbers))
+
+
+def choose(rng, items, size):
+    """Some of several items, each at most once, in random order.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    items : sequence
+    size : int
+
+    Returns
+    -------
+    list
+    """
+    return [items[i] for i in rng.permutation(len(items))[:size]]
+
+
+def auto(variant, id, points, about, function, draw, **compare):
+    """A check whose cases depend on the variant as well as on the grader's own generator.
+
+    Parameters
+    ----------
+    variant : int or str
+    id : str
+        Also the id of the cell in the notebook that has its points.
+    points : float
+    about : str
+        What it looks at, for the feedback.
+    function : str
+        Name in the student's notebook.
+    draw : callable
+        ``draw(rng)``, a list of dicts of arguments.
+    **compare : callable
+        ``compare`` in place of the grader's own comparison.
+
+    Returns
+    -------
+    Check
+    """
+
+    def cases(rng):
+        return draw(generator(variant, id, int(rng.integers(2**32))))
+
+    return Check(id=id, points=points, about=about, function=function, cases=cases, **compare)
+
+
+def notebook_of(name, variant, cells):
+    """The source notebook of a variant.
+
+    Parameters
+    ----------
+    name : str
+        As in "hw01".
+    variant : int or str
+    cells : dict of str to str
+        What the drawn cells say, by their ids.
+
+    Returns
+    -------
+    dict
+        JSON of the notebook.
+
+    Raises
+    ------
+    ValueError
+        If the notebook lacks one of these cells.
+    """
+    notebook = json.loads((HERE / name / f"{name}.ipynb").read_text(encoding="utf-8"))
+    missing = set(cells) - {cell["id"] for cell in notebook["cells"]}
+    if missing:
+        raise ValueError(f"{name}: hidden.py draws cells that the notebook lacks: {', '.join(sorted(missing))}")
+    for cell in notebook["cells"]:
+        if cell["id"] in cells:
+            cell["source"] = cells[cell["id"]].splitlines(keepends=True)
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    notebook["metadata"]["homework"] = {"assignment": name, "variant": str(variant)}
+    return notebook
+
+
+def literal(value, digits=3):
+    """A number as it stands in a notebook.
+
+    Parameters
+    ----------
+    value : float
+    digits : int
+        Significant ones.
+
+    Returns
+    -------
+    float
+    """
+    return float(f"{float(value):.{digits}g}") if math.isfinite(value) else float(value)

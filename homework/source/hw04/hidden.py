@@ -1,0 +1,333 @@
+"""Homework 4, find the bug: which batch norms are broken, the checks, the rubric."""
+
+import difflib
+import re
+import textwrap
+
+import numpy as np
+
+from homework.source.drawing import HERE, Code, Manual, auto, choose, close, generator, notebook_of
+
+NAME = "hw04"
+LETTERS = "ABCD"
+MUTANTS = HERE.parents[1] / "tests" / "mutants"
+# The kinds of fault, in four groups; one of each is drawn. The words are those that students choose from.
+GROUPS = (
+    {
+        "mean_path_missing": "dx lacks the path through the mean",
+        "variance_path_missing": "dx lacks the path through the variance",
+        "gamma_missing_in_dx": "dx lacks gamma",
+    },
+    {
+        "gamma_gradient_with_x": "the gradient of gamma is taken of the wrong numbers",
+        "beta_gradient_averaged": "the gradient of beta is an average, not a sum",
+        "examples_counted_for_values": "backward averages over the wrong number of values",
+    },
+    {
+        "biased_running_variance": "the running variance is the biased one",
+        "momentum_the_wrong_way": "momentum weighs the wrong part",
+        "deviation_averaged": "deviations are averaged instead of variances",
+        "correction_by_examples": "the running variance is corrected by the wrong number of values",
+        "momentum_none_as_default": "without momentum the running statistics are no average over all batches",
+    },
+    {
+        "batch_formula_in_eval": "evaluation uses the gradient of training",
+        "unbiased_normalization": "the batch is normalized with the unbiased variance",
+        "eps_added_to_deviation": "eps stands in the wrong place",
+        "beta_forgotten_in_eval": "evaluation leaves out beta",
+    },
+)
+FAULTS = {name: words for group in GROUPS for name, words in group.items()}
+# Where not every changed line is wrong: those that are have this in them.
+TELLING = {
+    "gamma_missing_in_dx": "return",
+    "gamma_gradient_with_x": "grad_gamma",
+    "biased_running_variance": "running_",
+    "momentum_the_wrong_way": "running_",
+    "unbiased_normalization": "ddof",
+}
+# Other names for the same things, so that the four cannot be laid side by side.
+NAMES = {
+    "mean": ("mean", "mu", "avg"),
+    "var": ("var", "v", "s2"),
+    "x_hat": ("x_hat", "xn", "z"),
+    "inv_std": ("inv_std", "inv", "r"),
+    "unbiased": ("wide", "big", "vu"),
+    "deviation": ("spread", "sd", "q"),
+    "axes": ("axes", "over", "ax"),
+    "p": ("p", "w", "a"),
+    "m": ("m", "k", "n"),
+    "dgamma": ("dgamma", "dg", "sum_g"),
+    "dbeta": ("dbeta", "db", "sum_b"),
+}
+
+
+def draw(variant):
+    """The setting of a variant.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict
+        The name of a mutant and of its parts for each letter, and the mutants that only the hidden checks use.
+    """
+    rng = generator(variant, NAME)
+    chosen = [str(rng.choice(list(group))) for group in GROUPS]
+    rest = [name for name in FAULTS if name not in chosen]
+    broken = dict(zip(LETTERS, choose(rng, chosen, len(LETTERS)), strict=True))
+    names = {letter: {old: str(rng.choice(new)) for old, new in NAMES.items()} for letter in LETTERS}
+    return {"broken": broken, "names": names, "others": choose(rng, rest, 3), "seed": int(rng.integers(10**6))}
+
+
+def _class(name):
+    """The class of a mutant, without what stands before it."""
+    text = (MUTANTS / f"{name}.py").read_text(encoding="utf-8")
+    return text[text.index("class BatchNorm") :].rstrip("\n")
+
+
+def _base():
+    text = (MUTANTS / "base.py").read_text(encoding="utf-8")
+    return text[text.index("class Base") :].rstrip("\n")
+
+
+def shown(name, names, title):
+    """A batch norm as students see it: with other names, and nothing that tells what is wrong.
+
+    Parameters
+    ----------
+    name : str
+        Of a file in tests/mutants.
+    names : dict of str to str
+        New names for old ones.
+    title : str
+        Of the class.
+
+    Returns
+    -------
+    str
+    """
+    text = _class(name).replace("class BatchNorm(", f"class {title}(")
+    for old, new in names.items():
+        # Not methods such as x.mean and not keywords; attributes of self are ours.
+        text = re.sub(rf"(?<![.\w]){old}\b(?!=)|(?<=self\.){old}\b", f"<{new}>", text)
+    return re.sub(r"<(\w+)>", r"\1", text)
+
+
+def lines(name):
+    """The lines of a mutant's class that are wrong, or where something is missing, counted from 1.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    list of int
+    """
+    wrong, right = _class(name).split("\n"), _class("correct").split("\n")
+    found = []
+    for what, _, _, start, stop in difflib.SequenceMatcher(None, right, wrong, autojunk=False).get_opcodes():
+        if what == "delete":
+            found += [start, start + 1]
+        elif what != "equal":
+            found += range(start + 1, stop + 1)
+    named = [line for line in found if re.search(TELLING.get(name, ""), wrong[line - 1])]
+    return sorted(named)
+
+
+def cells(variant):
+    """The drawn cells, by their ids.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict of str to str
+    """
+    s = draw(variant)
+    menu = "\n".join(f'    "{words}",' for words in sorted(FAULTS.values()))
+    drawn = {
+        "setting": f"# Drawn from the variant {variant}. Other classes have other faults.\nSEED = {s['seed']}",
+        "faults": f"FAULTS = (\n{menu}\n)\nprint(len(FAULTS), 'kinds of fault, four of them here')".replace("'", '"'),
+        "base": _base(),
+    }
+    said = []
+    for letter, name in s["broken"].items():
+        drawn[f"norm-{letter.lower()}"] = shown(name, s["names"][letter], f"Norm{letter}")
+        said.append(f'        "{letter}": {{"line": {lines(name)[-1]}, "fault": "{FAULTS[name]}"}},')
+        body = textwrap.indent(shown("correct", s["names"][letter], f"Mended{letter}"), "    ")
+        drawn[f"mend-{letter.lower()}"] = f'''\
+def mend_{letter.lower()}():
+    """Norm{letter}, mended: copy the class in here, call it Mended{letter}, change what is wrong, and return it.
+
+    No argument. Gives a class that is derived from Base.
+    """
+
+    ### BEGIN SOLUTION
+{body}
+
+    return Mended{letter}
+    ### END SOLUTION'''
+    answers = "\n".join(said)
+    drawn["answers"] = f'''\
+def answers():
+    """What is wrong with each of the four.
+
+    No argument. Gives a dict with A, B, C and D; each is a dict with line, an integer, where 1 is the line
+    `class Norm…`, and fault, one of FAULTS.
+    """
+    ### BEGIN SOLUTION
+    return {{
+{answers}
+    }}
+    ### END SOLUTION'''
+    return drawn
+
+
+def notebook(variant):
+    """The source notebook of a variant.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict
+    """
+    return notebook_of(NAME, variant, cells(variant))
+
+
+def answered(letter, name):
+    """Make a comparison for the answer about one letter.
+
+    Parameters
+    ----------
+    letter : str
+    name : str
+        The mutant.
+
+    Returns
+    -------
+    callable
+    """
+
+    def compare(got, want, case):
+        answer = got.get(letter) if isinstance(got, dict) else None
+        if not isinstance(answer, dict):
+            return f"there is no answer about {letter}"
+        if answer.get("fault") != FAULTS[name]:
+            return f"the fault of {letter} is another one"
+        line = answer.get("line")
+        if isinstance(line, bool) or not isinstance(line, int | np.integer) or line not in lines(name):
+            return f"the fault of {letter} is named, but is in another line"
+        return None
+
+    return compare
+
+
+def _code(name, names=None):
+    """A class as a value, with all that it needs."""
+    text = shown(name, names or {}, "Norm")
+    return Code(f"import numpy as np\n\n\n{_base()}\n\n\n{text}\n", "Norm")
+
+
+def _plain():
+    """A correct batch norm that is written, and rounds, differently."""
+    text = shown("correct", {}, "Norm")
+    old, new = (
+        "x.var(axis=axes, keepdims=True)",
+        "np.square(x - x.mean(axis=axes, keepdims=True)).mean(axis=axes, keepdims=True)",
+    )
+    changed = text.replace(old, new).replace("dy.sum(axis=axes)", "dy.mean(axis=axes) * m")
+    changed = changed.replace("(x - mean) * self.inv_std", "x * self.inv_std - mean * self.inv_std")
+    return Code(f"import numpy as np\n\n\n{_base()}\n\n\n{changed}\n", "Norm")
+
+
+def _trained(letter):
+    def cases(rng):
+        found, some = [], [float(p) for p in rng.uniform(0.1, 0.4, 2)]
+        for shape, momentum in (((5, 3), some[0]), ((7, 2), None), ((3, 2, 4, 5), some[1])):
+            features = shape[1]
+            columns = (1, features) + (1,) * (len(shape) - 2)
+            scale, shift = rng.uniform(0.4, 2, columns), rng.uniform(-3, 3, columns)
+            batches = [shift + scale * rng.normal(size=shape) for _ in range(3)]
+            gamma = rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features)
+            given = {"letter": letter, "batches": batches, "dy": rng.normal(size=shape), "gamma": gamma}
+            found.append(given | {"beta": rng.normal(size=features), "momentum": momentum})
+        return found
+
+    return cases
+
+
+def _tables(rng):
+    found = []
+    for _ in range(5):
+        shape = tuple(int(n) for n in rng.integers((2, 1, 17, 18), (9, 5, 40, 45)))
+        layers = []
+        for _ in range(int(rng.integers(1, 3))):
+            layers.append(("conv", *(int(n) for n in rng.integers((4, 2, 1, 0), (20, 6, 3, 3)))))
+            layers += [("norm",)] * int(rng.integers(2)) + [("relu",)] + [("pool", 2)] * int(rng.integers(2))
+        found.append({"shape": shape, "layers": layers})
+    found[0]["layers"] = [("conv", 6, 3, 1, 1), ("norm",), ("relu",)]
+    found[1]["layers"] = [("conv", 6, 3, 2, 1), ("relu",), ("norm",), ("pool", 2)]
+    return found
+
+
+def checks(variant):
+    """What a machine marks.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    list of Check
+    """
+    s = draw(variant)
+    found = []
+    for letter, name in s["broken"].items():
+        about = f"where {letter} is wrong, and how"
+        compare = answered(letter, name)
+        found.append(auto(variant, f"answer-{letter.lower()}", 6, about, "answers", lambda rng: [{}], compare=compare))
+    for letter in s["broken"]:
+        about, at = f"{letter}, mended", f"mended-{letter.lower()}"
+        found.append(auto(variant, at, 7, about, "run_mended", _trained(letter), compare=close(1e-7)))
+
+    def these(rng):
+        broken = [_code(name, s["names"][letter]) for letter, name in s["broken"].items()]
+        return [{"make": code} for code in [*broken, _code("correct")]]
+
+    def others(rng):
+        return [{"make": code} for code in [_plain(), *map(_code, s["others"])]]
+
+    return [
+        *found,
+        auto(variant, "catches-these", 12, "your check rejects the four and accepts a right one", "is_right", these),
+        auto(variant, "catches-others", 8, "your check meets batch norms it has not seen", "is_right", others),
+        auto(variant, "shapes-scores", 10, "shapes and parameters of conv layers", "layer_table", _tables),
+    ]
+
+
+def manual(variant):
+    """What a person marks.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    list of Manual
+    """
+    rubric = """\
+8 points: for each of the four, what somebody who trains a network would see, or that nothing would be seen (2 each).
+6 points: which upstream gradient or shape would have hidden the fault (ones, squares, one shape), with a reason.
+4 points: orders the four by the harm they do, and defends the order."""
+    return [Manual("symptoms", 18, rubric)]

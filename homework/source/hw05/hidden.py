@@ -1,0 +1,238 @@
+"""Homework 5, why it works: the open claim that is drawn from the variant, the checks, the rubrics."""
+
+import textwrap
+import tomllib
+
+import numpy as np
+
+from homework.source.drawing import HERE, Manual, auto, close, generator, notebook_of
+
+NAME = "hw05"
+CLAIMS = HERE.parents[1] / "data" / "claims.toml"
+# Claims that the course left open: what is compared, whether it is a loss or a gain, how networks are built.
+OPEN = {
+    "bn-trouble-without-gamma-beta": (
+        ("with gamma and beta", "without"),
+        "lost",
+        '{"norm": partial(BatchNorm, affine=not arm)}, {}',
+    ),
+    "bn-replaces-standardization": (
+        ("standardized inputs", "pixels, batch norm first"),
+        "lost",
+        '{"norm_input": "batch" if arm else None}, {}',
+    ),
+    "bn-shuffling": (
+        ("the same order in every epoch", "a new order in every epoch"),
+        "gained",
+        '{"norm": "batch"}, {"reshuffle": bool(arm)}',
+    ),
+}
+
+
+def draw(variant):
+    """The setting of a variant.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict
+    """
+    rng = generator(variant, NAME)
+    return {
+        "claim": str(rng.choice(list(OPEN))),
+        "confidence": float(rng.choice([0.9, 0.95, 0.99])),
+        "average": str(rng.choice(["mean", "median"])),
+        "seed": int(rng.integers(10**6)),
+    }
+
+
+def cells(variant):
+    """The drawn cells, by their ids.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict of str to str
+    """
+    s = draw(variant)
+    claim = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))["claims"][s["claim"]]
+    (first, second), kind, build = OPEN[s["claim"]]
+    first_less = kind == "lost"
+    inputs = "        split = split.map(Standardizer().fit(split.x_train).transform)"
+    if s["claim"] == "bn-replaces-standardization":
+        inputs = f"        if arm == 0:\n    {inputs}"
+    imports = "    from utils import data, training\n    from utils.networks import MLP"
+    if "partial" in build:
+        imports = f"    from functools import partial\n\n{imports}, BatchNorm"
+    quote = "\n".join(f"> {line}" for line in textwrap.wrap(claim["quote"], 100))
+    return {
+        "claim": f"**{claim['statement']}**\n\n{quote}\n>\n> {claim['source']}\n\nThe effect is measured in "
+        f"*{claim['unit']}*; the claim stands if it is {claim['direction']} {claim['smallest']:g}. "
+        f"Arm 0: *{first}*. Arm 1: *{second}*.",
+        "setting": f"""\
+# Drawn from the variant {variant}. Other classes have another claim and another rule.
+SMALLEST, DIRECTION = {claim["smallest"]}, "{claim["direction"]}"
+CONFIDENCE = {s["confidence"]}  # of the interval
+AVERAGE = "{s["average"]}"  # over the seeds, by which a rate is chosen
+SIGN = {-1 if first_less else 1}  # effect = SIGN * (arm 1 - arm 0): points {kind} by arm 1
+SEED = {s["seed"]}""",
+        "run": f'''\
+def run(seed, rates, steps):
+    """Your experiment for one seed: both arms at every rate.
+
+    seed: an integer, which decides on split, initialization and batches, the same for both arms. rates: list of
+    learning rates. steps: an integer, how long to train. Gives a dict with validation and test, accuracies from 0 to 1
+    in arrays (2, number of rates).
+    """
+    ### BEGIN SOLUTION
+{imports}
+    from utils.standardization import Standardizer
+
+    found = {{"validation": [], "test": []}}
+    for arm in range(2):
+        split = data.digits(seed=seed).with_validation(seed=seed)
+{inputs}
+        how, fitting = {build}
+        net = MLP(64, 10, seeds=[seed] * len(rates), width=40, depth=2, **how)
+        fitting |= {{"steps": steps, "batch_size": 60, "learning_rates": list(rates)}}
+        history = training.fit(net, split, **fitting)
+        for part, values in found.items():
+            values.append(np.asarray(history.accuracy[part][-1]) / 100)
+    return {{part: np.array(values) for part, values in found.items()}}
+    ### END SOLUTION''',
+    }
+
+
+def notebook(variant):
+    """The source notebook of a variant.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict
+    """
+    return notebook_of(NAME, variant, cells(variant))
+
+
+def _accuracies(rng, rates, seeds):
+    """Accuracies of two arms: each has a best rate inside, some runs diverged, and the mean and the median disagree."""
+    best = rng.integers(0, rates, 2)
+    away = np.abs(np.arange(rates) - best[:, None])
+    values = 0.9 - 0.06 * away[:, :, None] + rng.normal(0, 0.02, (2, rates, seeds))
+    # The best but one has a better median, and a few seeds that fail.
+    other = (best + 1) % rates
+    for arm in range(2):
+        values[arm, other[arm]] = values[arm, best[arm]] + 0.02
+        values[arm, other[arm], : seeds // 4] = rng.uniform(0.1, 0.2, seeds // 4)
+    values[0, best[0] - 1, 0] = np.nan
+    # A rate with which most runs diverge and the others shine.
+    values[1, (best[1] + 2) % rates] = np.where(np.arange(seeds) < 0.7 * seeds, np.nan, rng.uniform(0.97, 0.99, seeds))
+    return np.clip(values, 0, 1)
+
+
+SIZES = ((4, 16), (5, 9), (6, 21))
+
+
+def _validations(rng):
+    return [{"validation": _accuracies(rng, *size)} for size in SIZES]
+
+
+def _pairs(rng):
+    found = []
+    for size in SIZES:
+        validation = _accuracies(rng, *size)
+        test = np.clip(_accuracies(rng, *size) + rng.normal(0, 0.05, (2, *size)), 0, 1)
+        found.append({"validation": validation, "test": test})
+    return found
+
+
+def _intervals(rng):
+    found = []
+    for n in (16, 11, 24, 7, 4, *(int(n) for n in rng.integers(8, 40, 8))):
+        confidence = float(rng.uniform(0.93, 0.96) if n < 20 else rng.uniform(0.6, 0.995))
+        found.append({"effects": rng.standard_t(3, n), "confidence": confidence})
+    found[2]["effects"][:3] = np.inf
+    n = int(rng.integers(5, 9))  # just enough of them: equality counts
+    return [*found, {"effects": rng.standard_t(3, n), "confidence": 1 - 0.5 ** (n - 1)}]
+
+
+def _verdicts(rng):
+    found = []
+    for direction in ("at least", "at most"):
+        for shift in (4.0, -4.0):
+            smallest = float(rng.uniform(-2, 2))
+            effects = smallest + shift + rng.uniform(-1, 1, 16)
+            found.append({"effects": effects, "smallest": smallest, "direction": direction})
+        smallest = float(rng.uniform(-2, 2))
+        effects = smallest + np.where(np.arange(16) < 6, -1, 1) * rng.uniform(0.5, 1, 16)  # open, whatever the median
+        found.append({"effects": effects, "smallest": smallest, "direction": direction})
+        for sign in (1, -1):  # the end of the interval is the smallest effect itself
+            smallest = float(rng.uniform(-2, 2))
+            effects = smallest + sign * np.where(np.arange(16) < 7, 0, rng.uniform(0.5, 1, 16))
+            found.append({"effects": effects, "smallest": smallest, "direction": direction})
+    return found
+
+
+def _confidences(rng):
+    drawn = (*rng.uniform(0.5, 0.9, 2), *(1 - 10 ** rng.uniform(-4, -1, 4)), 1 - 0.5 ** rng.integers(3, 9))
+    return [{"confidence": float(c)} for c in drawn]
+
+
+def _audits(rng):
+    seed, rates = int(rng.integers(10**6)), [float(rate) for rate in 10 ** rng.uniform(-1.2, -0.3, 3)]
+    return [{"seed": seed, "rates": rates, "steps": int(rng.integers(25, 40))}]
+
+
+def checks(variant):
+    """What a machine marks.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    list of Check
+    """
+    table = [
+        ("rates-scores", 15, "rates chosen on validation data", "choose_rates", _validations, {}),
+        ("effects-scores", 15, "one paired effect a seed", "paired_effects", _pairs, {"compare": close(1e-7)}),
+        ("interval-scores", 15, "an exact interval of the median", "exact_interval", _intervals, {}),
+        ("verdict-scores", 10, "a verdict by the interval", "verdict", _verdicts, {}),
+        ("seeds-scores", 5, "how many seeds are needed", "fewest_seeds", _confidences, {}),
+        ("run-scores", 10, "an experiment that can be repeated", "audit", _audits, {"seconds": 60.0}),
+    ]
+    return [auto(variant, *row[:5], **row[5]) for row in table]
+
+
+def manual(variant):
+    """What a person marks.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    list of Manual
+    """
+    design = """\
+4 points: a prediction and the smallest effect that matters, written before the first run.
+4 points: the arms differ in the claim's point and in nothing else; each has its own sweep of rates, best inside.
+4 points: split, initialization and batches are drawn by the seed; validation data choose, test data judge.
+3 points: names what would mislead (one rate for both, one split, a fixed number of steps for a question of quality)."""
+    judgement = """\
+5 points: at least sixteen seeds and three rates an arm; median, interval and verdict as measured, whatever they are.
+4 points: the claim is not stretched: what data, depth, steps and size the verdict holds for.
+3 points: where still inconclusive, says how many seeds or what other experiment would decide, with an argument.
+3 points: says what was changed after the first run, or that nothing was."""
+    return [Manual("design", 15, design), Manual("judgement", 15, judgement)]

@@ -1,0 +1,189 @@
+"""Homework 6, initialization: the activation that is drawn from the variant, the checks, the rubric."""
+
+import numpy as np
+
+from homework.source.drawing import Manual, auto, close, generator, notebook_of
+
+NAME = "hw06"
+# Where the integrals are taken for the numbers in the notebook: far more nodes than anybody needs.
+Z = np.linspace(-14, 14, 20001)
+DENSITY = np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi) * (Z[1] - Z[0])
+
+
+def draw(variant):
+    """The setting of a variant.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict
+    """
+    rng = generator(variant, NAME)
+    low, high = (0.8, 0.8, 0.1, 1.0), (1.4, 2.0, 0.4, 2.0)
+    a, b, c, d = (round(float(value), 2) for value in rng.uniform(low, high))
+    return {"a": a, "b": b, "c": c, "d": d, "seed": int(rng.integers(10**6))}
+
+
+def _functions(s):
+    """The activation, its derivative, and the mean of something over normal numbers."""
+
+    def f(x):
+        return s["a"] * x / (1 + np.exp(-s["b"] * x)) + s["c"] * np.sin(s["d"] * x)
+
+    def slope(x):
+        gate = 1 / (1 + np.exp(-s["b"] * x))
+        return s["a"] * (gate + s["b"] * x * gate * (1 - gate)) + s["c"] * s["d"] * np.cos(s["d"] * x)
+
+    return f, slope, lambda values: float(DENSITY @ values)
+
+
+def cells(variant):
+    """The drawn cells, by their ids.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict of str to str
+    """
+    s = draw(variant)
+    f, slope, mean = _functions(s)
+    moment, one = mean(f(Z) ** 2), mean(f(Z))
+    numbers = {
+        "MOMENT": moment,
+        "VARIANCE": moment - one**2,
+        "MOMENT_OF_Q_Z": mean(f(2 * Z) ** 2),
+        "MOMENT_AT_TWO": mean(f(np.sqrt(2) * Z) ** 2),
+        "GAIN": 1 / np.sqrt(moment),
+        "SLOPE_AT_ONE": slope(1.0),
+        "BACKWARD": 1 / np.sqrt(mean(slope(Z) ** 2)),
+        "MOVED": 0.5 * mean(f(Z) ** 2),
+        "SLOPE_OF_MAP": mean(f(Z) * slope(Z) * Z) / moment,
+    }
+    lines = [f"{name} = {float(f'{value:.10g}')!r}" for name, value in numbers.items()]
+    return {
+        "setting": f'''\
+# Drawn from the variant {variant}. Other classes have another activation.
+A, B, C, D, SEED = {s["a"]}, {s["b"]}, {s["c"]}, {s["d"]}, {s["seed"]}
+
+
+def activation(x):
+    """The activation of this class, which nobody has published."""
+    return A * x / (1 + np.exp(-B * x)) + C * np.sin(D * x)''',
+        "activation-in-words": f"$f(x) = {s['a']}\\,x\\,\\mathrm{{sigmoid}}({s['b']}\\,x) "
+        f"+ {s['c']}\\,\\sin({s['d']}\\,x)$. "
+        "No library knows its gain.",
+        "by-quadrature": "\n".join(
+            ["# What comes out at q = 1 where nothing else is said, and what mistakes give.", *lines]
+        ),
+    }
+
+
+def notebook(variant):
+    """The source notebook of a variant.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    dict
+    """
+    return notebook_of(NAME, variant, cells(variant))
+
+
+def _scales(rng):
+    return [{"q": float(q)} for q in np.exp(rng.uniform(-2, 1.5, 5))]
+
+
+def _points(rng):
+    return [{"x": rng.uniform(-6, 6, shape)} for shape in ((7,), (3, 4))]
+
+
+def _depths(rng):
+    return [
+        {"gain": float(rng.uniform(0.7, 1.6)), "q": float(rng.uniform(0.2, 3)), "depth": depth} for depth in (1, 5, 12)
+    ]
+
+
+def _weights(rng):
+    found = []
+    for sizes in ((60, 300, 90), (400, 50, 50, 200)):
+        found.append({"sizes": sizes, "gain": float(rng.uniform(0.5, 2.5)), "seed": int(rng.integers(2**31))})
+    return found
+
+
+def weights(got, want, case):
+    """Shapes, and the spread that the gain asks for; the numbers themselves are free."""
+    if not isinstance(got, list | tuple) or len(got) != len(want):
+        return "expected a list with one array a layer"
+    for number, (ours, theirs) in enumerate(zip(got, want, strict=True), start=1):
+        if np.shape(ours) != theirs.shape:
+            return f"layer {number}: expected shape {theirs.shape}, got {np.shape(ours)}"
+        values = np.asarray(ours, dtype=float)
+        # Five deviations of a variance of normal numbers; uniform ones scatter less.
+        ratio, allowed = (values**2).mean() * values.shape[1] / case["gain"] ** 2, 5 * np.sqrt(2 / values.size)
+        if not abs(ratio - 1) < allowed:
+            return f"layer {number}: the variance is not what the gain asks for"
+        if not abs(values.mean()) < 5 * values.std() / np.sqrt(values.size):
+            return f"layer {number}: the mean is not zero"
+        if len(np.unique(values)) < 0.9 * values.size:
+            return f"layer {number}: the numbers are not random"
+    return None
+
+
+def _nets(rng):
+    found = []
+    for sizes in ((6, 9, 4), (5, 8, 8, 7)):
+        pairs = zip(sizes[1:], sizes[:-1], strict=True)
+        found.append({"weights": [rng.normal(size=shape) / 2 for shape in pairs], "X": rng.normal(size=(11, sizes[0]))})
+    return found
+
+
+def checks(variant):
+    """What a machine marks.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    list of Check
+    """
+    precise = {"compare": close(1e-6)}
+    table = [
+        ("moment-scores", 15, "the second moment by quadrature", "second_moment", _scales, precise),
+        ("gain-scores", 10, "the gain", "gain", _scales, precise),
+        ("derivative-scores", 10, "the derivative of the activation", "derivative", _points, precise),
+        ("backward-scores", 10, "the gain for gradients", "backward_gain", _scales, precise),
+        ("depth-scores", 10, "second moments through depth", "moments", _depths, precise),
+        ("slope-scores", 10, "whether the fixed point attracts", "slope_of_map", _scales, precise),
+        ("weights-scores", 5, "initial weights", "initial_weights", _weights, {"compare": weights}),
+        ("measure-scores", 10, "second moments in a net", "measure", _nets, precise),
+    ]
+    return [auto(variant, *row[:5], **row[5]) for row in table]
+
+
+def manual(variant):
+    """What a person marks.
+
+    Parameters
+    ----------
+    variant : int or str
+
+    Returns
+    -------
+    list of Manual
+    """
+    rubric = """\
+8 points: derives the gain from one layer's second moment, with the assumptions (independent weights, mean, width).
+6 points: reads the slope of the map: below one the fixed point attracts, above one a small error grows with depth.
+6 points: compares theory and the measured net, says how far they agree and why a finite width departs from it."""
+    return [Manual("gain-derived", 20, rubric)]

@@ -1,0 +1,117 @@
+"""Homework 5, why it works."""
+
+import numpy as np
+
+from . import wrong
+
+
+@wrong("rates-scores", "effects-scores")
+def diverged_left_out(ours):
+    def choose_rates(validation):
+        average = {"mean": np.nanmean, "median": np.nanmedian}[ours["AVERAGE"]]
+        best = average(validation, axis=2).argmax(axis=1)
+        return {"best": best, "at_edge": [bool(rate in (0, validation.shape[1] - 1)) for rate in best]}
+
+    return {"choose_rates": choose_rates}
+
+
+@wrong("rates-scores", "effects-scores")
+def the_other_average(ours):
+    return {"AVERAGE": {"mean": "median", "median": "mean"}[ours["AVERAGE"]]}
+
+
+@wrong("rates-scores", "effects-scores")
+def one_rate_for_both(ours):
+    right = ours["choose_rates"]
+
+    def choose_rates(validation):
+        return right(np.stack([np.nan_to_num(validation).mean(axis=0)] * 2))
+
+    return {"choose_rates": choose_rates}
+
+
+@wrong("rates-scores")
+def edge_on_one_side_only(ours):
+    right = ours["choose_rates"]
+
+    def choose_rates(validation):
+        found = right(validation)
+        return found | {"at_edge": [bool(rate == validation.shape[1]) for rate in found["best"]]}
+
+    return {"choose_rates": choose_rates}
+
+
+@wrong("effects-scores")
+def chosen_on_test_data(ours):
+    right = ours["paired_effects"]
+    return {"paired_effects": lambda validation, test: right(test, test)}
+
+
+@wrong("effects-scores")
+def difference_of_medians(ours):
+    right = ours["paired_effects"]
+    return {"paired_effects": lambda validation, test: np.median(right(validation, test), keepdims=True)}
+
+
+@wrong("effects-scores")
+def other_sign(ours):
+    return {"SIGN": -ours["SIGN"]}
+
+
+@wrong("interval-scores", "verdict-scores")
+def interval_of_the_mean(ours):
+    def exact_interval(effects, confidence):
+        half = 2.95 * effects.std(ddof=1) / np.sqrt(len(effects))
+        return np.array([effects.mean() - half, effects.mean() + half])
+
+    return {"exact_interval": exact_interval}
+
+
+@wrong("interval-scores")
+def one_sided(ours):
+    """All of what may be missed on each side; the verdicts here are too clear to notice."""
+    right = ours["exact_interval"]
+    return {"exact_interval": lambda effects, confidence: right(effects, 1 - 2 * (1 - confidence))}
+
+
+@wrong("verdict-scores")
+def verdict_of_the_median(ours):
+    def verdict(effects, smallest, direction):
+        above = np.median(effects) >= smallest
+        return "supported" if above == (direction == "at least") else "refuted"
+
+    return {"verdict": verdict}
+
+
+@wrong("verdict-scores")
+def refuted_for_inconclusive(ours):
+    right = ours["verdict"]
+    return {"verdict": lambda *case, **named: right(*case, **named).replace("inconclusive", "refuted")}
+
+
+@wrong("seeds-scores")
+def one_end_is_enough(ours):
+    return {"fewest_seeds": lambda confidence: int(np.ceil(-np.log2(1 - confidence)))}
+
+
+@wrong("run-scores")
+def not_seeded(ours):
+    right, rng = ours["run"], np.random.default_rng()
+    return {"run": lambda seed, rates, steps: right(int(rng.integers(1000)), rates, steps)}
+
+
+@wrong("run-scores")
+def percent(ours):
+    right = ours["run"]
+    return {"run": lambda *case: {part: 100 * values for part, values in right(*case).items()}}
+
+
+@wrong("run-scores")
+def validated_on_test_data(ours):
+    right = ours["run"]
+
+    def run(*case):
+        found = right(*case)
+        return {"validation": found["test"], "test": found["test"]}
+
+    return {"run": run}

@@ -1,0 +1,346 @@
+"""The homework: what is released, and that every check gives and takes the points that it should."""
+
+import contextlib
+import copy
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from homework_wrong import WRONG
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+with contextlib.suppress(ValueError):
+    sys.path.remove(str(ROOT))
+sys.path.insert(0, str(ROOT))
+
+from homework.grading.assignment import load  # noqa: E402
+from homework.grading.reference import run_reference  # noqa: E402
+from tools import homework  # noqa: E402
+from utils.evidence import claims  # noqa: E402
+
+NAMES = homework.assignments()
+VARIANTS = ["2026", "2027", "2032"]  # both divisors, layouts, conventions and losses, all open claims
+for name in NAMES:
+    importlib.import_module(f"homework_wrong.{name}")
+
+
+@cache
+def assignment(name, variant):
+    return load(name, variant=variant)
+
+
+@cache
+def questions(name, variant, secret="a secret"):
+    return assignment(name, variant).questions(secret)
+
+
+def reached(space, name, seen=()):
+    """The names of a space that a function uses, those that its functions use included, and its own."""
+    names, codes = {name, *seen}, [getattr(space.get(name), "__code__", None)]
+    while codes:
+        if (code := codes.pop()) is not None:
+            codes += [part for part in code.co_consts if hasattr(part, "co_names")]
+            for other in set(code.co_names) & set(space) - names:
+                names = reached(space, other, names)
+    return names
+
+
+def lost(name, variant, overrides=lambda ours: {}):
+    """The checks that a submission does not pass, with what it was told; run here, without a sandbox."""
+    space = run_reference(assignment(name, variant).cells)
+    changes = overrides(space)
+    # Where only reference solutions take part nothing can be lost; they are tried by themselves.
+    concerned = {q.check.id for q in questions(name, variant) if reached(space, q.check.asks) & set(changes)}
+    space.update(changes)
+    found = {}
+    for question in questions(name, variant):
+        check = question.check
+        if changes and check.id not in concerned:
+            continue
+        for case, want in zip(question.cases, question.wanted, strict=True):
+            arguments = {key: value.make() if hasattr(value, "make") else value for key, value in case.items()}
+            try:
+                with np.errstate(all="ignore"):
+                    got = space[check.asks](**copy.deepcopy(arguments))
+                told = check.compare(got, want, case)
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+            if told:
+                found[check.id] = told
+                break
+    return found
+
+
+def numbers_in(value):
+    """Every float of a value that is no whole number and no whole number of 4096ths, those of arrays included."""
+    if isinstance(value, dict):
+        return {number for part in value.values() for number in numbers_in(part)}
+    if isinstance(value, list | tuple):
+        return {number for part in value for number in numbers_in(part)}
+    if isinstance(value, float | np.floating) or isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return {float(number) for number in np.ravel(value) if np.isfinite(number) and number * 4096 % 1}
+    return set()
+
+
+# What is released
+
+
+def test_there_are_six_assignments():
+    assert len(NAMES) == 6
+    assert {path.stem for path in homework.RELEASE.rglob("*") if path.is_file()} == set(NAMES)
+
+
+def test_sources_and_release_are_as_generated():
+    run = subprocess.run(
+        [sys.executable, ROOT / "tools" / "homework.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_release_has_nothing_that_nobody_may_see(name):
+    for variant in VARIANTS:
+        notebook = homework.source(name, variant)
+        assert len(homework.secrets(notebook)) > 10
+        student = homework.student_version(notebook)
+        assert homework.leaks(notebook, student) == []
+        assert homework.leaks(notebook, notebook)
+        text = json.dumps(student)
+        assert not re.search(r"BEGIN|END S|END H|hidden\.py|assert ", text)
+
+
+@pytest.mark.parametrize("fault", ["solution", "hidden test", "output", "mark", "answer"])
+def test_a_leak_is_told(fault):
+    notebook = homework.source("hw01")
+    student = homework.student_version(notebook)
+    cells = {cell.id: cell for cell in student.cells}
+    if fault == "solution":
+        cells["divisor"].source += "\n    variance = ((X - mean) ** 2).sum(axis=0) / (len(X) - DDOF)"
+    elif fault == "hidden test":
+        cells["zca-scores"].source += "\nassert not findings, findings"
+    elif fault == "output":
+        cells["data"].outputs = [nbformat.v4.new_output("stream", text="1")]
+    elif fault == "mark":
+        cells["zca"].source += "\n### BEGIN SOLUTION"
+    else:
+        (answer,) = [cell.source for cell in notebook.cells if cell.id == "leak-in-words"]
+        cells["leak-in-words"].source = answer
+    assert homework.leaks(notebook, student)
+
+
+def test_a_leak_stops_everything(monkeypatch):
+    monkeypatch.setattr(homework, "_without", lambda text, mark, stub=None: text)
+    with pytest.raises(homework.LeakError, match=r"hw01: .*BEGIN"):
+        homework.generated("2026", ["hw01"])
+
+
+@pytest.mark.parametrize(
+    "text", ["### BEGIN SOLUTION\nx", "x\n### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION"]
+)
+def test_marks_come_in_pairs(text):
+    with pytest.raises(ValueError, match="### BEGIN|### END"):
+        homework.regions(text, "SOLUTION")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stubs_have_a_docstring_with_shapes_and_raise(name):
+    for cell in homework.student_version(homework.source(name)).cells:
+        meta = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and meta.get("solution"):
+            space = {"np": np}
+            exec(compile(cell.source, cell.id, "exec"), space)
+            functions = re.findall(r"^def (\w+)\(", cell.source, flags=re.M)
+            assert functions, cell.id
+            for function in functions:
+                assert space[function].__doc__, function
+                count = space[function].__code__.co_argcount
+                with pytest.raises(NotImplementedError):
+                    space[function](*[None] * count)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unfinished_release_runs_to_the_end(name, tmp_path):
+    notebook = nbformat.read(homework.RELEASE / name / f"{name}.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    graded = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).grade]
+    for cell in (cell for cell in graded):
+        said = "".join(output.get("text", "") for output in cell.outputs)
+        assert "not attempted" in said, f"{cell.id} says {said!r}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reference_is_right_by_the_open_checks(name):
+    for variant in VARIANTS:
+        space = {"__name__": "reference"}
+        with contextlib.redirect_stdout(None):
+            for cell in homework.source(name, variant).cells:
+                if cell.cell_type == "code":
+                    exec(compile(cell.source, cell.id, "exec"), space)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_are_those_of_the_cells(name):
+    parts = assignment(name, VARIANTS[0])
+    cells = homework.source(name, VARIANTS[0]).cells
+    marked = {c.id: c.metadata.nbgrader.points for c in cells if c.metadata.get("nbgrader", {}).get("grade")}
+    assert marked == {part.id: part.points for part in [*parts.checks, *parts.manual]}
+    assert sum(marked.values()) == 100
+    machine = sum(check.points for check in parts.checks)
+    said = re.search(
+        r"\*\*Points\*\*: 100, of which (\d+) are marked by machine and (\d+) by a person", cells[0].source
+    )
+    assert [int(number) for number in said.groups()] == [machine, 100 - machine]
+    assert re.search(r"\*\*Hours\*\*: \d", cells[0].source)
+    for part in parts.manual:
+        assert sum(int(n) for n in re.findall(r"^(\d+) points?:", part.rubric, flags=re.M)) == part.points, part.id
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_have_words_for_ids(name):
+    for cell in homework.source(name).cells:
+        assert re.fullmatch(r"[a-z]+(-([a-z]+|[0-9]+))*", cell.id)
+        assert cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) == cell.id
+        if cell.cell_type == "markdown":
+            assert len(cell.source.split()) <= 200, cell.id
+
+
+def test_same_as_nbgrader(tmp_path):
+    pytest.importorskip("nbgrader", reason="nbgrader is in the extra [grading]")
+    script = f"""
+import sys
+from nbgrader.converters import GenerateAssignment
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
+for name in {NAMES!r}:
+    c = Config()
+    c.CourseDirectory.root = {str(tmp_path)!r}
+    c.CourseDirectory.assignment_id = name
+    c.CourseDirectory.db_url = "sqlite:///{tmp_path / "gradebook.db"}"
+    c.ClearSolutions.code_stub = {{"python": {homework.STUB!r}}}
+    c.ClearSolutions.text_stub = {homework.TEXT_STUB!r}
+    c.GenerateAssignment.create_assignment = True
+    GenerateAssignment(coursedir=CourseDirectory(config=c), config=c).start()
+"""
+    for name in NAMES:
+        (tmp_path / "source" / name).mkdir(parents=True)
+        shutil.copy(homework.SOURCE / name / f"{name}.ipynb", tmp_path / "source" / name)
+    path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, check=True, capture_output=True)
+    for name in NAMES:
+        theirs = nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", as_version=4)
+        assert theirs == nbformat.read(homework.RELEASE / name / f"{name}.ipynb", as_version=4), name
+
+
+def test_claims_of_homework_are_open():
+    known = claims()
+    for name in homework.hidden("hw05").OPEN:
+        assert known[name].verdict == "inconclusive", f"{name} is decided now: take it out of hw05/hidden.py"
+
+
+def test_broken_norms_are_broken_in_the_lines_that_count():
+    broken = homework.hidden("hw04")
+    for name in broken.FAULTS:
+        wrong, right = (broken._class(part).split("\n") for part in (name, "correct"))
+        assert broken.lines(name)
+        missing = name in ("biased_running_variance",)  # a line next to the one that is missing will do
+        assert missing or all(wrong[line - 1] not in right for line in broken.lines(name)), name
+        for letter in "ABCD":
+            text = broken.shown(name, broken.draw("2026")["names"][letter], "Norm")
+            assert text.count("\n") == len(wrong) - 1
+            assert '"""' not in text
+
+
+@pytest.mark.parametrize("fault", homework.hidden("hw04").FAULTS)
+def test_every_fault_that_can_be_drawn_costs_points(fault):
+    space = run_reference(assignment("hw04", VARIANTS[0]).cells)
+    exec(homework.hidden("hw04").shown(fault, {}, "Tried"), space)
+    found = lost("hw04", VARIANTS[0], lambda ours: {"Base": space["Base"], "mend_a": lambda: space["Tried"]})
+    assert "mended-a" in found
+    assert "'derived from Base'" not in found["mended-a"]
+    assert space["is_right"](space["Tried"]) is False
+
+
+def test_readme_says_how_many_points_and_hours():
+    rows = []
+    for number, name in enumerate(NAMES, start=1):
+        parts, title = assignment(name, VARIANTS[0]), homework.source(name).cells[0].source
+        hours = re.search(r"\*\*Hours\*\*: (\d+)", title)[1]
+        marked = [sum(part.points for part in kind) for kind in (parts.checks, parts.manual)]
+        rows.append([number, *marked, len(parts.checks), int(hours)])
+    text = (ROOT / "homework" / "README.md").read_text(encoding="utf-8")
+    said = re.findall(r"^\| (\d) [^|]+\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, flags=re.M)
+    assert [list(map(int, row)) for row in said] == rows
+
+
+# Variants
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variants_share_no_hidden_numbers(name):
+    seen = [numbers_in([[q.cases for q in questions(name, v)]]) for v in VARIANTS]
+    for i, one in enumerate(seen):
+        assert len(one) > 20
+        for other in seen[:i]:
+            assert not one & other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variants_differ_to_the_eye_and_come_again(name):
+    texts = [homework.generated(variant, [name]) for variant in (*VARIANTS, VARIANTS[0])]
+    assert texts[0] == texts[3]
+    release = homework.RELEASE / name / f"{name}.ipynb"
+    assert len({text[release] for text in texts}) == 3
+
+
+# Points
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_reference_solution_gets_full_marks(name, variant):
+    assert lost(name, variant) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_empty_submission_gets_none(name):
+    notebook = homework.student_version(homework.source(name, "2027"))
+    stubs = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution"):
+            exec(compile(cell.source, cell.id, "exec"), stubs)
+    stubs.pop("__builtins__")
+    found = lost(name, "2027", lambda ours: stubs)
+    assert set(found) == {check.id for check in assignment(name, "2027").checks}
+    assert all(told.startswith("NotImplementedError") for told in found.values())
+
+
+@pytest.mark.parametrize("answer", [None, 0.0, True, {}, [], "", float("nan")])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_constant_answer_gets_nothing(name, answer):
+    asked = {check.asks for check in assignment(name, "2027").checks}
+    found = lost(name, "2027", lambda ours: dict.fromkeys(asked, lambda *args, **named: answer))
+    assert set(found) == {check.id for check in assignment(name, "2027").checks}
+
+
+@pytest.mark.parametrize("submission", WRONG, ids=lambda wrong: f"{wrong.assignment}-{wrong.name}")
+def test_a_wrong_submission_loses_what_it_should(submission):
+    for variant in VARIANTS:
+        found = lost(submission.assignment, variant, submission.overrides)
+        assert set(found) == submission.loses, found
+
+
+def test_there_are_wrong_submissions_of_everything():
+    assert len(WRONG) >= 25
+    assert all(sum(wrong.assignment == name for wrong in WRONG) >= 5 for name in NAMES)
+    for name in NAMES:
+        loses = frozenset().union(*(wrong.loses for wrong in WRONG if wrong.assignment == name))
+        assert loses == {check.id for check in assignment(name, VARIANTS[0]).checks}

@@ -1,0 +1,310 @@
+"""Make the homework that students get from the sources: ``python tools/homework.py --variant 2027``.
+
+The sources in ``homework/source`` have solutions and hidden tests in nbgrader's format; what depends on the variant
+stands in cells that each assignment's ``hidden.py`` writes. The release has the same cells without what nobody may see.
+It is what nbgrader's generate_assignment makes of the sources, made without nbgrader.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+# Before this file's own folder, where `homework` is this file.
+sys.path.insert(0, str(ROOT))
+
+SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
+STUB, TEXT_STUB = "raise NotImplementedError", "YOUR ANSWER HERE"
+MARKS = ("SOLUTION", "HIDDEN TESTS", "MARK SCHEME")
+# A line of a solution that is shorter than this, such as "return y", says nothing.
+SHORT = 12
+
+
+class LeakError(Exception):
+    """The student's version has something that students must not see."""
+
+
+def assignments():
+    """The names of all assignments, in order.
+
+    Returns
+    -------
+    list of str
+    """
+    return sorted(path.parent.name for path in SOURCE.glob("hw*/hidden.py"))
+
+
+def hidden(name):
+    """The module with an assignment's hidden checks and drawn cells.
+
+    Parameters
+    ----------
+    name : str
+        As in "hw01".
+
+    Returns
+    -------
+    module
+    """
+    return import_module(f"homework.source.{name}.hidden")
+
+
+def source(name, variant=None):
+    """The source notebook of an assignment, for a variant.
+
+    Parameters
+    ----------
+    name : str
+    variant : int or str, optional
+        By default that of the file as it is.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+    """
+    if variant is None:
+        variant = nbformat.read(SOURCE / name / f"{name}.ipynb", as_version=4).metadata["homework"]["variant"]
+    return nbformat.reads(json.dumps(hidden(name).notebook(variant)), as_version=4)
+
+
+def regions(text, mark):
+    """Split a cell at the regions of a mark.
+
+    Parameters
+    ----------
+    text : str
+    mark : str
+        One of `MARKS`.
+
+    Returns
+    -------
+    list of (bool, list of str)
+        Whether inside, and the lines, without the marks themselves.
+
+    Raises
+    ------
+    ValueError
+        If regions are nested or not closed.
+    """
+    parts, inside = [(False, [])], False
+    for line in text.split("\n"):
+        edge = re.fullmatch(rf"\s*### (BEGIN|END) {mark}\s*", line)
+        if edge is None:
+            parts[-1][1].append(line)
+        elif (edge[1] == "BEGIN") == inside:
+            raise ValueError(f"### {edge[1]} {mark}: the other mark is missing before it")
+        else:
+            inside = not inside
+            parts.append((inside, [line] if inside else []))
+    if inside:
+        raise ValueError(f"### BEGIN {mark}: not closed")
+    return parts
+
+
+def _without(text, mark, stub=None):
+    """The text without the regions of a mark; a stub, as far to the right as the mark was, takes their place."""
+    kept = []
+    for inside, lines in regions(text, mark):
+        if not inside:
+            kept += lines
+        elif stub is not None:
+            kept.append(re.match(r"\s*", lines[0])[0] + stub)
+    return "\n".join(kept)
+
+
+def _checksum(cell):
+    """Nbgrader's checksum, by which it finds that a locked cell was changed."""
+    meta = cell.metadata.nbgrader
+    parts = [cell.source, cell.cell_type, str(meta.grade), str(meta.solution), str(meta.locked), meta.grade_id]
+    parts += [str(float(meta.points))] if meta.grade else []
+    return hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def student_version(notebook):
+    """What a student gets of a source notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        From `source`.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+
+    Raises
+    ------
+    LeakError
+        If something of a solution or a hidden test is left.
+    """
+    student = copy.deepcopy(notebook)
+    for cell in student.cells:
+        meta = cell.metadata.get("nbgrader")
+        if meta is None:
+            continue
+        if meta.solution:
+            whole = f"### BEGIN {MARKS[0]}" not in cell.source
+            stub = STUB if cell.cell_type == "code" else TEXT_STUB
+            cell.source = stub if whole else _without(cell.source, MARKS[0], stub)
+        cell.source = _without(_without(cell.source, MARKS[1]), MARKS[2])
+        meta["cell_type"] = cell.cell_type
+        cell.metadata["deletable"] = False
+        if meta.locked or (meta.grade and not meta.solution):
+            cell.metadata["editable"] = False
+        if meta.grade or meta.solution or meta.locked:
+            meta["checksum"] = _checksum(cell)
+    found = leaks(notebook, student)
+    if found:
+        raise LeakError("; ".join(found))
+    return student
+
+
+def secrets(notebook):
+    """The lines that nobody may see: of solutions, hidden tests and model answers, as far as they say something.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+
+    Returns
+    -------
+    set of str
+    """
+    hidden_lines, open_lines = [], []
+    for cell in notebook.cells:
+        meta = cell.metadata.get("nbgrader", {})
+        if meta.get("solution") and not re.search(r"### BEGIN", cell.source):
+            hidden_lines += cell.source.split("\n")
+            continue
+        for mark in MARKS:
+            hidden_lines += [line for inside, lines in regions(cell.source, mark) if inside for line in lines[1:]]
+        text = cell.source
+        for mark in MARKS:
+            text = _without(text, mark)
+        open_lines += text.split("\n")
+    clean = ({line.strip() for line in lines} for lines in (hidden_lines, open_lines))
+    inner, outer = clean
+    return {line for line in inner - outer if len(line) >= SHORT}
+
+
+def leaks(notebook, student):
+    """What a student's version shows that it must not.
+
+    Parameters
+    ----------
+    notebook, student : nbformat.NotebookNode
+        With and without solutions.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+    """
+    found = []
+    lines = secrets(notebook)
+    for cell in student.cells:
+        if cell.get("outputs") or cell.get("execution_count"):
+            found.append(f"cell {cell.id} has outputs")
+        if cell.get("attachments"):
+            found.append(f"cell {cell.id} has an attachment")
+        for text in (cell.source, str(dict(cell.metadata))):
+            if mark := re.search(rf"### (?:BEGIN|END)|{'|'.join(MARKS)}", text):
+                found.append(f"cell {cell.id} has the mark {mark[0]}")
+            found += [f"cell {cell.id} shows {line!r}" for line in sorted(lines) if line in text]
+    return found
+
+
+def text_of(notebook):
+    """A notebook as it is written, the same in every run.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+
+    Returns
+    -------
+    str
+    """
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def generated(variant, names=None):
+    """All files that belong to a variant: the sources with their drawn cells, and the release.
+
+    Parameters
+    ----------
+    variant : int or str
+    names : sequence of str, optional
+        Assignments; by default all.
+
+    Returns
+    -------
+    dict of Path to str
+    """
+    files = {}
+    for name in names or assignments():
+        notebook = source(name, variant)
+        files[SOURCE / name / f"{name}.ipynb"] = text_of(notebook)
+        try:
+            files[RELEASE / name / f"{name}.ipynb"] = text_of(student_version(notebook))
+        except LeakError as error:
+            raise LeakError(f"{name}: {error}") from None
+    return files
+
+
+def current_variant():
+    """The variant of the sources as they are.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    variants = {source(name).metadata["homework"]["variant"] for name in assignments()}
+    if len(variants) != 1:
+        raise ValueError(f"expected sources of one variant, got {', '.join(sorted(variants))}; name one with --variant")
+    return variants.pop()
+
+
+def main(arguments=None):
+    """Write the sources and the release, or with --check say whether they are those of the variant."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--variant", help="such as the year; by default that of the sources")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is not as generated")
+    options = parser.parse_args(arguments)
+    if options.variant is not None and not re.fullmatch(r"[\w-]{1,40}", options.variant):
+        parser.error(f"--variant: expected letters, digits and hyphens, such as 2027, got {options.variant!r}")
+    try:
+        variant = current_variant() if options.variant is None else options.variant
+        files = generated(variant)  # everything is made, and looked through for leaks, before anything is written
+    except (LeakError, ValueError) as error:
+        sys.exit(f"homework: {error}")
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    extra = sorted(path for path in RELEASE.rglob("*") if path.is_file() and path not in files)
+    names = ", ".join(path.relative_to(ROOT).as_posix() for path in stale + extra)
+    if options.check:
+        sys.exit(f"homework: not as generated: {names}; run `make homework VARIANT={variant}`" if names else 0)
+    from tools.execute import write_atomically
+
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, files[path])
+    print(f"homework: {len(assignments())} assignments of variant {variant}, {len(stale)} files written")
+    if extra:
+        sys.exit(f"homework: not made here, remove by hand: {', '.join(path.name for path in extra)}")
+
+
+if __name__ == "__main__":
+    main()
