@@ -20,7 +20,13 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 
 # Distributions whose import has another name.
-IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+IMPORTED_AS = {
+    "jupyter-client": "jupyter_client",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "pyzmq": "zmq",
+    "scikit-learn": "sklearn",
+}
 
 # Distributions that nothing imports: where they are called, and by what.
 CALLED = {
