@@ -210,7 +210,7 @@ class BatchNorm(nn.Module):
 class _NormalizeFeatures(torch.autograd.Function):
     """Normalize (R, groups, features, B) over the features, with the closed form of the backward pass (notebook 07).
 
-    A third of the time that automatic differentiation of the same formula takes: fewer and better shaped operations.
+    Less time than automatic differentiation of the same formula: fewer and better shaped operations.
     """
 
     @staticmethod
