@@ -177,6 +177,10 @@ def test_the_fingerprint_follows_the_two_files_and_the_place(setup_env, tmp_path
 
 @posix
 class TestMake:
+    @pytest.fixture(autouse=True)
+    def _room(self, no_disk):
+        no_disk(10**12)  # whatever the computer of the tests has
+
     def test_it_installs_once(self, setup_env, venv, monkeypatch, capfd):
         monkeypatch.setenv("PIP_SAYS", "Successfully installed numpy")
         assert setup_env.make(str(venv)) is True
