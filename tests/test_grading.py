@@ -20,6 +20,7 @@ import pytest
 
 from homework.grading import bubblewrap, cells, comparing, plain, report, submissions
 from homework.grading.assignment import AssignmentError, Check, load
+from homework.grading.guess import guess_assignment
 
 ROOT = Path(__file__).resolve().parents[1]
 WHY_NOT = bubblewrap.problem()
@@ -767,6 +768,44 @@ class TestRefusals:
         assert done.returncode == 2
         assert "expected" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+class TestTheAssignmentIsGuessed:
+    def class_of(self, folder, *names):
+        for number, name in enumerate(names):
+            about = {"assignment": name, "variant": "0"} if name else None
+            (folder / f"s{number}.ipynb").write_text(fixtures.submission(about=about))
+        return folder
+
+    def test_by_what_most_name(self, tmp_path):
+        where = self.class_of(tmp_path, "hw02", "hw01", "hw02", None)
+        (where / "broken.ipynb").write_text("{")
+        assert guess_assignment(where) == ("hw02", 2, 5)
+
+    def test_in_a_zip(self, tmp_path):
+        where = self.class_of(tmp_path, "hw03")
+        with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+            archive.write(where / "s0.ipynb", "Zoë_12_assignsubmission_file/s0.ipynb")
+        assert guess_assignment(tmp_path / "class.zip") == ("hw03", 1, 1)
+
+    @pytest.mark.parametrize(("names", "said"), [((None, None), "none of 2"), (("hw01", "hw02"), "hw01 and hw02")])
+    def test_not_where_it_is_not_clear(self, tmp_path, names, said):
+        with pytest.raises(AssignmentError, match=f"{said}.*ASSIGNMENT="):
+            guess_assignment(self.class_of(tmp_path, *names))
+
+    def test_as_the_makefile_calls_it(self, source, tmp_path):
+        (tmp_path / "class").mkdir()
+        where = self.class_of(tmp_path / "class", "hw00", "hw00", "hw01")
+        command = [sys.executable, "-m", "homework.grading", where, "--source", source]
+        command += ["--out", tmp_path / "grades of {assignment}"]
+        environment = {**os.environ, "SANDBOX": SANDBOX}
+        done = subprocess.run(
+            [str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150
+        )
+        assert "hw00, which 2 of 3 notebooks name" in done.stdout, done.stderr
+        rows = read_grades(tmp_path / "grades of hw00")
+        assert {name: row["total"] for name, row in rows.items()} == {"s0": "6", "s1": "6", "s2": "0"}
+        assert "hw01" in rows["s2"]["reason"]
 
 
 @pytest.mark.filterwarnings("default")

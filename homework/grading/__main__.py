@@ -1,4 +1,4 @@
-"""Grade a class: `python -m homework.grading SUBMISSIONS --assignment hw01 --out build/grades`."""
+"""Grade a class: `python -m homework.grading SUBMISSIONS --out build/grades/hw01`."""
 
 import argparse
 import json
@@ -14,16 +14,18 @@ from .assignment import SOURCE, AssignmentError, variant_of
 from .bubblewrap import SandboxError, choose
 from .files import write_atomically
 from .grade import Task, fingerprint, key_of, nothing
+from .guess import guess_assignment
 from .submissions import SubmissionsError, find
 
 
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m homework.grading", description=__doc__)
     parser.add_argument("submissions", type=Path, help="a folder, or a zip as exported by Moodle or Canvas")
-    parser.add_argument("--assignment", required=True, metavar="hwNN")
+    parser.add_argument("--assignment", metavar="hwNN", help="default: what most of the notebooks name")
     wanted = os.environ.get("VARIANT")
     parser.add_argument("--variant", default=wanted, help="default: VARIANT, else that of the source notebook")
-    parser.add_argument("--out", type=Path, default=Path("build/grades"))
+    out = "build/grades/{assignment}"
+    parser.add_argument("--out", default=out, help="{assignment} in it stands for the assignment (%(default)s)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scheduler", default=os.environ.get("SCHEDULER") or None, help="of dask.distributed")
     parser.add_argument("--source", type=Path, default=SOURCE, help="the folder of the assignments")
@@ -85,9 +87,12 @@ def main(argv=None):
     arguments = _arguments(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # names have letters that not every terminal has
-    out = arguments.out.resolve()
     try:
         boxed = choose(os.environ.get("SANDBOX") or "bwrap")
+        if not arguments.assignment:
+            arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions)
+            print(f"{arguments.assignment}, which {votes} of {notebooks} notebooks name", flush=True)
+        out = Path(arguments.out.replace("{assignment}", arguments.assignment)).resolve()
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
         secret_file = (arguments.secret or out / "secret").resolve()
         secret = _secret(secret_file)
