@@ -66,12 +66,16 @@ def lost(name, variant, overrides=lambda ours: {}):
         check = question.check
         if changes and check.id not in concerned:
             continue
+        values = []
         for case, want in zip(question.cases, question.wanted, strict=True):
             arguments = {key: value.make() if hasattr(value, "make") else value for key, value in case.items()}
             try:
                 with np.errstate(all="ignore"):
                     got = space[check.asks](**copy.deepcopy(arguments))
+                values.append(got)
                 told = check.compare(got, want, case)
+                if not told and check.together and len(values) == len(question.cases):
+                    told = check.together(values)
             except Exception as error:
                 told = f"{type(error).__name__}: {error}"
             if told:

@@ -47,6 +47,8 @@ class Check:
         and tuples, lists, dicts of these.
     compare : callable
         `(got, want, case)` to None or one sentence of what is wrong.
+    together : callable, optional
+        From the list of all results to None or one sentence: what shows only where several cases are compared.
     seconds : float
         The longest that one call may take.
     """
@@ -58,6 +60,7 @@ class Check:
     variable: str | None = None
     cases: Callable = no_arguments
     compare: Callable = same
+    together: Callable | None = None
     seconds: float = 10.0
 
     def __post_init__(self):

@@ -174,19 +174,23 @@ def _judge(question, answers):
     check = question.check
     said = None
     for answer, want, case in zip(answers, question.wanted, question.cases, strict=False):
-        said = answer.problem or _compare(check, answer.value, want, case)
+        said = answer.problem or _compare(
+            check.compare, answer.value, *copy.deepcopy((want, case))
+        )  # kept for the next
         if said:
             break
     if said is None and len(answers) < len(question.cases):
         said = "not every case was answered"
+    if said is None and check.together:
+        said = _compare(check.together, [answer.value for answer in answers])
     points = 0.0 if said else check.points
     return {"id": check.id, "points": points, "of": check.points, "about": check.about, "said": said or "right"}
 
 
-def _compare(check, got, want, case):
-    """Call the comparison, which may stumble over what nobody expected."""
+def _compare(compare, *values):
+    """Call a comparison, which may stumble over what nobody expected."""
     try:
-        said = check.compare(got, copy.deepcopy(want), copy.deepcopy(case))  # the next one is asked the same
+        said = compare(*values)
     except Exception as error:
         return f"the result is not of the kind expected ({type(error).__name__})"
     return None if said is None else str(said)[:400] or "wrong"

@@ -39,9 +39,7 @@ def guess_assignment(where):
         raise AssignmentError(f"{where}: none of {len(named)} notebooks names its assignment; say ASSIGNMENT=hw01")
     if len(votes) > 1 and votes[0][1] == votes[1][1]:
         both = " and ".join(sorted(name for name, _ in votes))
-        raise AssignmentError(
-            f"{where}: {both} are there equally often; choose with ASSIGNMENT={votes[0][0]}"
-        )
+        raise AssignmentError(f"{where}: {both} are there equally often; choose with ASSIGNMENT={votes[0][0]}")
     return *votes[0], len(named)
 
 

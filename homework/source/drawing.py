@@ -50,7 +50,7 @@ def choose(rng, items, size):
     return [items[i] for i in rng.permutation(len(items))[:size]]
 
 
-def auto(variant, id, points, about, function, draw, **compare):
+def auto(variant, id, points, about, function, draw, **more):
     """A check whose cases depend on the variant as well as on the grader's own generator.
 
     Parameters
@@ -65,8 +65,8 @@ def auto(variant, id, points, about, function, draw, **compare):
         Name in the student's notebook.
     draw : callable
         ``draw(rng)``, a list of dicts of arguments.
-    **compare : callable
-        ``compare`` in place of the grader's own comparison.
+    **more : object
+        Other fields of the check, such as ``compare`` in place of the grader's own comparison.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def auto(variant, id, points, about, function, draw, **compare):
     def cases(rng):
         return draw(generator(variant, id, int(rng.integers(2**32))))
 
-    return Check(id=id, points=points, about=about, function=function, cases=cases, **compare)
+    return Check(id=id, points=points, about=about, function=function, cases=cases, **more)
 
 
 def notebook_of(name, variant, cells):

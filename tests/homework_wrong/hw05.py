@@ -103,15 +103,51 @@ def not_seeded(ours):
 @wrong("run-scores")
 def percent(ours):
     right = ours["run"]
-    return {"run": lambda *case: {part: 100 * values for part, values in right(*case).items()}}
+
+    def run(seed, rates, steps):
+        return {part: 100 * values for part, values in right(seed, rates, steps).items()}
+
+    return {"run": run}
 
 
 @wrong("run-scores")
 def validated_on_test_data(ours):
     right = ours["run"]
 
-    def run(*case):
-        found = right(*case)
+    def run(seed, rates, steps):
+        found = right(seed, rates, steps)
         return {"validation": found["test"], "test": found["test"]}
 
     return {"run": run}
+
+
+@wrong("run-scores")
+def the_seed_does_nothing(ours):
+    right = ours["run"]
+    return {"run": lambda seed, rates, steps: right(0, rates, steps)}
+
+
+@wrong("run-scores")
+def one_arm_twice(ours):
+    right = ours["run"]
+
+    def run(seed, rates, steps):
+        return {part: values[[0, 0]] for part, values in right(seed, rates, steps).items()}
+
+    return {"run": run}
+
+
+@wrong("run-scores")
+def the_best_rate_only(ours):
+    right = ours["run"]
+
+    def run(seed, rates, steps):
+        return {part: values.max(axis=1) for part, values in right(seed, rates, steps).items()}
+
+    return {"run": run}
+
+
+@wrong("run-scores")
+def an_audit_of_ones_own(ours):
+    good = {"shapes": [[2, 3], [2, 3]], "the same seed gives the same": True, "the arms differ": True}
+    return {"audit": lambda seed, rates, steps: good, "run": lambda seed, rates, steps: good}

@@ -187,9 +187,36 @@ def _confidences(rng):
     return [{"confidence": float(c)} for c in drawn]
 
 
-def _audits(rng):
+def _runs(rng):
+    """The same seed twice, and another."""
     seed, rates = int(rng.integers(10**6)), [float(rate) for rate in 10 ** rng.uniform(-1.2, -0.3, 3)]
-    return [{"seed": seed, "rates": rates, "steps": int(rng.integers(25, 40))}]
+    steps = int(rng.integers(25, 40))
+    return [{"seed": seed + more, "rates": rates, "steps": steps} for more in (0, 0, 1)]
+
+
+def _form(got, want, case):
+    """What is wrong with one run by itself."""
+    if not isinstance(got, dict) or not {"validation", "test"} <= set(got):
+        return "expected a dict with validation and test"
+    for part in ("validation", "test"):
+        values = np.asarray(got[part], dtype=float)
+        if values.shape != (2, len(case["rates"])):
+            return f"{part}: expected shape (2, number of rates), got {values.shape}"
+        if not ((values >= 0) & (values <= 1)).all():
+            return f"{part}: expected accuracies from 0 to 1"
+    return "validation and test are the same numbers" if np.array_equal(got["validation"], got["test"]) else None
+
+
+def _repeatable(got):
+    """What is wrong with the runs side by side."""
+    first, again, other = ([np.asarray(run[part]) for part in ("validation", "test")] for run in got)
+    if not np.array_equal(first, again):
+        return "the same seed gives other numbers when it is run again"
+    if np.array_equal(first, other):
+        return "another seed gives the same numbers"
+    if all(np.array_equal(*values) for values in (*first, *other)):
+        return "the two arms give the same numbers"
+    return None
 
 
 def checks(variant):
@@ -209,7 +236,14 @@ def checks(variant):
         ("interval-scores", 15, "an exact interval of the median", "exact_interval", _intervals, {}),
         ("verdict-scores", 10, "a verdict by the interval", "verdict", _verdicts, {}),
         ("seeds-scores", 5, "how many seeds are needed", "fewest_seeds", _confidences, {}),
-        ("run-scores", 10, "an experiment that can be repeated", "audit", _audits, {"seconds": 60.0}),
+        (
+            "run-scores",
+            10,
+            "an experiment that can be repeated",
+            "run",
+            _runs,
+            {"compare": _form, "together": _repeatable},
+        ),
     ]
     return [auto(variant, *row[:5], **row[5]) for row in table]
 
