@@ -15,6 +15,7 @@ from .bubblewrap import SandboxError, choose
 from .files import write_atomically
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
+from .sandbox import sweep
 from .submissions import SubmissionsError, find
 
 
@@ -109,6 +110,7 @@ def main(argv=None):
         return 2
     if not boxed:
         print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
+    sweep()
     results = out / "results"
     known, jobs = _jobs(found, task, assignment, digest, results)
     print(f"{len(found)} submissions, {len(known)} of them done before or not to be run", flush=True)

@@ -22,7 +22,8 @@ from .limits import MB, Limits
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_END = 10
-LONGEST_PLACE = 70
+LONGEST_PLACE = 66
+PREFIX = "grading-"
 HIGHEST_USERS = 0x40000000  # user ids that nobody has
 
 
@@ -31,6 +32,15 @@ def _runs(process):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def sweep():
+    """Remove the folders that graders left which were killed; theirs have the number of their process in the name."""
+    for place in {tempfile.gettempdir(), "/tmp"}:
+        for folder in Path(place).glob(f"{PREFIX}*-*"):
+            owner = folder.name.removeprefix(PREFIX).split("-")[0]
+            if owner.isdigit() and not psutil.pid_exists(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class Sandbox:
@@ -65,7 +75,7 @@ class Sandbox:
         place = tempfile.gettempdir()
         if len(place) > LONGEST_PLACE:  # the paths of sockets have to be short
             place = "/tmp"
-        self.folder = Path(tempfile.mkdtemp(prefix="grading-", dir=place))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
         try:
             self._start()
         except BaseException:
