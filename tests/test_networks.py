@@ -892,6 +892,14 @@ def test_batch_renormalization_of_one_value_is_refused_in_training_only():
         assert norm.eval()(x).shape == x.shape
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"), [({"r_max": 0.5}, "r_max: .* 1, got 0.5"), ({"d_max": -1}, "d_max: .* -1")]
+)
+def test_batch_renormalization_refuses_limits(limits, said):
+    with pytest.raises(ValueError, match=said):
+        BatchRenorm(3, 4, **limits)
+
+
 @pytest.mark.parametrize("default_bias", [True, False])
 def test_weights_are_drawn_before_biases_replica_by_replica(default_bias):
     layers = [Linear(4, 5, 3), Conv2d(4, 2, 3), Linear(4, 3, 2)]

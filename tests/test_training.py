@@ -858,6 +858,12 @@ def changed(value, seed=0):
     return rows
 
 
+@pytest.mark.parametrize(("steps", "batch_size"), [(0, 8), (10, 0), (-1, 8)])
+def test_rows_for_no_step_are_refused(steps, batch_size):
+    with pytest.raises(ValueError, match="steps, batch_size: expected positive integers, got"):
+        fit(dense(), examples(0), steps=steps, batch_size=batch_size, learning_rates=0.1, rows=orders())
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

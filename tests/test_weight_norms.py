@@ -317,6 +317,10 @@ def test_spectral_norm_refuses_iterations(iterations):
         spectral(np.ones((2, 3)), n_power_iterations=iterations)
 
 
+def test_spectral_norm_takes_iterations_counted_by_numpy():
+    assert spectral(np.ones((2, 3)), n_power_iterations=np.int64(2)).n_power_iterations == 2
+
+
 def test_spectral_norm_refuses_another_shape():
     norm = spectral(np.ones((2, 6)))
     for shape in [(6, 2), (3, 4), (2, 3, 1)]:

@@ -367,10 +367,19 @@ class BatchRenorm(BatchNorm):
         Limits of the correction; 1 and 0 make it batch norm. May be changed during training.
     eps, momentum, affine
         As in `BatchNorm`.
+
+    Raises
+    ------
+    ValueError
+        If r_max is below 1 or d_max below 0.
     """
 
     def __init__(self, replicas, channels, *, r_max=3.0, d_max=5.0, eps=1e-5, momentum=0.1, affine=True):
         super().__init__(replicas, channels, eps=eps, momentum=momentum, affine=affine)
+        if not r_max >= 1:
+            raise ValueError(f"r_max: expected a number of at least 1, got {r_max}")
+        if not d_max >= 0:
+            raise ValueError(f"d_max: expected a number of at least 0, got {d_max}")
         self.r_max, self.d_max = r_max, d_max
 
     def forward(self, x):

@@ -216,6 +216,8 @@ class Transformer(SequenceNet):
         Of each token by itself. A callable gets the numbers of replicas and of features.
     place : {"pre", "post", "none"}
         Before each branch, and once at the end; after each sum of branch and skip connection; or no norm at all.
+    init : str
+        How weights begin, one of `utils.networks.INITS`.
 
     Raises
     ------

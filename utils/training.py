@@ -232,6 +232,8 @@ def batches(n, batch_size, steps, *, seed, reshuffle=True):
 
 def _rows(rows, seeds, shape, n):
     """Which examples each step sees, for every replica: (steps, R, batch_size)."""
+    if min(shape) < 1:
+        raise ValueError(f"steps, batch_size: expected positive integers, got {shape[0]} and {shape[1]}")
     missing = sorted(set(seeds) - set(rows))
     if missing:
         raise ValueError(f"rows: expected an entry for every seed, got none for {missing}")

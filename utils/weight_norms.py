@@ -228,7 +228,8 @@ class SpectralNorm:
 
     def __init__(self, weight, *, n_power_iterations=1, rng):
         matrix = _weight(weight).reshape(len(weight), -1)
-        if isinstance(n_power_iterations, bool) or not isinstance(n_power_iterations, int) or n_power_iterations < 1:
+        whole = isinstance(n_power_iterations, int | np.integer) and not isinstance(n_power_iterations, bool)
+        if not whole or n_power_iterations < 1:
             raise ValueError(f"n_power_iterations: expected a positive integer, got {n_power_iterations!r}")
         self.n_power_iterations, self.training = n_power_iterations, True
         self.u, self.v = (_unit(rng.standard_normal(n)) for n in matrix.shape)
