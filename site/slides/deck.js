@@ -1,0 +1,235 @@
+// Lays the cells of a deck into pages that fit, then starts reveal.js.
+//
+// A section holds what belongs together by the slide types of the notebook. Where that is higher than a slide, it is cut
+// at the place that costs least: before the next piece of text rather than between a question and its code. Measured
+// here and not at build time, because the fonts are those of the reader's machine.
+"use strict";
+
+const [WIDTH, HEIGHT, GAP] = [1184, 616, 16]; // of a page as in deck.css, less what formulas stick out of their lines
+const CODE_SIZES = [20, 18, 16, 15, 14]; // px, the first in which the longest line and the whole cell fit
+const SMALLEST_OUTPUT = 16; // px; longer lines of printed text are wrapped
+const [SMALLEST_FIGURE, LARGEST_FIGURE, LARGE_TEXT_BELOW] = [0.85, 1.35, 0.42];
+const SHORT_LEAD = 150; // px
+const PAGE = 100; // what one more page costs; cuts are cheaper or dearer than that
+
+const make = (tag, name) => Object.assign(document.createElement(tag), { className: name });
+
+function kindOf(element) {
+  if (element.matches(".figure")) return "figure";
+  if (element.matches(".output")) return "output";
+  return element.matches(".code") ? "code" : "prose";
+}
+
+/** The pieces of a section between which it may be cut, each in a box of its own; notes go with the piece before. */
+function piecesOf(section) {
+  const page = make("div", "page");
+  const pieces = [];
+  const early = [];
+  let cells = 0;
+  const add = (content, kind, cell, step) => {
+    const item = make("div", `item ${kind}`);
+    if (step !== undefined) item.classList.add("fragment");
+    if (step !== undefined) item.dataset.fragmentIndex = step;
+    item.append(content);
+    page.append(item);
+    pieces.push({ item, kind, cell, notes: early.splice(0) });
+  };
+  const walk = (blocks, step) => {
+    for (const block of [...blocks]) {
+      const cell = cells++;
+      if (block.matches("aside")) (pieces.at(-1)?.notes ?? early).push(block);
+      else if (block.matches(".fragment")) walk(block.children, cell);
+      else if (block.matches(".prose")) [...block.children].forEach((child) => add(child, "prose", cell, step));
+      else add(block, kindOf(block), cell, step);
+    }
+  };
+  walk(section.children);
+  section.replaceChildren(page);
+  for (const { item } of pieces) if (/^Predict\./.test(item.textContent.trim())) item.classList.add("predict");
+  return { page, pieces, early };
+}
+
+const heightOf = (piece) => piece.item.getBoundingClientRect().height;
+const fontSize = (piece, size) => piece.item.style.setProperty("--code", `${size}px`);
+
+/** The largest size in which the lines of a cell or an output are not longer than the page is wide. */
+function sizeCode(piece, largest) {
+  const pre = piece.item.querySelector("pre");
+  if (!pre) return;
+  const smallest = piece.kind === "output" ? SMALLEST_OUTPUT : CODE_SIZES.at(-1);
+  for (const size of CODE_SIZES.filter((size) => size <= largest && size >= smallest)) {
+    fontSize(piece, size);
+    if (pre.scrollWidth <= pre.clientWidth && heightOf(piece) <= HEIGHT) return;
+  }
+  if (piece.kind === "output") pre.classList.add("wrapped");
+}
+
+/** A figure is at most as wide and as high as a page. */
+function sizeFigure(piece) {
+  for (const image of piece.item.querySelectorAll(".figure img")) {
+    const natural = image.getAttribute("width");
+    const highest = (HEIGHT * natural) / image.getAttribute("height");
+    image.style.width = `${Math.floor(Math.min(natural, WIDTH, highest))}px`;
+  }
+}
+
+/** Where the points, rows or lines of a list, a table, a claim card or printed text stand, or nothing. */
+function holderIn(whole) {
+  if (whole.matches(".text")) return whole.firstElementChild;
+  if (whole.matches("table")) return whole.tBodies[0];
+  if (whole.matches(".card")) return whole.firstElementChild;
+  return whole.matches("ul, ol") ? whole : undefined;
+}
+
+/** Cut what is higher than a page between its points, rows or lines; a table keeps its head, a card its verdict. */
+function divide(piece, place, all) {
+  const whole = piece.item.firstElementChild;
+  if (heightOf(piece) <= HEIGHT) return [piece];
+  if (whole.matches(".text")) {
+    const lines = whole.textContent.replace(/\n$/, "").split("\n");
+    const line = (text) => Object.assign(make("span", "line"), { textContent: text || " " });
+    holderIn(whole).replaceChildren(...lines.map(line));
+  }
+  const rows = [...(holderIn(whole)?.children ?? [])];
+  if (rows.length < 2) return [piece];
+  const before = place && all[place - 1].kind === "prose" ? heightOf(all[place - 1]) + GAP : 0;
+  const taken = before < SHORT_LEAD ? before : 0; // a short sentence stays with the first part
+  const heights = rows.map((row) => row.getBoundingClientRect().height);
+  const parts = [];
+  rows.forEach((row, i) => {
+    const room = HEIGHT - GAP - (parts.length === 1 ? taken : 0);
+    if (!parts.length || heightOf(parts.at(-1)) + heights[i] > room) {
+      const copy = whole.cloneNode(true);
+      const verdict = i && whole.matches(".card") ? [rows[0].cloneNode(true)] : [];
+      holderIn(copy).replaceChildren(...verdict);
+      if (copy.matches("ol")) copy.start = i + 1;
+      const item = make("div", piece.item.className);
+      item.append(copy);
+      (parts.at(-1)?.item ?? piece.item).after(item);
+      parts.push({ ...piece, item, notes: [] });
+    }
+    holderIn(parts.at(-1).item.firstElementChild).append(row);
+  });
+  piece.item.remove();
+  parts.at(-1).notes = piece.notes;
+  return parts;
+}
+
+/** What it costs to begin a new page with this piece. */
+function cutBefore(piece, previous) {
+  if (previous.item.querySelector("h1, h2, h3")) return 90;
+  if (piece.item.matches(".predict")) return 2;
+  const leads = /[:,]$/.test(previous.item.textContent.trim()) || piece.item.querySelector("mjx-container[display]");
+  if (previous.kind === "prose" && leads) return 60;
+  if (piece.cell === previous.cell) return 40;
+  if (previous.kind === "prose") return 30;
+  return piece.kind === "prose" ? 22 : 12;
+}
+
+/** The cheapest way to cut pieces into pages: the indices at which pages begin, and the cost. */
+function cheapestCuts(pieces) {
+  const heights = pieces.map(heightOf);
+  const give = pieces.map((piece, i) => (piece.kind === "figure" ? (1 - SMALLEST_FIGURE) * heights[i] : 0));
+  const best = [{ cost: 0, starts: [] }];
+  for (let end = 1; end <= pieces.length; end++) {
+    let [height, elastic] = [-GAP, 0];
+    for (let start = end - 1; start >= 0; start--) {
+      height += heights[start] + GAP;
+      elastic += give[start];
+      if (height - elastic > HEIGHT && start < end - 1) break;
+      const cut = start ? cutBefore(pieces[start], pieces[start - 1]) : 0;
+      const look = height > HEIGHT ? 30 : 60 * (1 - height / HEIGHT) ** 2; // a smaller figure, or room to spare
+      const cost = best[start].cost + PAGE + cut + look;
+      if (!best[end] || cost < best[end].cost) best[end] = { cost, starts: [...best[start].starts, start] };
+    }
+  }
+  return best.at(-1);
+}
+
+/** Cut with the largest code that needs no more pages than smaller code would. */
+function cut(pieces) {
+  let chosen;
+  for (const largest of [20, 18, 16]) {
+    pieces.forEach((piece) => sizeCode(piece, largest));
+    const found = cheapestCuts(pieces);
+    if (!chosen || found.cost + 25 < chosen.cost) chosen = { ...found, largest };
+  }
+  pieces.forEach((piece) => sizeCode(piece, chosen.largest));
+  return chosen.starts;
+}
+
+/** Use the room that is there: figures grow, or shrink a little; text alone on a slide gets larger. */
+function fill(page) {
+  const used = () => page.lastElementChild.getBoundingClientRect().bottom - page.getBoundingClientRect().top;
+  const figures = [...page.querySelectorAll(".figure img")];
+  if (figures.length) {
+    const sizes = figures.map((figure) => figure.getBoundingClientRect());
+    const height = sizes.reduce((sum, size) => sum + size.height, 0);
+    const widest = Math.max(...sizes.map((size) => size.width));
+    const times = Math.min(LARGEST_FIGURE, WIDTH / widest, (height + HEIGHT - used()) / height);
+    figures.forEach((figure, i) => (figure.style.width = `${Math.floor(sizes[i].width * times)}px`));
+  }
+  const items = [...page.children];
+  const plain = items.every((item) => item.matches(".prose") && !item.querySelector("pre, table, h1"));
+  if (plain && used() < LARGE_TEXT_BELOW * HEIGHT) {
+    page.classList.add("large");
+    if (used() > HEIGHT) page.classList.remove("large");
+  }
+}
+
+/** Put one section of the notebook onto as many slides as it needs. */
+function paginate(section) {
+  const { page, pieces: whole, early } = piecesOf(section);
+  if (!whole.length) {
+    const host = section.previousElementSibling ?? section.nextElementSibling;
+    host?.append(...early);
+    return section.remove();
+  }
+  whole.forEach((piece) => sizeCode(piece, CODE_SIZES[0]));
+  whole.forEach(sizeFigure);
+  const pieces = whole.flatMap(divide);
+  const starts = cut(pieces);
+  let last = section;
+  starts.forEach((start, number) => {
+    const mine = pieces.slice(start, starts[number + 1]);
+    let slide = section;
+    if (number) {
+      slide = section.cloneNode(false);
+      slide.id = `${section.id}-${number + 1}`;
+      slide.append(make("div", "page"));
+      last.after(slide);
+      slide.firstElementChild.append(...mine.map((piece) => piece.item));
+    }
+    slide.append(...mine.flatMap((piece) => piece.notes));
+    last = slide;
+  });
+}
+
+function showSection(slide) {
+  if (slide.querySelector("h1, h2")) slide.dataset.section = "";
+}
+
+async function main() {
+  await MathJax.startup.promise;
+  await MathJax.typesetPromise();
+  // the window with the speaker's notes has no style sheet that would hide these copies for screen readers
+  document.querySelectorAll("aside mjx-assistive-mml").forEach((copy) => copy.remove());
+  await Promise.all([...document.images].map((image) => image.decode()));
+  document.querySelectorAll(".slides section[id]").forEach(paginate);
+  const slides = document.querySelectorAll(".slides section[id]");
+  slides.forEach(showSection);
+  document.querySelectorAll(".page").forEach(fill);
+  document.body.classList.remove("waiting");
+  await Reveal.initialize({
+    width: 1280,
+    height: 720,
+    margin: 0,
+    center: false,
+    hash: true,
+    transition: "none",
+    slideNumber: "c/t",
+    plugins: [RevealNotes],
+  });
+}
+
+main();

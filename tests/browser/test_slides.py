@@ -1,0 +1,175 @@
+"""Decks of slides in Chromium: nothing overflows, everything can be read, and the keyboard reaches the end."""
+
+import re
+import sys
+
+import nbformat
+import pytest
+
+from conftest import BUILD, ROOT, watch
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import slides
+
+DECKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SMALLEST_TEXT, SMALLEST_CODE = 20, 14  # px on a slide of 1280 x 720
+
+# Every slide in turn: what lies outside of it or over its neighbour, and the smallest letters.
+MEASURE = """() => {
+  const inside = (inner, outer, by = 1) => inner.left >= outer.left - by && inner.right <= outer.right + by &&
+    inner.top >= outer.top - by && inner.bottom <= outer.bottom + by;
+  const faults = [], sizes = {text: 999, code: 999};
+  Reveal.configure({transition: "none"});
+  for (const slide of Reveal.getSlides()) {
+    const {h, v} = Reveal.getIndices(slide);
+    Reveal.slide(h, v);
+    const frame = document.querySelector(".slides").getBoundingClientRect();
+    const page = slide.querySelector(".page"), place = page.getBoundingClientRect();
+    const fault = (what) => faults.push(`${slide.id}: ${what}`);
+    if (page.scrollHeight > page.clientHeight + 1) fault(`${page.scrollHeight} px high on ${page.clientHeight}`);
+    const shown = (element) => element.getClientRects().length && !element.closest("mjx-assistive-mml");
+    for (const element of slide.querySelectorAll(".page *")) {
+      if (!shown(element)) continue;
+      const box = element.getBoundingClientRect();
+      if (!inside(box, frame)) fault(`${element.tagName} outside of the slide`);
+      if (!element.closest("svg") && box.height && !inside(box, place, 4)) fault(`${element.tagName} off its page`);
+      if (element.matches("pre") && element.scrollWidth > element.clientWidth + 1) fault("code wider than its box");
+      const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+      if (text && !element.closest("svg")) {
+        const kind = element.closest("pre, code") ? "code" : "text";
+        sizes[kind] = Math.min(sizes[kind], parseFloat(getComputedStyle(element).fontSize));
+      }
+    }
+    const items = [...page.children].map((item) => item.getBoundingClientRect());
+    for (let i = 1; i < items.length; i++) if (items[i].top < items[i - 1].bottom - 1) fault("two pieces overlap");
+  }
+  return {slides: Reveal.getTotalSlides(), faults: [...new Set(faults)], sizes};
+}"""
+
+
+def open_deck(page, serve, name):
+    """Wait until the pages of a deck are laid out."""
+    page.goto(f"{serve(BUILD / 'slides')}/{name}.html")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_no_slide_overflows(page, serve, name):
+    open_deck(page, serve, name)
+    found = page.evaluate(MEASURE)
+    assert found["slides"] > 20
+    assert found["faults"] == []
+    assert found["sizes"]["text"] >= SMALLEST_TEXT
+    assert found["sizes"]["code"] >= SMALLEST_CODE
+    print(f"{name}: {found['slides']} slides, {found['sizes']}")
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_keyboard_turns_to_the_last_slide(page, serve, name):
+    open_deck(page, serve, name)
+    number = page.evaluate("Reveal.getTotalSlides()")
+    seen = {page.evaluate("Reveal.getCurrentSlide().id")}
+    for _ in range(number - 1):
+        page.keyboard.press("Space")
+        seen.add(page.evaluate("Reveal.getCurrentSlide().id"))
+    assert len(seen) == number
+    assert page.evaluate("Reveal.isLastSlide()")
+    assert page.locator("section.present section.present .page").is_visible()
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_formulas_and_pictures_are_drawn(page, serve, name):
+    open_deck(page, serve, name)
+    assert page.locator("mjx-container svg").count() > 0
+    assert page.locator("[data-mjx-error], mjx-merror").count() == 0
+    undrawn = "[...document.images].filter((image) => !image.naturalWidth).length"
+    assert page.evaluate(undrawn) == 0
+    left = "[...document.querySelectorAll('.page .prose')].filter((item) => /\\$[^$]+\\$/.test(item.innerText)).length"
+    assert page.evaluate(left) == 0
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_answers_are_never_on_a_slide(page, serve, name):
+    open_deck(page, serve, name)
+    seen = "Reveal.getSlides().map(slide => slide.querySelector('.page').textContent).join(' ')"
+    known = "[...document.querySelectorAll('aside.notes')].map(notes => notes.textContent).join(' ')"
+    seen, known = page.evaluate(seen), page.evaluate(known)
+    for words in ("Answer to the prediction", "Change this."):
+        assert words not in seen
+        assert words in known
+    shown = "[...document.querySelectorAll('aside.notes')].filter(notes => notes.getClientRects().length).length"
+    assert page.evaluate(shown) == 0
+
+
+def test_speakers_window_has_the_answer(page, serve):
+    open_deck(page, serve, DECKS[0])
+    words = page.evaluate(
+        """() => {
+          const all = [...document.querySelectorAll("aside.notes")];
+          const notes = all.find((notes) => notes.textContent.includes("Answer"));
+          const {h, v} = Reveal.getIndices(notes.closest("section"));
+          Reveal.slide(h, v);
+          return notes.textContent;
+        }"""
+    )
+    with page.expect_popup() as opening:
+        page.keyboard.press("s")
+    window = watch(opening.value)
+    notes = window.locator(".speaker-controls-notes .value")
+    notes.get_by_text("Answer to the prediction").wait_for()
+    assert notes.text_content().split()[:12] == words.split()[:12]
+    for frame in ("#current-slide iframe", "#upcoming-slide iframe"):
+        window.frame_locator(frame).locator("section.present section.present .page").wait_for()
+    assert not window.problems
+
+
+def test_index_lists_every_deck(page, serve):
+    page.goto(f"{serve(BUILD / 'slides')}/index.html")
+    links = page.locator("main a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    assert links == [f"{name}.html" for name in DECKS]
+
+
+def test_layout_does_not_depend_on_the_window(page, serve):
+    pages = "Reveal.getSlides().map((slide) => slide.id + slide.querySelector('.page').textContent.length)"
+    found = []
+    for width, height in ((1280, 720), (390, 844), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        open_deck(page, serve, DECKS[0])
+        found.append(page.evaluate(pages))
+        assert page.evaluate(MEASURE)["faults"] == []
+    assert found[0] == found[1] == found[2]
+
+
+def test_whatever_is_too_high_is_cut(page, serve, tmp_path):
+    sentence = "A sentence that fills a line of a slide, or most of it, with words of some length. "
+    rows = "\n".join(f"| row {n} | {sentence} |" for n in range(40))
+    card = "".join(f"<div>{sentence}{n}</div>" for n in range(40))
+    cells = [
+        ("slide", nbformat.v4.new_markdown_cell("# Stress\n\n" + sentence)),
+        ("subslide", nbformat.v4.new_markdown_cell("\n".join(f"- point {n}: {sentence}" for n in range(40)))),
+        ("subslide", nbformat.v4.new_markdown_cell(f"Led by this:\n\n| a | b |\n|---|---|\n{rows}")),
+        ("subslide", nbformat.v4.new_markdown_cell("\n\n".join([sentence * 5] * 8))),
+        ("subslide", nbformat.v4.new_code_cell("\n".join(["x = " + "1 + " * 20 + "1  # twenty times one"] * 30))),
+        ("fragment", nbformat.v4.new_markdown_cell("Step by step.")),
+        ("subslide", nbformat.v4.new_code_cell("print()")),
+        ("subslide", nbformat.v4.new_code_cell("card")),
+    ]
+    text = "\n".join(f"line {n} " + "word " * 40 * (n == 3) for n in range(60)) + "\n"
+    cells[-2][1].outputs = [nbformat.v4.new_output("stream", text=text)]
+    cells[-1][1].outputs = [nbformat.v4.new_output("display_data", data={"text/html": f"<div>{card}</div>"})]
+    for kind, cell in cells:
+        cell.metadata.slideshow = {"slide_type": kind}
+    path = tmp_path / "stress.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell for _, cell in cells]), path)
+    slides.write_decks([path], tmp_path / "slides")
+    page.goto(f"{serve(tmp_path / 'slides')}/stress.html")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    found = page.evaluate(MEASURE)
+    assert found["faults"] == []
+    assert found["slides"] > 15
+    shown = page.evaluate("Reveal.getSlides().map(slide => slide.querySelector('.page').textContent).join(' ')")
+    for word, number in (("point", 40), ("row", 40), ("line", 60)):
+        assert [int(n) for n in re.findall(rf"{word} (\d+)", shown)] == list(range(number))
+    assert page.locator(".fragment").count() == 1
+    assert page.locator("table thead").count() == page.locator("table").count() > 1

@@ -1,0 +1,298 @@
+"""The decks as they are written, without a browser; tests/browser/test_slides.py looks at them in one."""
+
+import re
+import sys
+from copy import deepcopy
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import slides  # noqa: E402
+
+import notebooks  # noqa: E402
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PICTURE = (  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+LOADS = {"src", "href", "data", "srcset", "poster", "action"}
+
+
+class Deck(HTMLParser):
+    """What a deck has: its slides with their text, what stands in notes, pictures, addresses."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.slides, self.notes, self.pictures, self.addresses, self.open = {}, [], [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.addresses += [value for name, value in attrs.items() if name in LOADS]
+        if tag == "img":
+            self.pictures.append(attrs)
+        if tag == "section":
+            self.open.append(attrs.get("id"))
+            self.slides.setdefault(attrs.get("id"), "")
+        if tag == "aside":
+            self.open.append("notes")
+            self.notes.append("")
+
+    def handle_endtag(self, tag):
+        if tag in ("section", "aside"):
+            self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "notes":
+            self.notes[-1] += data
+        elif self.open:
+            self.slides[self.open[-1]] += data
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def both(request):
+    notebook = nbformat.read(request.param, as_version=4)
+    page, _ = slides.as_deck(notebook, request.param.name)
+    return notebook, page, Deck(page)
+
+
+def kind(cell):
+    return cell.metadata.get("slideshow", {}).get("slide_type", "-")
+
+
+def optional(cell):
+    return "optional" in cell.metadata.get("tags", [])
+
+
+def headings(cell):
+    return re.findall(r"^##? +(.*)$", cell.source, flags=re.M) if cell.cell_type == "markdown" else []
+
+
+def squeezed(text):
+    return "".join(text.split())
+
+
+def test_every_heading_begins_a_slide(both):
+    notebook, _, deck = both
+    for cell in notebook.cells:
+        if headings(cell) and not optional(cell) and headings(cell) != ["Further reading"]:
+            assert kind(cell) == "slide", cell.id
+            assert cell.id in deck.slides
+
+
+def test_optional_cells_are_not_in_the_deck(both):
+    notebook, page, deck = both
+    cells = [cell for cell in notebook.cells if optional(cell)]
+    assert cells
+    shown = squeezed(" ".join(deck.slides.values()))
+    for cell in cells:
+        assert kind(cell) == "skip", cell.id
+        assert f'id="{cell.id}"' not in page
+        if cell.cell_type == "code":
+            assert squeezed(cell.source) not in shown
+
+
+def test_code_that_is_shown_is_the_code_of_the_notebook(both):
+    notebook, _, deck = both
+    shown = squeezed(" ".join(deck.slides.values()))
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and kind(cell) != "skip"]
+    hidden = [cell.id for cell in cells if slides.only_draws(cell)]
+    assert 0 < len(hidden) < len(cells) / 2
+    for cell in cells:
+        source = squeezed(slides.FOR_TESTS.sub("", cell.source))
+        assert (source in shown) == (cell.id not in hidden), cell.id
+
+
+def test_answers_are_in_the_notes_and_nowhere_else(both):
+    notebook, _, deck = both
+    cells = [cell for cell in notebook.cells if "<details>" in cell.source and not optional(cell)]
+    shown, notes = " ".join(deck.slides.values()), " ".join(deck.notes)
+    answers = len(re.findall(r"^Answer\b[^.\n]*\.", notes, flags=re.M))
+    assert answers == sum(cell.source.count("<details>") for cell in cells) > 0
+    assert notes.count("Change this.") >= sum(cell.source.count(slides.CHANGE) for cell in cells)
+    for words in ("Answer to the prediction", "Change this."):
+        assert words not in shown
+    for cell in cells:
+        for match in slides.ANSWER.finditer(cell.source):
+            words = re.match(r"[\w ,]*", match["text"].strip())[0].strip()
+            if len(words) > 20:
+                assert words in notes
+                assert words not in shown
+
+
+def test_the_question_stands_before_the_slide_with_the_result(both):
+    notebook, _, _ = both
+    asked = None
+    for cell in notebook.cells:
+        visible = slides.split_prose(cell.source)[0] if cell.cell_type == "markdown" else cell.source
+        if kind(cell) in ("skip", "notes") or not visible:
+            continue
+        if asked:
+            assert kind(cell) in ("slide", "subslide"), f"{cell.id} after the question in {asked}"
+        asked = cell.id if cell.cell_type == "markdown" and "**Predict.**" in visible else None
+
+
+def test_pictures_have_alternative_text_and_size(both):
+    notebook, _, deck = both
+    assert deck.pictures
+    for picture in deck.pictures:
+        assert len(picture["alt"]) > 20
+        assert int(picture["width"]) > 100
+        assert int(picture["height"]) > 100
+        assert picture["src"].startswith("data:image/png;base64,")
+
+
+def test_nothing_is_loaded_from_elsewhere(both):
+    _, page, deck = both
+    inside = ("data:", "lib/", "#")
+    assert [address for address in deck.addresses if not address.startswith(inside)] == []
+    text = re.sub(r"base64,[^\"]*", "", page)
+    assert not re.search(r"(@import|url\()\s*[\"']?\s*(https?:)?//|import\s+.*from\s+[\"']https?:", text)
+    for word in ("require.js", "jquery", "mermaid", "fonts.googleapis", "widget-view"):
+        assert word not in text
+
+
+def test_ids_are_those_of_the_cells(both):
+    notebook, page, deck = both
+    ids = re.findall(r'<section [^>]*\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) > 20
+    assert set(ids) <= {cell.id for cell in notebook.cells}
+    assert not set(ids) & set(re.findall(r'<h\d id="([^"]*)"', page))
+
+
+def test_make_notebooks_keeps_slide_types(both):
+    before, _, _ = both
+    after = deepcopy(before)
+    notebooks.normalize(after)
+    assert [kind(cell) for cell in after.cells] == [kind(cell) for cell in before.cells]
+
+
+# One rule each, on small notebooks
+
+
+def deck_of(*cells):
+    page, title = slides.as_deck(new_notebook(cells=list(cells)), "small.ipynb")
+    return page, title, Deck(page)
+
+
+def prose(source, kind=None):
+    return new_markdown_cell(source, metadata={"slideshow": {"slide_type": kind}} if kind else {})
+
+
+def shows(source, **data):
+    return new_code_cell(source, outputs=[new_output("display_data", data=data, metadata={})])
+
+
+def test_split_prose_takes_answers_and_changes():
+    visible, notes = slides.split_prose(
+        "It falls.\n\n<details><summary>Answer to it</summary>\n\nBecause of $x$.\n</details>\n\n"
+        "**Change this.** Set `n = 2`.\n\nAnd on."
+    )
+    assert visible == "It falls.\n\nAnd on."
+    assert notes == "**Answer to it.** Because of $x$.\n\n**Change this.** Set `n = 2`."
+
+
+def test_split_prose_keeps_code_in_one_piece():
+    code = "```python\nx = 1\n\ny = 2\n```"
+    assert slides.split_prose(f"Like this:\n\n{code}\n\n**Change this.** Try:\n\n{code}\n\nOn.") == (
+        f"Like this:\n\n{code}\n\nOn.",
+        f"**Change this.** Try:\n\n{code}",
+    )
+    assert slides.split_prose(f"**Change this.** It.\n\nNow:\n\n{code}") == (f"Now:\n\n{code}", "**Change this.** It.")
+
+
+def test_split_prose_leaves_other_text_as_it_is():
+    text = "# One\n\n- a\n- b\n\n$$\nx = 1\n$$\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+    assert slides.split_prose(text) == (text, "")
+
+
+def test_notes_go_with_the_slide_before():
+    page, title, deck = deck_of(
+        prose("# Do `it`", "slide"), prose("## 1. Now", "slide"), prose("Secret.", "notes"), prose("Skipped.", "skip")
+    )
+    assert title == "Do it"
+    assert deck.notes == ["\nSecret.\n"]
+    assert page.index("1. Now") < page.index("Secret.") < page.rindex("</section>")
+    assert "Skipped." not in page
+
+
+def test_the_input_is_not_changed():
+    notebook = new_notebook(cells=[prose("# One\n\n**Change this.** No.", "slide"), prose("gone", "skip")])
+    before = nbformat.writes(notebook)
+    slides.as_deck(notebook)
+    assert nbformat.writes(notebook) == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "hidden"),
+    [
+        (["y = x"] * 6, True),
+        (["y = x"] * 7, False),
+        (["def f(x):", *["    x = x"] * 6], False),
+        (["fig, (left, right) = plt.subplots(1, 2)", *["left.plot(x)"] * 10], True),
+    ],
+)
+def test_code_of_a_picture_is_shown_if_it_does_more(lines, hidden):
+    source = "\n".join([*lines, "plotting.show(fig)"])
+    picture = shows(source, **{"image/png": PICTURE, "text/plain": "a pixel"})
+    assert slides.only_draws(picture) is hidden
+    page, _, deck = deck_of(prose("# One", "slide"), picture)
+    assert (squeezed(source) in squeezed("".join(deck.slides.values()))) is not hidden
+    assert deck.pictures[0]["alt"] == "a pixel"
+    assert (deck.pictures[0]["width"], deck.pictures[0]["height"]) == ("1", "1")
+
+
+def test_code_without_a_picture_is_shown():
+    assert not slides.only_draws(new_code_cell("plotting.use_course_style()"))
+    assert not slides.only_draws(shows("%matplotlib inline\nplt.plot()", **{"image/png": PICTURE}))
+
+
+def test_text_is_escaped():
+    page, _, deck = deck_of(
+        prose("# One", "slide"),
+        shows("x", **{"image/png": PICTURE, "text/plain": 'a "quoted" <b>'}),
+        new_code_cell("y", outputs=[new_output("stream", name="stdout", text="<script>x</script>")]),
+    )
+    assert deck.pictures[0]["alt"] == 'a "quoted" <b>'
+    assert "<script>x" not in page
+    assert "&lt;script&gt;x" in page
+
+
+def test_a_deck_needs_slides_and_types_that_are_known():
+    with pytest.raises(slides.SlidesError, match="expected cells that are shown, got none"):
+        slides.as_deck(new_notebook(cells=[prose("# One", "skip")]), "small.ipynb")
+    with pytest.raises(slides.SlidesError, match=r"small.ipynb, cell .*: expected a slide type of .*; got 'slyde'"):
+        slides.as_deck(new_notebook(cells=[prose("# One", "slyde")]), "small.ipynb")
+
+
+def test_decks_and_their_index_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(slides.assets, "unpack", lambda name, folder: (folder / "here").parent.mkdir(parents=True))
+    decks = slides.write_decks(NOTEBOOKS[:2], tmp_path / "slides")
+    assert [deck.stem for deck in decks] == [path.stem for path in NOTEBOOKS[:2]]
+    index = (tmp_path / "slides" / "index.html").read_text(encoding="utf-8")
+    links = [address for address in Deck(index).addresses if not address.startswith("data:")]
+    assert links == [deck.name for deck in decks]
+    for deck in decks:
+        wanted = [place for place in Deck(deck.read_text(encoding="utf-8")).addresses if place.startswith("lib/")]
+        ours = [place for place in wanted if place.count("/") == 1]
+        assert sorted(ours) == ["lib/deck.css", "lib/deck.js"]
+        assert all((tmp_path / "slides" / place).is_file() for place in ours)
+        assert {place.split("/")[1] for place in wanted} == {"deck.css", "deck.js", "reveal", "mathjax"}
+
+
+def test_a_missing_script_is_one_sentence(tmp_path, monkeypatch, capsys):
+    def refuse(name, folder):
+        raise slides.assets.AssetError("reveal.js: expected it, got nothing: try again")
+
+    monkeypatch.setattr(slides.assets, "unpack", refuse)
+    monkeypatch.setattr(sys, "argv", ["slides.py", "--build", str(tmp_path), str(NOTEBOOKS[0])])
+    with pytest.raises(SystemExit, match=r"^slides: reveal\.js: expected it, got nothing: try again$"):
+        slides.main()
+    assert not (tmp_path / "slides" / "index.html").exists()
