@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.widgets import Explorer, loss_surface_explorer
+from utils import data
+from utils import loss_surface as surface
+from utils.widgets import Explorer, loss_surface_explorer, loss_surface_walk
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -63,6 +65,32 @@ class TestExplorer:
         assert base64.b64decode(data["image/png"]) == b"picture of 2 and x"
         assert data[VIEW]["model_id"] == small.box.model_id
         assert metadata == {"image/png": {"alt": "2 beside x"}}
+
+
+class TestLossSurfaceWalk:
+    """The walk of the explorer, written out again with the functions that have tests of their own."""
+
+    @pytest.mark.parametrize(("momentum", "batch_size"), [(0.0, 100), (0.5, 100), (0.0, 4), (0.8, 1)])
+    def test_it_is_descent_on_two_features(self, momentum, batch_size):
+        how = {"lr": 0.03, "steps": 7, "momentum": momentum}
+        walk = loss_surface_walk(seed=3, ratio=2.0, batch_size=batch_size, **how)
+        X, y = data.two_features(seed=3, n=100, ratio=2.0)
+        best = surface.minimum(X, y)
+        batches = {} if batch_size == 100 else {"batch_size": batch_size, "rng": np.random.default_rng(3)}
+        path = surface.descend(X, y, start=best + [-2.4, 1.3], **how, **batches)
+        np.testing.assert_array_equal(walk.path, path)
+        np.testing.assert_array_equal(walk.minimum, best)
+        np.testing.assert_allclose(walk.excess, surface.loss(X, y, path) - surface.loss(X, y, best))
+
+    @pytest.mark.parametrize("factor", [0.99, 1.01])
+    def test_its_limit_parts_the_walks_that_arrive_from_those_that_leave(self, factor):
+        limit = loss_surface_walk(seed=0, steps=0, lr=0.0, ratio=3.0).largest_lr
+        excess = loss_surface_walk(seed=0, steps=300, lr=factor * limit, ratio=3.0).excess
+        assert (excess[-1] > excess[0]) == (factor > 1)
+
+    def test_a_ratio_that_is_no_scale_is_refused(self):
+        with pytest.raises(ValueError, match="ratio > 0"):
+            loss_surface_walk(seed=0, steps=1, lr=0.1, ratio=0.0)
 
 
 class TestLossSurfaceExplorer:

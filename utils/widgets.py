@@ -1,6 +1,7 @@
 """Explorers: sliders that redraw a figure at once, with a picture of their first state where widgets do not run."""
 
 import base64
+from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
@@ -12,9 +13,10 @@ from utils.data import two_features
 from utils.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
 from utils.plotting import COLOURS, draw_bowl, draw_path, png
 
-__all__ = ["Explorer", "loss_surface_explorer"]
+__all__ = ["Explorer", "Walk", "loss_surface_explorer", "loss_surface_walk"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
+_EXAMPLES = 100  # of the bowl that is explored; a batch of as many is all of them
 
 
 class Explorer:
@@ -59,6 +61,58 @@ class Explorer:
         return data, {"image/png": {"alt": self.alt}}
 
 
+class Walk(NamedTuple):
+    """The numbers behind one position of the sliders of `loss_surface_explorer`."""
+
+    X: np.ndarray
+    """Shape (n, 2): the examples, which make the bowl."""
+    y: np.ndarray
+    """Shape (n,): their targets."""
+    minimum: np.ndarray
+    """Shape (2,): the weights at the bottom of the bowl."""
+    path: np.ndarray
+    """Shape (steps + 1, 2): the weights before the first and after every step."""
+    excess: np.ndarray
+    """Shape (steps + 1,): the loss above its minimum along the path."""
+    largest_lr: float
+    """The learning rate from which descent with all examples and without momentum diverges."""
+
+
+def loss_surface_walk(*, seed, steps, lr, ratio, momentum=0.0, batch_size=_EXAMPLES):
+    """Compute what `loss_surface_explorer` draws; the web page draws the same numbers.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the examples, and the batches the same way every time.
+    steps : int
+        Of the walk.
+    lr : float
+        Learning rate.
+    ratio : float
+        Standard deviation of the second feature over that of the first.
+    momentum : float
+    batch_size : int
+        Of 100 examples; 100 takes all of them at every step.
+
+    Returns
+    -------
+    Walk
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of the range that `two_features` or `descend` accepts.
+    """
+    X, y = two_features(seed=seed, n=_EXAMPLES, ratio=ratio)
+    best = minimum(X, y)
+    start, rng = best + [-2.4, 1.3], np.random.default_rng(seed)
+    batch = {} if batch_size == _EXAMPLES else {"batch_size": batch_size, "rng": rng}
+    path = descend(X, y, lr=lr, steps=steps, start=start, momentum=momentum, **batch)
+    excess = loss(X, y, path) - loss(X, y, best)
+    return Walk(X, y, best, path, excess, largest_stable_lr(hessian(X)))
+
+
 def loss_surface_explorer(*, seed, steps=25):
     """Explore descent on a bowl of two weights: learning rate, scale ratio, momentum and batch size.
 
@@ -73,7 +127,6 @@ def loss_surface_explorer(*, seed, steps=25):
     -------
     Explorer
     """
-    n = 100
     # One figure, emptied and filled: new axes cost more than the drawing. The placeholder keeps matplotlib from
     # computing the style's layout twice at every redraw (layout="none" is forgotten when the figure is saved).
     fixed = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
@@ -84,22 +137,18 @@ def loss_surface_explorer(*, seed, steps=25):
     curve.yaxis.set(major_formatter="{x:.0e}", minor_locator=NullLocator())  # labels in TeX take half of the time
 
     def draw(lr, ratio, momentum, batch_size):
-        X, y = two_features(seed=seed, n=n, ratio=ratio)
-        best = minimum(X, y)
-        start, rng = best + [-2.4, 1.3], np.random.default_rng(seed)
-        batch = {} if batch_size == n else {"batch_size": batch_size, "rng": rng}
-        path = descend(X, y, lr=lr, steps=steps, start=start, momentum=momentum, **batch)
-        excess = loss(X, y, path) - loss(X, y, best)
+        how = {"lr": lr, "ratio": ratio, "momentum": momentum, "batch_size": batch_size}
+        X, y, best, path, excess, largest_lr = loss_surface_walk(seed=seed, steps=steps, **how)
         for artist in (*bowl.lines, *bowl.collections, *curve.lines):
             artist.remove()
         limits = (best[0] - 3, best[0] + 3, best[1] - 2, best[1] + 2)
         draw_path(draw_bowl(bowl, X, y, limits=limits), path, color=COLOURS["accent"])
         curve.plot(np.clip(np.nan_to_num(excess, nan=np.inf), 1e-8, 1e8), color=COLOURS["accent"])
-        curve.set_title(f"η = {lr:.3g},  largest stable {largest_stable_lr(hessian(X)):.3g}")
+        curve.set_title(f"η = {lr:.3g},  largest stable {largest_lr:.3g}")
         kappa = condition_number(X)
         alt = (
             f"Left: contours of the loss over two weights, condition number {kappa:.1f}, and a walk of {steps} steps "
-            f"at learning rate {lr:.3g}, momentum {momentum:.2g} and batch size {batch_size} of {n}. "
+            f"at learning rate {lr:.3g}, momentum {momentum:.2g} and batch size {batch_size} of {_EXAMPLES}. "
             "Right: the loss above its minimum over the steps, on a logarithmic scale."
         )
         return png(fig, compress_level=1), alt
@@ -112,6 +161,8 @@ def loss_surface_explorer(*, seed, steps=25):
         ),
         "ratio": widgets.FloatSlider(4.0, min=1, max=5, step=0.25, description="scale ratio", **look),
         "momentum": widgets.FloatSlider(0.0, min=0, max=0.95, step=0.05, description="momentum", **look),
-        "batch_size": widgets.SelectionSlider(options=[1, 4, 16, n], value=n, description="batch size", **look),
+        "batch_size": widgets.SelectionSlider(
+            options=[1, 4, 16, _EXAMPLES], value=_EXAMPLES, description="batch size", **look
+        ),
     }
     return Explorer(draw, controls)
