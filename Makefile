@@ -8,9 +8,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
 RUN := "$(VENV)/bin/python"
+ADD_SITE = "$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --extra site
 NOTEBOOKS ?=
 VARIANT ?=
-ASSIGNMENT ?= hw01
+ASSIGNMENT ?=
 WORKERS ?= 2
 SCHEDULER ?=
 SANDBOX ?= bwrap
@@ -23,11 +24,11 @@ export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course lab test check notebooks readme homework grade bench lock clean
+.PHONY: help env course lab test check notebooks readme homework grade site slides test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
-	@sed -n 's/^\([a-z][a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 env:  ## make the environment (every other command does it when needed)
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "setup: No $(PYTHON) was found: install Python 3.11 or newer, or name yours with PYTHON=/path/to/python3." >&2; exit 1; }
@@ -60,11 +61,22 @@ readme: env  ## write the tables of README.md from the notebooks
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
 	@$(RUN) tools/homework.py $(if $(VARIANT),--variant "$(VARIANT)")
 
-grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder ASSIGNMENT=hw01), into build/grades/hw01
+grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into build/grades/hw01 or whichever it is
 	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }
-	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --assignment "$(ASSIGNMENT)" \
-		--out "$(BUILD)/grades/$(ASSIGNMENT)" --workers "$(WORKERS)" \
-		$(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(BUILD)/grades/{assignment}" --workers "$(WORKERS)" \
+		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+
+site: env  ## the course as a web site, in build/site; nothing is executed
+	@$(ADD_SITE)
+	@$(RUN) tools/site.py --build "$(BUILD)"
+
+slides: env  ## a deck of slides for each notebook, in build/slides
+	@$(ADD_SITE)
+	@$(RUN) tools/slides.py --build "$(BUILD)"
+
+test-browser:  ## site, slides and JupyterLab in Chromium; installs nothing and says what is missing
+	@test -x $(RUN) || { echo "test-browser: expected the environment in $(VENV), found none: run make site slides first." >&2; exit 2; }
+	@BUILD="$(BUILD)" $(RUN) -m pytest tests/browser -n 0
 
 bench: env  ## our batch norm against PyTorch's, replicas against a plain loop, as ratios, in build/bench.json
 	@$(RUN) tools/bench.py --out "$(BUILD)/bench.json"
@@ -72,7 +84,7 @@ bench: env  ## our batch norm against PyTorch's, replicas against a plain loop, 
 lock: env  ## make requirements.txt (exact versions) from pyproject.toml
 	@$(RUN) -m pip install -q uv
 	$(RUN) -m uv pip compile --quiet --universal --fork-strategy fewest --no-header --no-annotate --upgrade \
-		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml --extra test -o requirements.txt
+		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml --extra test --extra site -o requirements.txt
 
 clean:  ## remove results and caches (not the environment)
 	rm -rf "$(BUILD)" .pytest_cache .ruff_cache .hypothesis .coverage

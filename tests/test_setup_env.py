@@ -203,6 +203,52 @@ class TestMake:
         assert setup_env.make(str(venv)) is True
         assert stamp.read_text().strip() == setup_env.fingerprint()
 
+    def test_an_extra_is_added_once_and_stays(self, setup_env, venv, monkeypatch, capfd):
+        setup_env.make(str(venv))
+        capfd.readouterr()
+        assert setup_env.make(str(venv), ["site"]) is True
+        assert "Adding site to" in capfd.readouterr().out
+        assert stamps(venv) == ["course-installed-site.txt", "course-installed.txt"]
+        monkeypatch.setenv("VENV_EXIT", "1")  # nothing is run any more
+        monkeypatch.setenv("PIP_EXIT", "1")
+        assert setup_env.make(str(venv), ["site"]) is False
+        assert setup_env.make(str(venv)) is False
+        assert capfd.readouterr().out == ""
+        assert stamps(venv) == ["course-installed-site.txt", "course-installed.txt"]
+
+    def test_an_extra_comes_with_the_environment_where_there_is_none(self, setup_env, venv, monkeypatch):
+        asked = []
+        monkeypatch.setattr(setup_env, "pip_install", lambda venv, log, extras=(): asked.append(list(extras)) or 1.0)
+        assert setup_env.make(str(venv), ["site", "test", "site"]) is True
+        assert asked == [["site"]]
+        assert setup_env.make(str(venv)) is False
+
+    def test_an_extra_is_asked_of_pip(self, setup_env, venv):
+        setup_env.make(str(venv))
+        python = venv / "bin" / "python"
+        python.write_text('#!/bin/sh\necho "$@"\n')
+        setup_env.pip_install(str(venv), str(venv / "install.log"), ["site"])
+        assert (venv / "install.log").read_text().strip().endswith("[test,site]")
+
+    def test_a_new_lock_makes_every_stamp_stale(self, setup_env, venv, monkeypatch):
+        setup_env.make(str(venv), ["site"])
+        monkeypatch.setattr(setup_env, "fingerprint", lambda: "of another lock file")
+        assert setup_env.make(str(venv)) is True
+        assert setup_env.make(str(venv), ["site"]) is True, "the extra has the old versions"
+        assert setup_env.make(str(venv), ["site"]) is False
+
+    def test_an_extra_that_fails_leaves_no_stamp_of_what_pip_may_have_changed(self, setup_env, venv, monkeypatch):
+        setup_env.make(str(venv))
+        monkeypatch.setenv("PIP_EXIT", "1")
+        with pytest.raises(SystemExit, match="^setup: "):
+            setup_env.make(str(venv), ["site"])
+        assert stamps(venv) == []
+
+    def test_an_unknown_extra_is_refused_before_anything_is_made(self, setup_env, venv):
+        with pytest.raises(SystemExit, match=r"Expected extras of pyproject.toml \(.*site.*\), got sight: correct"):
+            setup_env.make(str(venv), ["sight"])
+        assert not venv.parent.exists()
+
     def test_when_pip_fails_one_sentence_says_why_and_where_the_rest_is(self, setup_env, venv, monkeypatch):
         setup_env.make(str(venv))
         (venv / "course-installed.txt").write_text("of another lock file\n")

@@ -1,45 +1,29 @@
 """Write the tables of README.md from the executed notebooks: nothing is typed twice."""
 
 import argparse
-import re
 import sys
 
-import nbformat
+from collected import summary, verdicts
 from execute import ROOT, find_notebooks, write_atomically
 
-from utils import evidence
-
 README = ROOT / "README.md"
-
-
-def _goal_and_minutes(notebook):
-    """The first sentence after the title, and the minutes of the core path."""
-    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    title = re.search(r"^# (.+)$", text, re.MULTILINE).group(1)
-    minutes = re.search(r"\*\*Minutes\*\*: (\d+)", text).group(1)
-    return title, minutes
 
 
 def notebooks_table(paths):
     """A row for each notebook: number, title, minutes."""
     rows = ["| notebook | minutes |", "|---|---|"]
     for path in paths:
-        title, minutes = _goal_and_minutes(nbformat.read(path, as_version=4))
-        rows.append(f"| [{path.stem[:2]} {title}](notebooks/{path.name}) | {minutes} |")
+        found = summary(path)
+        rows.append(f"| [{found.number} {found.title}](notebooks/{path.name}) | {found.minutes} |")
     return "\n".join(rows)
 
 
 def claims_table(paths):
     """A row for each verdict that stands in an executed notebook."""
-    known = evidence.claims()
     rows = ["| claim | prompted by | verdict | notebook |", "|---|---|---|---|"]
-    for path in paths:
-        for cell in nbformat.read(path, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                card = output.get("data", {}).get(evidence.MIME)
-                if card:
-                    claim = known[card["id"]]
-                    rows.append(f"| {claim.statement} | {claim.source} | **{card['verdict']}** | {path.stem[:2]} |")
+    for found in verdicts(paths):
+        claim = found.claim
+        rows.append(f"| {claim.statement} | {claim.source} | **{found.card['verdict']}** | {found.stem[:2]} |")
     return "\n".join(rows)
 
 

@@ -20,6 +20,7 @@ import time
 
 OLDEST = (3, 11)
 NEEDED_BYTES = 3 * 1024**3  # the environment takes about 1.6 GB, pip unpacks beside it
+EXTRA_BYTES = 1024**3  # what an extra adds to an environment that is there
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # What pip says -> the one sentence that helps. The first that fits is printed.
@@ -120,7 +121,28 @@ def python_of(venv):
     return os.path.join(venv, "Scripts", "python.exe") if os.name == "nt" else os.path.join(venv, "bin", "python")
 
 
-def pip_install(venv, log_path):
+def known_extras(root=ROOT):
+    """The names of the extras in pyproject.toml."""
+    import tomllib
+
+    with open(os.path.join(root, "pyproject.toml"), "rb") as file:
+        return sorted(tomllib.load(file)["project"]["optional-dependencies"])
+
+
+def stamp_of(venv, extra=""):
+    """The file that says that the environment, or one extra in it, is finished."""
+    return os.path.join(venv, "course-installed%s.txt" % (extra and "-" + extra))
+
+
+def is_finished(stamp, wanted):
+    """Whether a stamp is there and is that of the present files."""
+    if not os.path.exists(stamp):
+        return False
+    with open(stamp) as file:
+        return file.read().strip() == wanted
+
+
+def pip_install(venv, log_path, extras=()):
     """Run pip, show where it is, and leave all it said in a log."""
     command = [
         python_of(venv),
@@ -133,7 +155,8 @@ def pip_install(venv, log_path):
         "--retries",
         "3",
     ]
-    command += ["-c", os.path.join(ROOT, "requirements.txt"), "-e", ROOT + "[test]"]
+    wanted = "%s[%s]" % (ROOT, ",".join(("test",) + tuple(extras)))
+    command += ["-c", os.path.join(ROOT, "requirements.txt"), "-e", wanted]
     began, lines, shown = time.time(), [], sys.stdout.isatty()
     env = dict(os.environ, PYTHONUNBUFFERED="1")
     process = subprocess.Popen(
@@ -159,32 +182,47 @@ def pip_install(venv, log_path):
     return time.time() - began
 
 
-def make(venv):
-    """Make the environment, or finish one that was begun."""
-    venv = os.path.abspath(venv)
-    stamp = os.path.join(venv, "course-installed.txt")
-    wanted = fingerprint()
-    if os.path.exists(stamp) and os.path.exists(python_of(venv)):
-        with open(stamp) as file:
-            if file.read().strip() == wanted:
-                return False
-    check_disk(venv)
-    try:
-        print("Setting up %s (once; a minute or two, 1.6 GB) ..." % venv, flush=True)
-        if os.path.exists(stamp):
-            os.remove(stamp)
-        made = subprocess.run(
-            [sys.executable, "-m", "venv", venv],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
+def make(venv, extras=()):
+    """Make the environment, or finish one that was begun, or add an extra to it.
+
+    An extra that was added earlier stays when the environment is asked for without it.
+    """
+    venv, extras = os.path.abspath(venv), sorted(set(extras) - {"test"})
+    unknown = sorted(set(extras) - set(known_extras()))
+    if unknown:
+        stop(
+            "Expected extras of pyproject.toml (%s), got %s: correct the name after --extra."
+            % (", ".join(known_extras()), ", ".join(unknown))
         )
-        if made.returncode:
-            stop("No virtual environment could be made in %s: %s" % (venv, reason(made.stdout)))
-        seconds = pip_install(venv, os.path.join(venv, "install.log"))
-        with open(stamp + ".part", "w") as file:
-            file.write(wanted + "\n")
-        os.replace(stamp + ".part", stamp)
+    stamps = [stamp_of(venv, extra) for extra in [""] + extras]
+    wanted = fingerprint()
+    there = os.path.exists(python_of(venv))
+    if there and all(is_finished(stamp, wanted) for stamp in stamps):
+        return False
+    only_extras = there and is_finished(stamps[0], wanted)
+    check_disk(venv, EXTRA_BYTES if only_extras else NEEDED_BYTES)
+    try:
+        if only_extras:
+            print("Adding %s to %s (once; about half a minute) ..." % (", ".join(extras), venv), flush=True)
+        else:
+            print("Setting up %s (once; a minute or two, 1.6 GB) ..." % venv, flush=True)
+        for stamp in stamps:
+            if os.path.exists(stamp):
+                os.remove(stamp)
+        if not only_extras:
+            made = subprocess.run(
+                [sys.executable, "-m", "venv", venv],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                universal_newlines=True,
+            )
+            if made.returncode:
+                stop("No virtual environment could be made in %s: %s" % (venv, reason(made.stdout)))
+        seconds = pip_install(venv, os.path.join(venv, "install.log"), extras)
+        for stamp in stamps:
+            with open(stamp + ".part", "w") as file:
+                file.write(wanted + "\n")
+            os.replace(stamp + ".part", stamp)
     except OSError as error:
         stop(reason("%s" % error))
     print("Set up in %.0f s." % seconds)
@@ -192,12 +230,15 @@ def make(venv):
 
 
 def main():
-    """Parse the one option and go."""
+    """Parse the options and go."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=os.path.join(ROOT, ".venv"), help="where the environment goes (%(default)s)")
+    parser.add_argument(
+        "--extra", action="append", default=[], metavar="NAME", help="add an extra of pyproject.toml, such as site"
+    )
     arguments = parser.parse_args()
     try:
-        make(arguments.venv)
+        make(arguments.venv, arguments.extra)
     except KeyboardInterrupt:
         stop("interrupted; run the same command again and it goes on.")
 

@@ -1,0 +1,167 @@
+"""What executed notebooks say about themselves, for README and site: title, minutes, goals, sections, verdicts."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from utils import evidence
+
+HEADING = re.compile(r"^## (.+?)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands beneath one H2 of a notebook: its title, and its cells."""
+
+    title: str
+    cells: tuple
+
+    def code(self, tag):
+        """The code cells with a tag, in order.
+
+        Parameters
+        ----------
+        tag : {"core", "optional"}
+
+        Returns
+        -------
+        list of nbformat.NotebookNode
+        """
+        return [cell for cell in self.cells if cell.cell_type == "code" and tag in cell.metadata.get("tags", [])]
+
+    @property
+    def has_prediction(self):
+        """Whether the reader is asked for a prediction."""
+        return any("**Predict.**" in cell.source for cell in self.cells if cell.cell_type == "markdown")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One notebook: file name without ending, title, first paragraphs, minutes, what to know, goals and sections."""
+
+    stem: str
+    title: str
+    intro: str
+    minutes: int
+    before: str
+    goals: tuple
+    sections: tuple
+
+    @property
+    def number(self):
+        """Its two digits."""
+        return self.stem[:2]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One card: the claim, the notebook that judges it, the cell with the card, and the card's JSON."""
+
+    claim: evidence.Claim
+    stem: str
+    cell: str
+    card: dict
+
+    @property
+    def parts(self):
+        """The card's conditions, or the card itself where there is one only, with infinities as numbers."""
+        keys = ("median", "low", "high")
+        return [{**part, **{key: float(part[key]) for key in keys}} for part in self.card.get("parts", [self.card])]
+
+    @property
+    def is_identity(self):
+        """Whether it is an exact identity: one number, no interval."""
+        return all(part["n"] == 1 for part in self.parts)
+
+
+def _found(pattern, text, what, path):
+    match = re.search(pattern, text, re.MULTILINE | re.DOTALL)
+    if not match:
+        raise ValueError(f"{path}: expected {what}, found none: see 'A notebook' in CONTRIBUTING.md")
+    return match[1].strip()
+
+
+def sections(notebook):
+    """The H2s of a notebook, each with its cells; what stands before the first belongs to none.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+
+    Returns
+    -------
+    list of Section
+    """
+    found = []
+    for cell in notebook.cells:
+        title = HEADING.search(cell.source) if cell.cell_type == "markdown" else None
+        if title:
+            found.append((title[1], []))
+        if found:
+            found[-1][1].append(cell)
+    return [Section(title, tuple(cells)) for title, cells in found]
+
+
+def summary(path):
+    """Read what a notebook says about itself.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ValueError
+        If the title, the minutes, the goals or what to know before are not where CONTRIBUTING.md wants them.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    goals = _found(
+        r"\*\*You will be able to\*\*\s*\n(.+?)\n\s*\n(?!- )", text, "goals after 'You will be able to'", path
+    )
+    return Summary(
+        stem=Path(path).stem,
+        title=_found(r"^# (.+?)$", text, "a title", path),
+        intro=_found(r"^# [^\n]+\n(.*?)(?=\n\n\*\*You will|\Z)", text, "an introduction after the title", path),
+        minutes=int(_found(r"\*\*Minutes\*\*: (\d+)", text, "the minutes of the core path", path)),
+        before=_found(r"\*\*Before you start\*\*: (.+?)\.(?: |\n|$)", text, "'Before you start'", path),
+        goals=tuple(goal.removeprefix("- ") for goal in goals.split("\n") if goal.startswith("- ")),
+        sections=tuple(sections(notebook)),
+    )
+
+
+def verdicts(paths):
+    """Every verdict that stands in executed notebooks, in their order.
+
+    Parameters
+    ----------
+    paths : list of Path
+
+    Returns
+    -------
+    list of Verdict
+
+    Raises
+    ------
+    ValueError
+        If a card names a claim that ``data/claims.toml`` has not.
+    """
+    known, found = evidence.claims(), []
+    for path in paths:
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                card = output.get("data", {}).get(evidence.MIME)
+                if card and card["id"] not in known:
+                    raise ValueError(
+                        f"{path}, cell {cell.id}: expected a claim of data/claims.toml, got {card['id']!r}: "
+                        f"make notebooks"
+                    )
+                if card:
+                    found.append(Verdict(known[card["id"]], Path(path).stem, cell.id, card))
+    return found

@@ -1,0 +1,215 @@
+"""The evidence page: a sortable table of all verdicts with their intervals drawn, and a picture of all of them."""
+
+import html
+import math
+
+from publish import anchor, css_class
+
+FARTHEST = 100.0  # times the smallest effect that matters; what lies farther is drawn as an arrow
+WIDTH, HEIGHT = 200, 14  # of the drawing of one condition
+
+
+def relative(effect, claim):
+    """How far an effect is on the claim's side of the smallest one that matters, in multiples of that.
+
+    Parameters
+    ----------
+    effect : float
+    claim : utils.evidence.Claim
+
+    Returns
+    -------
+    float
+        Zero at the smallest effect that matters, positive where the claim stands.
+    """
+    sign = 1 if claim.direction == "at least" else -1
+    return sign * (effect - claim.smallest) / (abs(claim.smallest) or 1.0)
+
+
+def position(value):
+    """Where a relative effect is drawn: 0 at the left end, 1 at the right, with room for those that are far apart.
+
+    Parameters
+    ----------
+    value : float
+        As `relative` gives it.
+
+    Returns
+    -------
+    float
+    """
+    inside = min(max(value, -FARTHEST), FARTHEST)
+    return 0.5 + 0.5 * math.asinh(4 * inside) / math.asinh(4 * FARTHEST)
+
+
+def _x(value, width):
+    """Where a relative effect is drawn, with room for arrows at both ends."""
+    return 12 + (width - 24) * position(value)
+
+
+def _bar(part, claim, y, width):
+    """The interval and the median of one condition, as SVG."""
+    ends = sorted(relative(part[key], claim) for key in ("low", "high"))
+    left, right = (_x(end, width) for end in ends)
+    middle = _x(relative(part["median"], claim), width)
+    arrows = ""
+    if ends[0] < -FARTHEST:
+        arrows += f'<path d="M{left - 9:.1f} {y} l7 -4 v8 z"/>'
+    if ends[1] > FARTHEST:
+        arrows += f'<path d="M{right + 9:.1f} {y} l-7 -4 v8 z"/>'
+    return (
+        f'<g class="{css_class(part["verdict"])}"><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}"/>'
+        f'<circle cx="{middle:.1f}" cy="{y}" r="3.5"/>{arrows}</g>'
+    )
+
+
+def drawing(found):
+    """The intervals of one claim, relative to the smallest effect that matters.
+
+    Parameters
+    ----------
+    found : collected.Verdict
+
+    Returns
+    -------
+    str
+        An inline SVG with a text for those who cannot see it.
+    """
+    height = HEIGHT * len(found.parts)
+    bars = "".join(
+        _bar(part, found.claim, HEIGHT * i + HEIGHT // 2, WIDTH)
+        for i, part in enumerate({"verdict": found.card["verdict"], **p} for p in found.parts)
+    )
+    alt = "; ".join(_in_words(part, found) for part in found.parts)
+    return (
+        f'<svg class="forest" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
+        f'aria-label="{html.escape(alt)}"><line class="threshold" x1="{WIDTH / 2}" x2="{WIDTH / 2}" y1="0" '
+        f'y2="{height}"/>{bars}</svg>'
+    )
+
+
+def _number(x):
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    text = f"{x:.3g}" if abs(x) < 999.5 else f"{x:,.0f}"
+    return text.replace("-", "−")
+
+
+def _in_words(part, found):
+    """The same numbers as a sentence."""
+    label = f"{part['condition']}: " if "condition" in part else ""
+    if found.is_identity:
+        return f"{label}error {part['median']:.1e} {found.card['unit']}"
+    low, high = _number(part["low"]), _number(part["high"])
+    return f"{label}median {_number(part['median'])}, interval {low} to {high} {found.card['unit']}"
+
+
+def _row(found):
+    """One row of the table."""
+    claim, escape = found.claim, html.escape
+    verdict = found.card["verdict"]
+    words = "<br>".join(escape(_in_words(part, found)) for part in found.parts)
+    if found.is_identity:
+        bound = f"an identity, tolerance {found.card['smallest']:.0e}"
+        drawn = '<span class="identity">exact identity</span>'
+        rank = -1.0 if verdict == "refuted" else 1.0
+    else:
+        bound = f"stands with {claim.direction} {_number(claim.smallest)}"
+        drawn = drawing(found)
+        rank = min(relative(part["median"], claim) for part in found.parts)
+    href = f"notebooks/{found.stem}.html#{anchor(claim.id)}"
+    return (
+        f'<tr role="row" id="row-{claim.id}"><td role="cell" class="claim"><p>{escape(claim.statement)}</p>'
+        f'<p class="source">“{escape(claim.quote)}” — {escape(claim.source)}</p>'
+        f'<p class="source">Predicted: {escape(claim.prediction)}</p></td>'
+        f'<td role="cell"><span class="verdict {css_class(verdict)}">{escape(verdict)}</span></td>'
+        f'<td role="cell" data-value="{rank:.6g}">{drawn}<details><summary>{escape(bound)}</summary>'
+        f"{words}</details></td>"
+        f'<td role="cell" data-value="{found.stem[:2]}"><a href="{href}" '
+        f'aria-label="cell in {found.stem[:2]} that judges: {escape(claim.statement)}">'
+        f"cell in {found.stem[:2]}</a></td></tr>"
+    )
+
+
+def table(verdicts):
+    """All verdicts as a table that the page's script makes sortable.
+
+    Parameters
+    ----------
+    verdicts : list of collected.Verdict
+
+    Returns
+    -------
+    str
+        HTML without empty lines.
+    """
+    # The roles are those that the elements have; where a phone lays rows out as blocks, browsers forget them.
+    heads = ("claim", "verdict", "effect against what matters", "notebook")
+    head = "".join(f'<th role="columnheader" scope="col">{name}</th>' for name in heads)
+    rows = "\n".join(_row(found) for found in verdicts)
+    return (
+        '<div class="scrolled" role="region" aria-label="Table of verdicts" tabindex="0">\n'
+        '<table role="table" class="evidence sortable table">\n<thead role="rowgroup">'
+        f'<tr role="row">{head}</tr></thead>\n<tbody role="rowgroup">\n{rows}\n</tbody>\n'
+        "</table>\n</div>"
+    )
+
+
+def picture(verdicts):
+    """All intervals in one look, a line for each condition, a band for each notebook.
+
+    Parameters
+    ----------
+    verdicts : list of collected.Verdict
+        Identities are left out: they have no interval.
+
+    Returns
+    -------
+    str
+        An inline SVG without empty lines.
+    """
+    margin, width, pitch, y, drawn = 24, 620, 7, 26, []
+    drawable = [found for found in verdicts if not found.is_identity]
+    for stem in dict.fromkeys(found.stem for found in drawable):
+        rows = [(found, part) for found in drawable if found.stem == stem for part in found.parts]
+        drawn.append(f'<text x="{-margin}" y="{y + 4}">{stem[:2]}</text>')
+        for found, part in rows:
+            drawn.append(_bar({"verdict": found.card["verdict"], **part}, found.claim, y, width))
+            y += pitch
+        y += pitch
+    ticks = "".join(
+        f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{y}"/><text x="{x:.1f}" y="12" '
+        f'text-anchor="middle">{label}</text>'
+        for label, x in ((label, _x(value, width)) for label, value in _TICKS)
+    )
+    counts = {word: sum(found.card["verdict"] == word for found in verdicts) for word in _ORDER}
+    alt = (
+        "Medians and intervals of all claims that are not identities, a line for each condition, relative to the "
+        "smallest effect that matters: right of the middle the claim stands, left of it it falls. In all "
+        + ", ".join(f"{n} {word}" for word, n in counts.items())
+        + "."
+    )
+    return (
+        f'<svg class="forest forest-all" viewBox="{-margin} 0 {width + margin} {y}" role="img" aria-label="{alt}">'
+        f"{ticks}{''.join(drawn)}</svg>"
+    )
+
+
+_TICKS = (("−100", -100), ("−10", -10), ("−1", -1), ("what matters", 0), ("+1", 1), ("+10", 10), ("+100", 100))
+_ORDER = ("supported", "supported in part", "refuted", "inconclusive")
+
+
+def tally(verdicts):
+    """How many verdicts there are of each kind, as HTML.
+
+    Parameters
+    ----------
+    verdicts : list of collected.Verdict
+
+    Returns
+    -------
+    str
+    """
+    counts = ((word, sum(found.card["verdict"] == word for found in verdicts)) for word in _ORDER)
+    items = (f'<li class="verdict {css_class(word)}"><b>{n}</b> {word}</li>' for word, n in counts)
+    return f'<ul class="tally">{"".join(items)}</ul>'

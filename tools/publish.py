@@ -1,0 +1,177 @@
+"""A notebook as the site shows it: alt texts, cards that fit both themes, anchors, explorers that need no kernel."""
+
+import copy
+import html
+import re
+
+import nbformat
+
+from utils import evidence
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+EXPLORERS = {  # notebook and cell of an explorer -> its fragment, which moves without a kernel
+    ("02_loss_surfaces", "nine-explorer"): "loss_surface",
+    ("06_weight_initialization", "five-explorer"): "signal_propagation",
+}
+
+
+def anchor(claim_id):
+    """The name of the place where a claim is judged.
+
+    Parameters
+    ----------
+    claim_id : str
+
+    Returns
+    -------
+    str
+    """
+    return f"claim-{claim_id}"
+
+
+def card(claim, found):
+    """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows.
+
+    Parameters
+    ----------
+    claim : utils.evidence.Claim
+    found : nbformat.NotebookNode
+        The output that holds the card.
+
+    Returns
+    -------
+    str
+    """
+    verdict = found.data[evidence.MIME]["verdict"]
+    lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
+    rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
+    return (
+        f'<div class="verdict-card {css_class(verdict)}"><div><b class="verdict">{html.escape(verdict)}</b> '
+        f"{html.escape(claim.statement)}</div>"
+        f'<div class="verdict-quote">“{html.escape(claim.quote)}” — {html.escape(claim.source)}</div>{rows}'
+        f'<div><a class="verdict-all" href="../evidence.html#row-{claim.id}">all verdicts</a></div></div>'
+    )
+
+
+def css_class(verdict):
+    """The class of a verdict: ``is-supported-in-part``.
+
+    Parameters
+    ----------
+    verdict : str
+
+    Returns
+    -------
+    str
+    """
+    return "is-" + verdict.replace(" ", "-")
+
+
+def _published_output(output, cell, claims):
+    """One output for the page: no JSON of cards, no widgets without a kernel."""
+    data = output.get("data", {})
+    data.pop(VIEW, None)
+    if "image/png" in data:
+        alt = output.metadata.get("image/png", {}).get("alt")
+        if not alt:
+            raise ValueError(f"cell {cell.id}: expected a figure with alt text, got one without: use plotting.show")
+        if "mystnb" in cell.metadata:
+            raise ValueError(f"cell {cell.id}: expected one figure a cell, got two: alt texts belong to cells here")
+        cell.metadata["mystnb"] = {"image": {"alt": alt}}
+    if evidence.MIME in data:
+        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output)})
+
+
+def _new_cell(source, name):
+    return nbformat.v4.new_markdown_cell(source, id=name)
+
+
+def published(notebook, stem, *, claims, launch="", explorers=()):
+    """Prepare an executed notebook for the site.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        Not changed.
+    stem : str
+        Its file name without ending.
+    claims : dict of str to utils.evidence.Claim
+    launch : str
+        Markdown that follows the title: where to run the notebook.
+    explorers : collection of str
+        The fragments that there are.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+        With an anchor before every card, alt text for every figure, and after an explorer's picture the explorer
+        that needs no kernel.
+
+    Raises
+    ------
+    ValueError
+        If a figure has no alt text, or a cell has two figures.
+    """
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    cells = []
+    for cell in notebook.cells:
+        before, after = [], []
+        outputs = cell.get("outputs", [])
+        for output in outputs:
+            if evidence.MIME in output.get("data", {}):
+                before.append(f"({anchor(output.data[evidence.MIME]['id'])})=")
+            _published_output(output, cell, claims)
+        fragment = EXPLORERS.get((stem, cell.id))
+        if fragment in explorers:
+            after.append(f"This one needs no kernel:\n\n{embedded(fragment, '../')}")
+        if launch and cell.cell_type == "markdown" and re.match(r"# ", cell.source):
+            cell.source, rest = (cell.source + "\n").split("\n", 1)
+            after += [launch, *([rest] if rest.strip() else [])]
+        cells += [_new_cell(source, f"{cell.id}-before-{i}") for i, source in enumerate(before)]
+        cells += [cell, *(_new_cell(source, f"{cell.id}-after-{i}") for i, source in enumerate(after))]
+    notebook.cells = cells
+    return notebook
+
+
+def embedded(fragment, up=""):
+    """Markdown that includes an explorer.
+
+    Parameters
+    ----------
+    fragment : str
+        ``loss_surface`` or ``signal_propagation``.
+    up : str
+        The way from the page to the root of the site.
+
+    Returns
+    -------
+    str
+    """
+    return f"```{{raw}} html\n:file: {up}explorers/{fragment}.html\n```"
+
+
+def launch_links(stem, *, repository, branch):
+    """Markdown with the places where a notebook can be run, and the notebook itself.
+
+    Parameters
+    ----------
+    stem : str
+    repository : str
+        Its address on GitHub.
+    branch : str
+
+    Returns
+    -------
+    str
+    """
+    name = repository.removeprefix("https://github.com/")
+    path = f"notebooks/{stem}.ipynb"
+    return (
+        ":::{div} launch\n"
+        f"[Binder](https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{path})\n"
+        f"[Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{path})\n"
+        f"{{download}}`download <../downloads/{stem}.ipynb>`\n"
+        "[other ways to run it](../teach.md#where-to-run-it)\n"
+        ":::"
+    )

@@ -1,0 +1,155 @@
+"""Build the web site from the committed notebooks: nothing is executed, and its pages fetch nothing from elsewhere."""
+
+import argparse
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import assets
+import explorers
+import nbformat
+import pages
+from collected import summary, verdicts
+from execute import ROOT, find_notebooks
+from publish import launch_links, published
+
+from utils import evidence
+
+SITE = ROOT / "site"
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinx_design", "sphinxcontrib.bibtex")
+SIDEBAR = ("evidence", "teach", "homework", "glossary", "bibliography", "api")
+NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
+
+
+def missing_packages():
+    """The packages of the extra `site` that are not installed.
+
+    Returns
+    -------
+    list of str
+    """
+    from importlib.util import find_spec
+
+    def is_there(name):
+        try:
+            return find_spec(name) is not None
+        except ModuleNotFoundError:  # of the package around it
+            return False
+
+    return [name for name in NEEDED if not is_there(name)]
+
+
+def stage(folder, notebooks):
+    """Lay everything that Sphinx reads into a folder: pages with their made parts, notebooks, downloads, scripts.
+
+    Parameters
+    ----------
+    folder : Path
+        Made anew.
+    notebooks : list of Path
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SITE, folder, ignore=shutil.ignore_patterns(*NOT_PAGES))
+    assets.unpack("mathjax", folder / "_static" / "mathjax")
+    fragments = explorers.build(folder / "explorers")
+    settings = runpy.run_path(str(SITE / "conf.py"))
+    _stage_notebooks(folder, notebooks, fragments, settings)
+    ideas = _stage_modules(folder)
+    assignments = sorted((ROOT / "homework" / "release").glob("*/*.ipynb"))
+    for path in assignments:
+        shutil.copy(path, folder / "downloads" / path.name)
+    made = pages.all_parts(
+        [summary(path) for path in notebooks],
+        verdicts(notebooks),
+        ideas=ideas,
+        assignments=assignments,
+        readme=(ROOT / "homework" / "README.md").read_text(encoding="utf-8"),
+        fragments=fragments,
+        others=[name for name in SIDEBAR if (folder / f"{name}.md").exists()],
+        repository=settings["REPOSITORY"],
+        branch=settings["BRANCH"],
+    )
+    for page in folder.glob("*.md"):
+        page.write_text(pages.filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
+
+
+def _stage_notebooks(folder, notebooks, fragments, settings):
+    claims = evidence.claims()
+    for name in ("notebooks", "downloads"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for path in notebooks:
+        launch = launch_links(path.stem, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            page = published(notebook, path.stem, claims=claims, launch=launch, explorers=fragments)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+        nbformat.write(page, folder / "notebooks" / path.name)
+        shutil.copy(path, folder / "downloads" / path.name)
+
+
+def _stage_modules(folder):
+    """A page for each module of `utils`; gives what each is about."""
+    names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    (folder / "api").mkdir(exist_ok=True)
+    ideas = {}
+    for name in names:
+        source = (ROOT / "utils" / f"{name}.py").read_text(encoding="utf-8")
+        ideas[name] = pages.idea_of(source)
+        (folder / "api" / f"{name}.md").write_text(pages.module_page(name), encoding="utf-8")
+    return ideas
+
+
+def build(source, out, *, builder="html"):
+    """Run Sphinx; a warning is an error, and the old site stays where the new one fails.
+
+    Parameters
+    ----------
+    source : Path
+        As `stage` leaves it; Sphinx works beside it.
+    out : Path
+        Where the results go.
+    builder : str
+        ``html``, or ``linkcheck``.
+    """
+    part = source.with_name(builder)
+    shutil.rmtree(part, ignore_errors=True)
+    command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
+    command += ["-d", str(source.with_name("trees")), str(source), str(part)]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
+        sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {part}")
+    for path in part.rglob("*.map"):  # of the theme, for debugging it
+        path.unlink()
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(part, out)
+
+
+def main():
+    """Stage, build, say where it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="folder for results; the site goes to site/")
+    parser.add_argument("--linkcheck", action="store_true", help="ask every address that is linked to (network)")
+    arguments = parser.parse_args()
+    if missing := missing_packages():
+        sys.exit(f"site: expected {', '.join(missing)}, found none: make site installs them (extra 'site')")
+    began, results = time.perf_counter(), arguments.build.resolve()
+    out = results / ("links" if arguments.linkcheck else "site")
+    source = results / "site-work" / "source"
+    try:
+        stage(source, find_notebooks([]))
+        build(source, out, builder="linkcheck" if arguments.linkcheck else "html")
+    except (assets.AssetError, ValueError) as error:
+        sys.exit(f"site: {error}")
+    except OSError as error:
+        sys.exit(f"site: the results could not be written: {error}. Put them elsewhere with BUILD=/path.")
+    first = out / ("output.txt" if arguments.linkcheck else "index.html")
+    print(f"Done: {first} ({time.perf_counter() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
