@@ -55,8 +55,10 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
 	@$(RUN) tools/readme.py
 
-readme: env  ## write the tables of README.md from the notebooks
+readme: env  ## write what README.md and the bibliography say of the notebooks
+	@$(ADD_SITE)
 	@$(RUN) tools/readme.py
+	@$(RUN) tools/bibliography.py
 
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
 	@$(RUN) tools/homework.py $(if $(VARIANT),--variant "$(VARIANT)")

@@ -43,7 +43,6 @@ extensions = [
     "sphinx.ext.napoleon",
     "docstrings",
     "sphinx_copybutton",
-    "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
 exclude_patterns = ["_ext", "downloads", "explorers"]

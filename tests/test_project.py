@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Distributions whose import has another name.
 IMPORTED_AS = {
     "jupyter-client": "jupyter_client",
+    "axe-playwright-python": "axe_playwright_python",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "pyzmq": "zmq",
@@ -32,9 +33,14 @@ IMPORTED_AS = {
 CALLED = {
     "ipykernel": ("tools/notebooks.py", "(ipykernel)"),  # the kernel of every notebook
     "jupyterlab": ("Makefile", "-m jupyterlab"),
+    "myst-nb": ("site/conf.py", '"myst_nb"'),
     "pytest-cov": ("Makefile", "--cov=utils"),
     "pytest-xdist": ("pyproject.toml", '"-n", "2"'),
     "ruff": ("Makefile", "-m ruff check"),
+    "sphinx": ("tools/site.py", '"-m", "sphinx"'),
+    "sphinx-book-theme": ("site/conf.py", 'html_theme = "sphinx_book_theme"'),
+    "sphinx-copybutton": ("site/conf.py", '"sphinx_copybutton"'),
+    "sphinxcontrib-bibtex": ("site/conf.py", '"sphinxcontrib.bibtex"'),
 }
 
 
@@ -49,8 +55,9 @@ def project():
 
 @cache
 def dependencies():
-    """Every requirement of pyproject.toml, also those of the tests, by canonical name."""
-    lines = [*project()["dependencies"], *project()["optional-dependencies"]["test"]]
+    """Every requirement of pyproject.toml that the lock holds, also those of tests and site, by canonical name."""
+    extras = project()["optional-dependencies"]
+    lines = [*project()["dependencies"], *extras["test"], *extras["site"]]
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
@@ -197,7 +204,8 @@ def test_continuous_integration_runs_make_test():
     lines = text_of(".ci/run").splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
     assert "set -euo pipefail" in lines
-    assert lines[-1] == "make test"
+    assert "make test" in lines  # not after a condition: whatever else is missing, this runs
+    assert "  make site slides test-browser" in lines
 
 
 def workflows():

@@ -20,7 +20,7 @@ from publish import launch_links, published
 from utils import evidence
 
 SITE = ROOT / "site"
-NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinx_design", "sphinxcontrib.bibtex")
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinxcontrib.bibtex")
 SIDEBAR = ("evidence", "teach", "homework", "glossary", "bibliography", "api")
 NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
 

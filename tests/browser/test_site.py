@@ -1,0 +1,132 @@
+"""The site in Chromium: no page has an error, asks elsewhere, scrolls sideways or fails axe; links and search work."""
+
+import re
+
+import pytest
+
+from conftest import BUILD, ROOT, watch
+
+SITE = BUILD / "site"
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
+LOOKS = {"light, wide": ("light", WIDE), "dark, narrow": ("dark", NARROW)}
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "preload": False}
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+MATHS = "() => !window.MathJax?.startup || MathJax.startup.promise.then(() => true)"
+
+
+@pytest.fixture
+def open_page(browser, serve):
+    """Open a page of the site in a look; what went wrong with it is an error at the end."""
+    opened = []
+
+    def open_page(name, look="light, wide"):
+        mode, size = LOOKS[look]
+        page = watch(browser.new_context(viewport=size, color_scheme=mode).new_page())
+        page.add_init_script(f"localStorage.setItem('mode', '{mode}'); localStorage.setItem('theme', '{mode}')")
+        page.goto(f"{serve(SITE)}/{name}")
+        page.wait_for_function(MATHS)
+        opened.append(page)
+        return page
+
+    yield open_page
+    problems = {page.url: dict(page.problems) for page in opened if page.problems}
+    for page in opened:
+        page.context.close()
+    assert not problems, problems
+
+
+def test_the_site_is_there():
+    assert SITE.is_dir(), f"expected {SITE}, found none: run make site first"
+    assert {f"notebooks/{name}.html" for name in NOTEBOOKS} < set(PAGES)
+    assert {"index.html", "evidence.html", "glossary.html", "bibliography.html", "teach.html"} < set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_read_by_everybody(open_page, name):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for look in LOOKS:
+        page = open_page(name, look)
+        assert page.evaluate(SIDEWAYS) <= 0, f"{look}: scrolls sideways"
+        pictures = page.locator("img:not([alt])").count()
+        assert pictures == 0, f"{look}: {pictures} pictures without a description"
+        found = Axe().run(page, options=AXE).response["violations"]
+        grave = {one["id"]: one["nodes"][0]["html"][:200] for one in found if one["impact"] in ("serious", "critical")}
+        assert grave == {}, look
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_has_its_figures_formulas_and_no_error(open_page, name):
+    page = open_page(f"notebooks/{name}.html")
+    assert page.locator("mjx-container").count() > 5
+    assert page.locator("mjx-merror").count() == 0
+    page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    broken = page.locator("img").evaluate_all(
+        "async all => { for (const one of all) { one.loading = 'eager'; await one.decode().catch(() => 0); }"
+        "return all.filter(one => !one.naturalWidth).map(one => one.src) }"
+    )
+    assert broken == []
+
+
+@pytest.mark.parametrize("words", ["He initialization", "批量规范化", "學習率"])
+def test_search_finds(open_page, words):
+    page = open_page("index.html")
+    page.goto(f"{page.url.rsplit('/', 1)[0]}/search.html?q={words}")
+    page.locator("#search-results li").first.wait_for()
+    found = page.locator("#search-results li a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    wanted = "06_weight_initialization" if words.isascii() else "glossary"
+    assert any(wanted in href for href in found), found
+
+
+def test_evidence_links_land_on_their_cells(open_page):
+    page = open_page("evidence.html")
+    links = page.locator("table a[href*='notebooks/']").evaluate_all("all => all.map(one => one.href)")
+    assert len(links) >= 97
+    for address in dict.fromkeys(link.split("#")[0] for link in links):
+        page.goto(address)
+        places = [link.split("#")[1] for link in links if link.startswith(address)]
+        missing = page.evaluate("places => places.filter(one => !document.getElementById(one))", places)
+        assert missing == [], address
+    page.goto(links[-1])
+    place = links[-1].split("#")[1]
+    page.wait_for_function(
+        "place => document.getElementById(place).getBoundingClientRect().top < innerHeight", arg=place
+    )
+
+
+def test_the_evidence_is_sorted_by_keyboard(open_page):
+    page = open_page("evidence.html")
+    heading = page.locator("th[aria-sort], th:has(button)").nth(1)
+    column = heading.evaluate("th => th.cellIndex")
+
+    def values():
+        return page.locator(f"table:has(th button) tbody tr td:nth-child({column + 1})").all_inner_texts()
+
+    before = values()
+    heading.locator("button").focus()
+    orders = []
+    for _ in range(2):
+        page.keyboard.press("Enter")
+        orders.append((heading.get_attribute("aria-sort"), values()))
+    assert {name for name, _ in orders} == {"ascending", "descending"}
+    assert orders[0][1] != orders[1][1]
+    assert sorted(orders[0][1]) == sorted(orders[1][1]) == sorted(before)
+
+
+def test_links_within_the_site_lead_somewhere(open_page, serve):
+    page, root = open_page("index.html"), serve(SITE)
+    broken = []
+    for name in PAGES:
+        page.goto(f"{root}/{name}")
+        hrefs = page.locator("a[href]").evaluate_all("all => all.map(one => one.href)")
+        for href in dict.fromkeys(hrefs):
+            path, _, place = href.removeprefix(root + "/").partition("#")
+            if not href.startswith(root):
+                continue
+            target = SITE / (re.sub(r"\?.*", "", path) or "index.html")
+            text = target.read_text(encoding="utf-8") if target.suffix == ".html" and target.is_file() else None
+            if not target.is_file() or (place and text is not None and f'id="{place}"' not in text):
+                broken.append((name, href))
+    assert broken == []
