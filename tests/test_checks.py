@@ -14,6 +14,11 @@ def mutant(name):
     return import_module(f"mutants.{name}").BatchNorm
 
 
+def by_name(function):
+    """A function whose own names for its arguments do not matter."""
+    return lambda **named: function(*named.values())
+
+
 # Right ones, with examples along an axis
 
 
@@ -31,10 +36,10 @@ def apply(X, state):
 
 
 def batches(ddof=0, how=None):
-    def from_batches(parts):
+    def from_batches(batches):
+        X = np.concatenate(batches)
         if how is not None:
-            return {"mean": np.concatenate(parts).mean(axis=0), "scale": how(parts)}
-        X = np.concatenate(parts)
+            return {"mean": X.mean(axis=0), "scale": how(batches)}
         return {"mean": X.mean(axis=0), "scale": X.std(axis=0, ddof=ddof)}
 
     return from_batches
@@ -242,6 +247,30 @@ def sum_of(a):
     return a.sum(axis=0, keepdims=True)
 
 
+def ridge(mean=lambda y, train: y[train].mean(), added=True, swapped=False, root=False):
+    """Cross-validation with a mistake that has nothing to do with standardizing."""
+
+    def cross_validate(X, y, folds, strength):
+        errors = []
+        for rows in folds:
+            train = np.setdiff1d(np.arange(len(X)), rows)
+            train, test = (rows, train) if swapped else (train, rows)
+            Z, T = ((X[part] - X[train].mean(0)) / X[train].std(0) for part in (train, test))
+            middle = mean(y, train)
+            w = np.linalg.solve(Z.T @ Z + strength * np.eye(X.shape[1]), Z.T @ (y[train] - middle))
+            errors.append(np.mean((T @ w + added * middle - y[test]) ** 2))
+        return np.sqrt(errors) if root else np.array(errors)
+
+    return cross_validate
+
+
+def flat_left(X_train, X):
+    """Whitening that takes the scale 1 where the training table does not vary."""
+    values, U = np.linalg.eigh(np.cov(X_train.T, ddof=0))
+    scale = np.where(values > 1e-10 * values[-1], np.sqrt(np.abs(values)), 1.0)
+    return (X - X_train.mean(axis=0)) @ (U / scale) @ U.T
+
+
 def spread(g, n):
     return 2 / n * g.xc * g.dvar
 
@@ -258,14 +287,14 @@ WRONG = [
     (lambda: checks.standardizer(of_examples, apply), "taken over the features of each example"),
     (lambda: checks.standardizer(variance, apply), "the square root is missing"),
     (lambda: checks.standardizer(standardizer(), own_statistics), "uses the statistics of the new table"),
-    (lambda: checks.standardizer(standardizer(), lambda X, s: X / s["scale"]), "does not subtract the mean"),
+    (lambda: checks.standardizer(standardizer(), by_name(lambda X, s: X / s["scale"])), "does not subtract the mean"),
     (lambda: checks.standardizer(lambda X: {"mean": X.mean(axis=0)}, apply), "fit gives no scale"),
     (lambda: checks.standardizer(lambda X: (0, 1), apply), "fit should give a dict with mean, scale"),
     (lambda: checks.from_batches(batches(how=deviations)), "averages the batches' deviations"),
     (lambda: checks.from_batches(batches(how=variances)), "averages the batches' variances"),
     (lambda: checks.from_batches(batches(how=squares)), "numbers around a million"),
     (lambda: checks.from_batches(batches(1)), "the variance is divided by n - 1, asked is n"),
-    (lambda: checks.from_batches(lambda parts: {}), "gives no mean, scale"),
+    (lambda: checks.from_batches(lambda batches: {}), "gives no mean, scale"),
     (
         lambda: checks.cross_validation(validation(lambda train, test, every: (every, every))),
         "learned on all rows, before the folds are made: the test rows leak",
@@ -275,11 +304,17 @@ WRONG = [
         "with their own statistics",
     ),
     (lambda: checks.cross_validation(validation(lambda train, *_: (train, train), 1)), "divided by n - 1"),
+    (lambda: checks.cross_validation(ridge(mean=lambda y, train: y.mean())), "the targets of the test rows leak"),
+    (lambda: checks.cross_validation(ridge(added=False)), "the mean of y is not added to the prediction"),
+    (lambda: checks.cross_validation(ridge(swapped=True)), "training and test rows are swapped"),
+    (lambda: checks.cross_validation(ridge(root=True)), "these are roots"),
+    (lambda: checks.cross_validation(lambda X, y, folds, strength: np.ones(3)), "the error of each fold is wrong"),
+    (lambda: checks.zca(flat_left), "left as it is; it should become 0"),
     (lambda: checks.zca(zca(own=True)), "uses the statistics of the new table"),
     (lambda: checks.zca(zca(turn=False)), "turned, as by PCA"),
     (lambda: checks.zca(zca(rank=False)), "is blown up"),
     (lambda: checks.zca(zca(1)), "the covariance is divided by n - 1"),
-    (lambda: checks.zca(lambda a, X: (X - a.mean(0)) / a.std(0)), "only standardizes"),
+    (lambda: checks.zca(by_name(lambda a, X: (X - a.mean(0)) / a.std(0))), "only standardizes"),
     (lambda: checks.forward(forward(0, ddof=1)), "var is divided by n - 1"),
     (lambda: checks.forward(forward(1)), "mu is taken over the features"),
     (lambda: checks.forward(forward(0, inv=lambda v, e: 1 / (np.sqrt(v) + e))), "added to the standard deviation"),
@@ -288,7 +323,7 @@ WRONG = [
     (lambda: checks.forward(forward(0, out=lambda g, h, b: h)), "y misses gamma and beta"),
     (lambda: checks.forward(forward(0, out=lambda g, h, b: g * h)), "y misses beta"),
     (lambda: checks.forward(forward(0, out=lambda g, h, b: g * (h + b))), "gamma multiplies beta, too"),
-    (lambda: checks.forward(lambda *given: {"y": 1}), "forward gives no mu"),
+    (lambda: checks.forward(lambda **given: {"y": 1}), "forward gives no mu"),
     (lambda: checks.backward_staged(staged(0, dbeta=lambda g, n: mean_of(g.dy))), "dbeta is a mean"),
     (lambda: checks.backward_staged(staged(0, dgamma=lambda g, n: sum_of(g.dy * (g.xc + g.mu)))), "x instead of x_hat"),
     (lambda: checks.backward_staged(staged(0, dgamma=lambda g, n: sum_of(g.dy * g.xc))), "xc instead of x_hat"),
@@ -310,19 +345,51 @@ WRONG = [
     (lambda: checks.backward_staged(staged(0, dx=lambda g, n: g.dxc + g.dmu)), "the mean is not divided by n"),
     (lambda: checks.backward_staged(staged(0, dx=lambda g, n: g.dxc - g.dmu / n)), "mean has the wrong sign"),
     (lambda: checks.backward_staged(staged(0, dx=lambda g, n: None)), "dx is None: is a return missing?"),
-    (lambda: checks.backward_staged(lambda *given: {}), "gives no dbeta, dgamma"),
-    (lambda: checks.backward_closed(lambda dy, h, s, g: s * g * dy), "takes the mean and the variance for constants"),
+    (lambda: checks.backward_staged(lambda **given: {}), "gives no dbeta, dgamma"),
+    (
+        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: s * g * dy)),
+        "takes the mean and the variance for constants",
+    ),
     (lambda: checks.backward_closed(closed(1)), "the means are taken over the features"),
-    (lambda: checks.backward_closed(lambda dy, h, s, g: closed(0)(dy, h, 1, g)), "dx misses inv_std"),
-    (lambda: checks.backward_closed(lambda dy, h, s, g: closed(0)(dy, h, s, g)[:2]), "dx has shape (2, 3)"),
-    (lambda: checks.backward_closed(lambda dy, h, s, g: 2 * closed(0)(dy, h, s, g)), "2 times what it should be"),
+    (lambda: checks.backward_closed(by_name(lambda dy, h, s, g: closed(0)(dy, h, 1, g))), "dx misses inv_std"),
+    (
+        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: g * s * (dy - sum_of(dy) - h * mean_of(dy * h)))),
+        "a sum in place of the mean of dy",
+    ),
+    (
+        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: g * s * (dy - mean_of(dy) - h * sum_of(dy * h)))),
+        "a sum in place of the mean of dy * x_hat",
+    ),
+    (
+        lambda: checks.running_statistics(update(0, weight=lambda p, n: p if p is not None else 1 - 1 / n)),
+        "with momentum None the weights of the new batch and of the old value are swapped",
+    ),
+    (
+        lambda: checks.evaluation(lambda x, state, **more: evaluate(x, state | {"mean": mean_of(x)}, **more)),
+        "the mean is that of the batch",
+    ),
+    (
+        lambda: checks.evaluation(lambda x, state, **more: evaluate(x, state | {"var": x.var(0)}, **more)),
+        "the variance is that of the batch",
+    ),
+    (lambda: checks.backward_closed(by_name(lambda dy, h, s, g: closed(0)(dy, h, s, g)[:2])), "dx has shape (2, 3)"),
+    (
+        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: 2 * closed(0)(dy, h, s, g))),
+        "2 times what it should be",
+    ),
     (lambda: checks.running_statistics(update(0, ddof=0)), "var takes the variance divided by n; the running one"),
-    (lambda: checks.running_statistics(lambda state, x, p: state), "is not updated"),
-    (lambda: checks.running_statistics(lambda state, x, p: {}), "update gives no mean, var, batches"),
-    (lambda: checks.evaluation(lambda x, s, g, b, e: evaluate(x, s, g, 0, e)), "y misses beta"),
-    (lambda: checks.evaluation(lambda x, s, g, b, e: evaluate(x, s, 1, 0, e)), "y misses gamma and beta"),
-    (lambda: checks.evaluation(lambda x, s, g, b, e: evaluate(x, s, g, b, 0)), "eps is missing under the root"),
-    (lambda: checks.evaluation(lambda x, s, g, b, e: forward(0)(x, g, b, e)["y"]), "uses the statistics of the batch"),
+    (lambda: checks.running_statistics(by_name(lambda state, x, p: state)), "is not updated"),
+    (lambda: checks.running_statistics(lambda state, x, momentum: {}), "update gives no mean, var, batches"),
+    (lambda: checks.evaluation(by_name(lambda x, s, g, b, e: evaluate(x, s, g, 0, e))), "y misses beta"),
+    (lambda: checks.evaluation(by_name(lambda x, s, g, b, e: evaluate(x, s, 1, 0, e))), "y misses gamma and beta"),
+    (
+        lambda: checks.evaluation(by_name(lambda x, s, g, b, e: evaluate(x, s, g, b, 0))),
+        "eps is missing under the root",
+    ),
+    (
+        lambda: checks.evaluation(by_name(lambda x, s, g, b, e: forward(0)(x, g, b, e)["y"])),
+        "uses the statistics of the batch",
+    ),
     (
         lambda: checks.evaluation_backward(evaluate_backward(0, dx=lambda dy, x, h, g, s: closed(0)(dy, h, s, g))),
         "dx subtracts paths through the statistics",
@@ -336,7 +403,7 @@ WRONG = [
         lambda: checks.evaluation_backward(evaluate_backward(0, dbeta=lambda dy, x, h, g, s: mean_of(dy))),
         "dbeta is a mean",
     ),
-    (lambda: checks.evaluation_backward(lambda *given: 1.0), "should give a dict with dx, dgamma, dbeta"),
+    (lambda: checks.evaluation_backward(lambda **given: 1.0), "should give a dict with dx, dgamma, dbeta"),
     (lambda: checks.images(images((0,))), "per pixel"),
     (lambda: checks.images(images((2, 3))), "the batch axis is missing"),
     (lambda: checks.images(images((1, 2, 3))), "each image has statistics of its own"),
@@ -443,7 +510,49 @@ def test_state_that_is_changed_in_place():
         state.update(update(0)(state, x, momentum))
         return state
 
-    assert any("should make a new one" in told for told in checks.running_statistics(careless))
+    assert checks.running_statistics(careless) == ("update changes its argument state; it should make a new one",)
+
+
+@pytest.mark.parametrize(
+    ("check", "names"),
+    [
+        (lambda f: checks.standardizer(f(standardizer()), apply), "X"),
+        (lambda f: checks.standardizer(standardizer(), f(apply)), "X state"),
+        (lambda f: checks.from_batches(f(batches())), "batches"),
+        (
+            lambda f: checks.cross_validation(f(validation(lambda train, test, every: (train, train)))),
+            "X y folds strength",
+        ),
+        (lambda f: checks.zca(f(zca())), "X_train X"),
+        (lambda f: checks.forward(f(forward(0))), "x gamma beta eps"),
+        (lambda f: checks.backward_staged(f(staged(0))), "dy cache gamma"),
+        (lambda f: checks.backward_closed(f(closed(0))), "dy x_hat inv_std gamma"),
+        (lambda f: checks.running_statistics(f(update(0))), "state x momentum"),
+        (lambda f: checks.evaluation(f(evaluate)), "x state gamma beta eps"),
+        (lambda f: checks.evaluation_backward(f(evaluate_backward(0))), "dy x state gamma eps"),
+        (lambda f: checks.images(f(images())), "x gamma beta eps"),
+        (lambda f: checks.example(f(lambda x, n: x + n), {"x": np.ones(2), "n": 1}, [2, 2]), "x n"),
+    ],
+)
+def test_arguments_keep_their_names_and_values(check, names):
+    def careless(function, name):
+        def changes(**given):
+            found = function(**given)
+            first = next(iter(given[name].values())) if isinstance(given[name], dict) else given[name]
+            first = first[0] if isinstance(first, list) else first
+            first += 1
+            return found
+
+        return changes
+
+    assert check(lambda function: function) == ()
+    for name in names.split():
+        if name not in ("strength", "eps", "momentum", "n"):
+            told = check(lambda function, name=name: careless(function, name))
+            assert any(f"changes its argument {name}; it should make a new one" in said for said in told), told
+    names = dict.fromkeys(names.split(), 0)
+    told = check(lambda function: eval(f"lambda {', '.join(f'{name}_' for name in names)}: 0"))
+    assert told[-1].endswith("unexpected keyword argument '" + next(iter(names)) + "'; keep the names of the arguments")
 
 
 # What is not an answer
@@ -477,7 +586,7 @@ def test_no_check_fails_because_of_what_it_checks(check, capsys):
     assert capsys.readouterr().out.endswith(": not attempted\n")
     assert check(broken) == ("raised KeyError: 'x_hat'",)
     for answer in (None, 1.0, "text", np.ones(7), {}, [[1], [2, 3]]):
-        assert check(lambda *given, a=answer: a)
+        assert check(lambda a=answer, **given: a)
 
 
 def test_standardizer_not_attempted():
@@ -502,6 +611,9 @@ def test_standardizer_not_attempted():
         ([np.nan, 2.0], [1.0, 2.0], "a has 1 NaN"),
         ([-1.0, -2.0], [1.0, 2.0], "a is -1 times what it should be, everywhere"),
         ([1.0, 3.0], [1.0, 2.0], "a is wrong: relative error 0.5"),
+        ([1.0, 2.0], [np.inf, 2.0], "a is infinite in the wrong places, or not in the right ones"),
+        (0.5, 1.0, "a is 0.5, expected 1"),
+        ([1.0000001], [1.0], "a is 1.0000001, expected 1"),
     ],
 )
 def test_compare(got, want, sentence):
@@ -522,11 +634,17 @@ def test_example_of_a_dict():
     assert checks.example(function, {"n": 1.0}, {"three": 1.0}) == ("function gives no three",)
 
 
+def test_example_names_the_result():
+    assert checks.example(lambda: 2.0, {}, 1.0, name="the scale") == ("the scale is 2, expected 1",)
+
+
 def test_example_does_not_hand_out_its_own_arguments():
     def careless(x):
         x += 1
         return x
 
     given = np.zeros(2)
-    assert checks.example(careless, {"x": given}, [1.0, 1.0]) == ()
+    assert checks.example(careless, {"x": given}, [1.0, 1.0]) == (
+        "careless changes its argument x; it should make a new one",
+    )
     assert not given.any()

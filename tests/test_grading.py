@@ -145,7 +145,10 @@ class TestSame:
             (want.T, want, "expected shape (2, 3), got (3, 2)"),
             (want[:1], want, "expected shape"),
             (want * (1 + 1e-5), want, "6 of 6 entries are wrong"),
+            (want + np.eye(2, 3)[0] * [[1], [0]], want, "1 of 6 entries is wrong, the worst at index (0, 0)"),
             (want * np.nan, want, "6 of 6 entries are NaN"),
+            (2.04, 2.0, "the result is off by about 2 %"),
+            (1e9, 2.0, "the result is off by more than 1000 %"),
             (None, want, "expected an array of shape (2, 3), got None"),
             ([1.0], want, "got a list"),
             ("1", 1, "got a string"),
@@ -500,6 +503,7 @@ def texts():
         "Reference": fixtures.submission(about={"assignment": "hw00", "variant": "0"}),
         "Empty": fixtures.empty_submission(),
         "Wrong axis": fixtures.submission(WRONG_AXIS),
+        "In place": fixtures.submission({"centre": "X -= X.mean(axis=0)\n    return X"}),
         "No answer": fixtures.submission({"facts": "None"}),
         "Zoë Łukasz Ñandú": fixtures.submission(extra=["'é'"]),
         "Scripts": fixtures.submission(
@@ -542,6 +546,7 @@ class TestAClass:
             ("Reference", ()),
             ("Empty", ("centre", "standardize", "facts")),
             ("Wrong axis", ("centre",)),
+            ("In place", ("centre",)),
             ("No answer", ("facts",)),
             ("Zoë Łukasz Ñandú", ()),
             ("Scripts", ("centre",)),
@@ -589,8 +594,10 @@ class TestAClass:
 
         assert "entries are wrong" in page("Wrong axis")
         assert "not attempted" in page("Empty")
+        assert "centre() changes its argument X; it should make a new one" in page("In place")
         assert "put back" in page("Tampered")
-        assert "passed" in page("Reference")
+        assert "it printed nothing" in page("Reference")
+        assert "NotImplementedError" in page("Empty")
         assert "KeyError" in page("Scripts")
 
     def test_nothing_of_a_student_becomes_markup(self, graded):
@@ -617,7 +624,7 @@ class TestAClass:
     def test_the_summary_has_the_distribution_and_the_most_missed(self, graded):
         text = (graded[1] / "summary.txt").read_text(encoding="utf-8")
         assert f"{len(graded[3])} submissions" in text
-        assert "centre: 5 of 12 that ran" in text
+        assert "centre: 6 of 13 that ran" in text
         assert text in graded[2].stdout
         assert (graded[1] / "summary.html").read_text(encoding="utf-8").count('class="bar"') == report.BINS
 
@@ -625,7 +632,7 @@ class TestAClass:
         where, out, _, _ = graded
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         done = grade_class(where, source, out)
-        assert "19 of them done before" in done.stdout
+        assert "20 of them done before" in done.stdout
         assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
     def test_elsewhere_and_with_one_worker_the_grades_are_the_same(self, graded, source, tmp_path):

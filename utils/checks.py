@@ -4,7 +4,8 @@ An array is compared with the right one and, where it differs, with what the usu
 random and all shapes lopsided: ones, squares and symmetric numbers hide faults. Each check prints what it found,
 "right" or "not attempted", and returns the sentences; a check never raises because of what it checks.
 
-Functions get and give plain arrays and dicts. Where a check has an ``axis``, it is that of the examples: 0 for tables
+Functions get and give plain arrays and dicts. They are called by the names of their arguments, with copies, which must
+be unchanged afterwards. Where a check has an ``axis``, it is that of the examples: 0 for tables
 of shape (n, d), 1 for (d, n); statistics then have shape (1, d) or (d, 1).
 """
 
@@ -79,10 +80,16 @@ def compare(name, got, want, wrong=None, *, tolerance=TOLERANCE):
         return f"{name} has {int(np.isnan(got).sum())} NaN"
     if _close(got, want, tolerance):
         return None
+    if not np.array_equal(np.isinf(got), np.isinf(want)):
+        return f"{name} is infinite in the wrong places, or not in the right ones"
     if want.any() and np.isfinite(got).all():
         factor = float((got * want).sum() / (want * want).sum())
         if factor and want.size > 1 and _close(got, factor * want, tolerance):
             return f"{name} is {factor:.4g} times what it should be, everywhere"
+    if want.size == 1:
+        said = [[f"{value.item():.{digits}g}" for value in (got, want)] for digits in (6, 15)]
+        (one, other) = next((pair for pair in said if pair[0] != pair[1]), said[-1])
+        return f"{name} is {one}, expected {other}"
     return f"{name} is wrong: relative error {relative_error(got, want):.2g}"
 
 
@@ -119,13 +126,32 @@ def review(title, findings):
     except NotImplementedError:
         found.append(NOT_ATTEMPTED)
     except Exception as error:
-        found.append(f"raised {type(error).__name__}: {error}")
+        renamed = isinstance(error, TypeError) and "unexpected keyword argument" in str(error)
+        hint = "; keep the names of the arguments" if renamed else ""
+        found.append(f"raised {type(error).__name__}: {error}{hint}")
     found = tuple(dict.fromkeys(found))
     print(f"{title}: {'; '.join(found) or 'right'}")
     return found
 
 
-def example(function, arguments, want, wrong=None, *, tolerance=TOLERANCE):
+def _call(title, function, **given):
+    """What a function gives for copies of the arguments, and a sentence if it changed one of them, else None."""
+    handed = copy.deepcopy(given)
+    got = function(**handed)
+    changed = [name for name in given if not _same(given[name], handed[name])]
+    return got, f"{title} changes its argument {changed[0]}; it should make a new one" if changed else None
+
+
+def _same(a, b):
+    """Whether an argument is as it was."""
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a is b or np.array_equal(a, b, equal_nan=getattr(a, "dtype", np.dtype(int)).kind == "f")
+
+
+def example(function, arguments, want, wrong=None, *, name="the result", tolerance=TOLERANCE):
     """Check a function on one example that can be worked out on paper.
 
     Parameters
@@ -136,6 +162,8 @@ def example(function, arguments, want, wrong=None, *, tolerance=TOLERANCE):
     want : array_like or dict of str to array_like
     wrong : dict of str to array_like, or dict of str to such dicts, optional
         Sentences for wrong results; for each key if the function gives a dict.
+    name : str
+        What to call a result that is no dict.
     tolerance : float
 
     Returns
@@ -149,13 +177,14 @@ def example(function, arguments, want, wrong=None, *, tolerance=TOLERANCE):
     the result: a and b are subtracted
     ('a and b are subtracted',)
     """
-    name = getattr(function, "__name__", "<lambda>")
-    title = "the result" if name == "<lambda>" else name
+    title = getattr(function, "__name__", "<lambda>")
+    title = "the result" if title == "<lambda>" else title
 
     def findings():
-        got = function(**copy.deepcopy(arguments))
+        got, changed = _call(title, function, **arguments)
+        yield changed
         if not isinstance(want, dict):
-            yield compare("the result", got, want, wrong, tolerance=tolerance)
+            yield compare(name, got, want, wrong, tolerance=tolerance)
             return
         yield (keys := _keys(title, got, want))
         if keys is None:
@@ -203,7 +232,8 @@ def standardizer(fit, apply, *, ddof=0, seed=0):
         rng = np.random.default_rng(seed)
         X, new = _table(rng), _table(rng, 4)
         mean, scale, other = X.mean(0), X.std(0, ddof=ddof), X.std(0, ddof=1 - ddof)
-        state = fit(X.copy())
+        state, changed = _call("fit", fit, X=X)
+        yield changed
         yield (keys := _keys("fit", state, ("mean", "scale")))
         if keys:
             return
@@ -222,7 +252,7 @@ def standardizer(fit, apply, *, ddof=0, seed=0):
         }
         yield compare("scale", state["scale"], scale, wrong)
         constant = np.column_stack([X[:, 0], np.full(len(X), 0.1), 1 + 1e-9 * X[:, 1]])
-        scales = np.asarray(fit(constant)["scale"])
+        scales = np.asarray(_call("fit", fit, X=constant)[0]["scale"])
         if scales.shape == (3,):
             yield (
                 None
@@ -237,7 +267,9 @@ def standardizer(fit, apply, *, ddof=0, seed=0):
             "apply multiplies by the scale": (new - mean) * scale,
             "apply does not subtract the mean": new / scale,
         }
-        yield compare("apply(X, state)", apply(new.copy(), copy.deepcopy(right)), (new - mean) / scale, wrong)
+        got, changed = _call("apply", apply, X=new, state=right)
+        yield changed
+        yield compare("apply(X, state)", got, (new - mean) / scale, wrong)
 
     return review("fit and apply", findings())
 
@@ -261,7 +293,8 @@ def from_batches(function, *, ddof=0, seed=0):
     def findings():
         X = _table(np.random.default_rng(seed), 11)
         batches = np.split(X, [5, 7])
-        state = function([batch.copy() for batch in batches])
+        state, changed = _call("from_batches", function, batches=batches)
+        yield changed
         yield (keys := _keys("from_batches", state, ("mean", "scale")))
         if keys:
             return
@@ -283,14 +316,14 @@ def from_batches(function, *, ddof=0, seed=0):
         }
         yield compare("scale", state["scale"], X.std(0, ddof=ddof), wrong)
         far = 1e6 + X
-        scale = function(np.split(far, [5, 7]))["scale"]
+        scale = _call("from_batches", function, batches=np.split(far, [5, 7]))[0]["scale"]
         yield compare("scale of numbers around a million", scale, far.std(0, ddof=ddof), tolerance=1e-6)
 
     return review("from_batches", findings())
 
 
-def _ridge(train, test, y_train, strength):
-    Z, mean = train, y_train.mean()
+def _ridge(train, test, y_train, strength, mean):
+    Z = train
     w = np.linalg.solve(Z.T @ Z + strength * np.eye(Z.shape[1]), Z.T @ (y_train - mean))
     return test @ w + mean
 
@@ -317,20 +350,30 @@ def cross_validation(function, *, ddof=0, seed=0):
         y = X @ rng.normal(size=3) + rng.normal(size=11) + 5
         folds = np.split(rng.permutation(11), [3, 7])
 
-        def errors(scaled):
+        def errors(scaled, mean=lambda train: y[train].mean(), swapped=False, added=True):
             found = []
             for rows in folds:
                 train = np.setdiff1d(np.arange(11), rows)
+                train, rows = (rows, train) if swapped else (train, rows)
                 a, b = scaled(train, rows)
-                prediction = _ridge(a, b, y[train], strength)
-                found.append(np.mean((prediction - y[rows]) ** 2))
+                prediction = _ridge(a, b, y[train], strength, mean(train))
+                found.append(np.mean((prediction - (0 if added else mean(train)) - y[rows]) ** 2))
             return np.array(found)
 
         def z(table, by, ddof=ddof):
             return (table - by.mean(0)) / by.std(0, ddof=ddof)
 
-        want = errors(lambda train, rows: (z(X[train], X[train]), z(X[rows], X[train])))
+        def proper(train, rows):
+            return z(X[train], X[train]), z(X[rows], X[train])
+
+        want = errors(proper)
         wrong = {
+            "the mean of y is taken over all rows: the targets of the test rows leak": errors(
+                proper, lambda train: y.mean()
+            ),
+            "training and test rows are swapped: the rows of a fold are for the test": errors(proper, swapped=True),
+            "these are roots of the mean squared errors": np.sqrt(want),
+            "the mean of y is not added to the prediction": errors(proper, added=False),
             "the statistics are learned on all rows, before the folds are made: the test rows leak": errors(
                 lambda train, rows: (z(X, X)[train], z(X, X)[rows])
             ),
@@ -344,8 +387,9 @@ def cross_validation(function, *, ddof=0, seed=0):
                 lambda train, rows: (z(X[train], X[train], 1 - ddof), z(X[rows], X[train], 1 - ddof))
             ),
         }
-        got = function(X.copy(), y.copy(), [rows.copy() for rows in folds], strength)
-        yield compare("the errors", got, want, wrong)
+        got, changed = _call("cross_validate", function, X=X, y=y, folds=folds, strength=strength)
+        yield changed
+        yield compare("the error of each fold", got, want, wrong)
 
     return review("cross_validate", findings())
 
@@ -384,7 +428,8 @@ def zca(function, *, ddof=0, seed=0):
                 X, new, ddof=1 - ddof
             ),
         }
-        got = function(X.copy(), new.copy())
+        got, changed = _call("zca", function, X_train=X, X=new)
+        yield changed
         found = compare("the white table", got, want, wrong)
         got = np.asarray(got, dtype=np.float64)
         if found and got.shape == new.shape and np.isfinite(got).all():
@@ -392,9 +437,16 @@ def zca(function, *, ddof=0, seed=0):
             found = "this is white, but turned, as by PCA; ZCA turns it back" if parallel else found
         yield found
         flat = np.column_stack([X[:, 0], X[:, 1], X[:, 0] + X[:, 1]])
-        got = np.asarray(function(flat.copy(), X.copy()))  # rows that do vary in that direction
+        got = np.asarray(_call("zca", function, X_train=flat, X=X)[0])  # rows that do vary in that direction
         if got.shape == flat.shape and not (np.abs(got) < 1e3).all():
             yield "a direction in which the training table does not vary is blown up; it should become 0"
+        elif not found:
+            values, U = np.linalg.eigh(np.cov(flat.T, ddof=ddof))
+            kept, away = U[:, 1:], U[:, :1]
+            want = (X - flat.mean(0)) @ (kept / np.sqrt(values[1:])) @ kept.T
+            as_it_is = "a direction in which the training table does not vary is left as it is; it should become 0"
+            wrong = {as_it_is: want + (X - flat.mean(0)) @ away @ away.T}
+            yield compare("a table white by one without variance in one direction", got, want, wrong, tolerance=1e-6)
 
     return review("zca", findings())
 
@@ -432,10 +484,10 @@ class _Batch:
     def cache(self):
         return {name: getattr(self, name).copy() for name in ("mu", "xc", "var", "inv_std", "x_hat")}
 
-    def dx(self, *, mean=True, var=True, gamma=True, inv_std=True, average=None):
+    def dx(self, *, mean=True, var=True, gamma=True, inv_std=True, average=None, other=None):
         """Gradient of x, with or without its parts."""
         average = average or self.mean
-        dx = self.dy - mean * average(self.dy) - float(var) * self.x_hat * average(self.dy * self.x_hat)
+        dx = self.dy - mean * average(self.dy) - float(var) * self.x_hat * (other or average)(self.dy * self.x_hat)
         return dx * (self.gamma if gamma else 1) * (self.inv_std if inv_std else 1)
 
 
@@ -458,7 +510,8 @@ def forward(function, *, axis=0, seed=0):
 
     def findings():
         b = _Batch(axis, seed)
-        got = function(b.x.copy(), b.gamma.copy(), b.beta.copy(), b.eps)
+        got, changed = _call("forward", function, x=b.x, gamma=b.gamma, beta=b.beta, eps=b.eps)
+        yield changed
         yield (keys := _keys("forward", got, ("mu", "xc", "var", "inv_std", "x_hat", "y")))
         if keys:
             return
@@ -521,7 +574,8 @@ def backward_staged(function, *, axis=0, seed=0):
 
     def findings():
         b = _Batch(axis, seed)
-        got = function(b.dy.copy(), b.cache(), b.gamma.copy())
+        got, changed = _call("backward_staged", function, dy=b.dy, cache=b.cache(), gamma=b.gamma)
+        yield changed
         names = ("dbeta", "dgamma", "dx_hat", "dinv_std", "dvar", "dxc", "dmu", "dx")
         yield (keys := _keys("backward_staged", got, names))
         if keys:
@@ -641,12 +695,15 @@ def backward_closed(function, *, axis=0, seed=0):
             "dx takes the mean and the variance for constants: both paths are missing": b.dx(mean=False, var=False),
             "dx misses gamma": b.dx(gamma=False),
             "dx misses inv_std": b.dx(inv_std=False),
-            "dx has sums where it has means": b.dx(average=b.sum),
+            "dx has sums where means belong": b.dx(average=b.sum),
+            "dx has a sum in place of the mean of dy": b.dx(average=b.sum, other=b.mean),
+            "dx has a sum in place of the mean of dy * x_hat": b.dx(other=b.sum),
             "dx divides by n - 1 instead of n": b.dx(average=lambda a: b.sum(a) / (b.n - 1)),
             "dx: the path through the variance has the wrong sign": b.dx(var=-1),
             "dx: the means are taken over the features": b.dx(average=lambda a: a.mean(axis=1 - axis, keepdims=True)),
         }
-        got = function(b.dy.copy(), b.x_hat.copy(), b.inv_std.copy(), b.gamma.copy())
+        got, changed = _call("backward_closed", function, dy=b.dy, x_hat=b.x_hat, inv_std=b.inv_std, gamma=b.gamma)
+        yield changed
         yield compare("dx", got, b.dx(), wrong)
 
     return review("backward_closed", findings())
@@ -683,12 +740,9 @@ def running_statistics(function, *, axis=0, weight_of="new", seed=0):
 
         for momentum in (0.2, None):
             p = 1 / 4 if momentum is None else momentum if weight_of == "new" else 1 - momentum
-            given = copy.deepcopy(old)
-            got = function(given, b.x.copy(), momentum)
+            got, changed = _call("update", function, state=old, x=b.x, momentum=momentum)
+            yield changed
             case = "with momentum None " if momentum is None else ""
-            if any(not np.array_equal(given[key], old[key]) for key in old):
-                yield "update changes the state that it was given; it should make a new one"
-                got = copy.deepcopy(got)
             yield (keys := _keys("update", got, ("mean", "var", "batches")))
             if keys:
                 return
@@ -697,6 +751,7 @@ def running_statistics(function, *, axis=0, weight_of="new", seed=0):
                 "momentum None is the average over all batches, not 0.1": (0.1, 0.9),
                 "with momentum None the batch is counted after it is averaged": (1 / 3,),
                 "with momentum None the batch is counted twice": (1 / 5,),
+                "with momentum None the weights of the new batch and of the old value are swapped": (3 / 4,),
             }
             faults = none if momentum is None else {swapped: (1 - p,)}
             for name, new in (("mean", b.mu), ("var", unbiased)):
@@ -756,10 +811,16 @@ def evaluation(function, *, axis=0, seed=0):
                     x, 1 / (np.sqrt(state["var"]) + b.eps)
                 ),
                 "eps is missing under the root": with_factor(x, 1 / np.sqrt(state["var"])),
+                "the mean is that of the batch; evaluation uses the running one": b.gamma * (x - b.mean(x)) * factor
+                + b.beta,
+                "the variance is that of the batch; evaluation uses the running one": with_factor(
+                    x, 1 / np.sqrt(b.mean((x - b.mean(x)) ** 2) + b.eps)
+                ),
                 "y misses beta": with_factor(x, factor) - b.beta,
                 "y misses gamma and beta": (x - state["mean"]) * factor,
             }
-            got = function(x.copy(), copy.deepcopy(state), b.gamma.copy(), b.beta.copy(), b.eps)
+            got, changed = _call("evaluate", function, x=x, state=state, gamma=b.gamma, beta=b.beta, eps=b.eps)
+            yield changed
             name = "y" if x is b.x else "y of a single example"
             yield compare(name, got, with_factor(x, factor), wrong)
 
@@ -789,7 +850,9 @@ def evaluation_backward(function, *, axis=0, seed=0):
         state = {"mean": rng.normal(size=b.mu.shape), "var": rng.uniform(0.5, 2, b.mu.shape), "batches": 3}
         factor = 1 / np.sqrt(state["var"] + b.eps)
         x_hat = (b.x - state["mean"]) * factor
-        got = function(b.dy.copy(), b.x.copy(), copy.deepcopy(state), b.gamma.copy(), b.eps)
+        given = {"dy": b.dy, "x": b.x, "state": state, "gamma": b.gamma, "eps": b.eps}
+        got, changed = _call("evaluate_backward", function, **given)
+        yield changed
         yield (keys := _keys("evaluate_backward", got, ("dx", "dgamma", "dbeta")))
         if keys:
             return
@@ -843,6 +906,8 @@ def images(function, *, seed=0):
             "each image has statistics of its own, over its channels": over((1, 2, 3)),
             "var is divided by n - 1": over((0, 2, 3), 1),
         }
-        yield compare("y", function(x.copy(), gamma.copy(), beta.copy(), eps), over((0, 2, 3)), wrong)
+        got, changed = _call("forward_images", function, x=x, gamma=gamma, beta=beta, eps=eps)
+        yield changed
+        yield compare("y", got, over((0, 2, 3)), wrong)
 
     return review("forward_images", findings())

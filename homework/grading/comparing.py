@@ -105,11 +105,14 @@ def _compare_numbers(got, want, tolerance, where):
     worst = float(error.max(initial=0.0))
     if worst <= tolerance:
         return None
+    if want.size == 1:
+        part = np.format_float_positional(100 * worst, precision=2, fractional=False, trim="-")
+        return f"{where} is off by about {part} %" if worst < 10 else f"{where} is off by more than 1000 %"
     at = tuple(int(i) for i in np.argwhere(finite)[int(error.argmax())])
-    place = f" at index {at}" if at else ""
     wrong = int((error > tolerance).sum())
     return (
-        f"{where}: {wrong} of {want.size} entries are wrong, the worst{place}, off by about {worst:.0e} of the largest"
+        f"{where}: {wrong} of {want.size} entries {'is' if wrong == 1 else 'are'} wrong, the worst at index {at}, "
+        f"off by about {worst:.0e} of the largest"
     )
 
 

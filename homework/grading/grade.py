@@ -15,6 +15,7 @@ from .plain import pack
 from .session import Session
 
 LONGEST_TEXT = 20_000
+LONGEST_SAID, LAST_LINES = 600, 4
 NOT_RUN = "not run"
 
 
@@ -147,7 +148,13 @@ def grade(task, data):
     result = nothing(assignment, "")
     result["checks"] = [_judge(question, transcript.answers[question.check.id]) for question in questions]
     result["tests"] = [
-        {"id": ran.grade_id, "points": cell.points, "status": ran.status, "error": ran.error}
+        {
+            "id": ran.grade_id,
+            "points": cell.points,
+            "status": ran.status,
+            "error": ran.error,
+            "said": "\n".join(ran.output.strip().splitlines()[-LAST_LINES:])[:LONGEST_SAID],
+        }
         for ran, cell in zip(transcript.cells, codes, strict=True)
         if cell.grade and cell.locked
     ]

@@ -16,6 +16,7 @@ table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ccc; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+td, .lines { white-space: pre-line; }
 .bar { background: #0072b2; height: 1rem; display: inline-block; vertical-align: middle; }
 .reason { border-left: .3rem solid #d55e00; padding: .3rem .8rem; background: #fdf3ec; }
 """
@@ -87,11 +88,14 @@ def feedback(assignment, submission, result):
     if result["notes"]:
         parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in result["notes"]), "</ul>"]
     if result["tests"]:
-        rows = [(t["id"], "passed" if t["status"] == "ok" else t["error"] or t["status"]) for t in result["tests"]]
+        rows = [
+            (t["id"], t["said"] or "it printed nothing" if t["status"] == "ok" else t["error"] or t["status"])
+            for t in result["tests"]
+        ]
         parts += [
             "<h2>Test cells of the notebook</h2>",
-            "<p>As they ran inside the notebook. They do not count; the checks above do.</p>",
-            _table(["cell", "result"], rows),
+            "<p>What they printed last, inside the notebook. It does not count; the checks above do.</p>",
+            _table(["cell", "what it said"], rows),
         ]
     wrong = [cell for cell in result["cells"] if cell["status"] != "ok"]
     if wrong:
@@ -103,7 +107,10 @@ def feedback(assignment, submission, result):
         parts += [f"<p>Code cell {c['number']} {_e(c['grade_id'])}</p><pre>{_e(c['output'])}</pre>" for c in printed]
     for part in assignment.manual:
         text = result["manual"].get(part.id, "")
-        parts += [f"<h2>To be marked: {_e(part.id)} ({_n(part.points)} points)</h2>", f"<p>{_e(part.rubric)}</p>"]
+        parts += [
+            f"<h2>To be marked: {_e(part.id)} ({_n(part.points)} points)</h2>",
+            f'<p class="lines">{_e(part.rubric)}</p>',
+        ]
         parts.append(f"<pre>{_e(text)}</pre>" if text.strip() else "<p>Nothing was written.</p>")
     return _page(f"{assignment.name}: {submission.name}", *parts)
 

@@ -20,9 +20,10 @@ def answer(space, name, packed, call, largest):
     if name not in space:
         return "M"
     try:
-        value = space[name]
+        value, given = space[name], None
         if call:
-            value = value(**unpack(packed, code=True))
+            given = unpack(packed, code=True)
+            value = value(**given)
     except BaseException as error:
         if isinstance(error, NotImplementedError):
             return "N"
@@ -33,6 +34,13 @@ def answer(space, name, packed, call, largest):
         text = pack(value)
     except BaseException as error:
         return "T" + base64.b64encode(str(error)[:300].encode()).decode()
+    for argument, before in (unpack(packed, code=True) if call else {}).items():
+        try:
+            same = pack(given[argument]) == pack(before)
+        except BaseException:  # a class that was handed out cannot be packed
+            same = argument in given
+        if not same:
+            return "C" + base64.b64encode(argument.encode()).decode()
     return "V" + text if len(text) < largest else "L"
 '''
 
@@ -214,8 +222,10 @@ class Session:
         try:
             if kind == "V":
                 return Answer(value=plain.unpack(text))
-            if kind in "ET":
+            if kind in "ETC":
                 said = " ".join(plain.base64.b64decode(text).decode(errors="replace").split())[:300]
+                if kind == "C":
+                    return Answer(problem=f"{what} changes its argument {said}; it should make a new one")
                 return Answer(problem=f"{what} fails with {said}" if kind == "E" else f"{what}: {said}")
         except ValueError:
             return Answer(problem=f"{what}: no answer came from the notebook")

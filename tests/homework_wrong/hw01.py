@@ -101,3 +101,61 @@ def not_turned_back(ours):
         return (X - mean) @ (Vt.T / std)
 
     return {"zca": zca}
+
+
+@wrong("apply-scores")
+def table_overwritten(ours):
+    def apply(X, state):
+        X -= state["mean"]
+        X /= state["scale"]
+        return X
+
+    return {"apply": apply}
+
+
+@wrong("flat-scores")
+def flat_directions_left(ours):
+    def zca(X_train, X):
+        mean = X_train.mean(axis=0)
+        values, U = np.linalg.eigh(np.cov(X_train.T, ddof=ours["DDOF"]))
+        scale = np.where(values > 1e-10 * values[-1], np.sqrt(np.abs(values)), 1.0)
+        return (X - mean) @ (U / scale) @ U.T
+
+    return {"zca": zca}
+
+
+def validated(ours, mean=lambda y, train: y[train].mean(), swapped=False, root=False, added=True):
+    """Cross-validation with another mean of y, or another error."""
+
+    def cross_validate(X, y, folds, strength):
+        errors = []
+        for rows in folds:
+            train = np.setdiff1d(np.arange(len(X)), rows)
+            train, test = (rows, train) if swapped else (train, rows)
+            state, middle = ours["fit"](X[train]), mean(y, train)
+            Z, T = ours["apply"](X[train], state), ours["apply"](X[test], state)
+            w = np.linalg.solve(Z.T @ Z + strength * np.eye(X.shape[1]), Z.T @ (y[train] - middle))
+            errors.append(np.mean((T @ w + added * middle - y[test]) ** 2))
+        return np.sqrt(errors) if root else np.array(errors)
+
+    return {"cross_validate": cross_validate}
+
+
+@wrong("validation-scores")
+def mean_of_all_targets(ours):
+    return validated(ours, lambda y, train: y.mean())
+
+
+@wrong("validation-scores")
+def training_and_test_swapped(ours):
+    return validated(ours, swapped=True)
+
+
+@wrong("validation-scores")
+def root_of_the_errors(ours):
+    return validated(ours, root=True)
+
+
+@wrong("validation-scores")
+def mean_not_added_back(ours):
+    return validated(ours, added=False)

@@ -91,3 +91,56 @@ def positive_correlations_only(ours):
         return high / low
 
     return {"kappa_of_two": kappa_of_two}
+
+
+def steps(rounded, one=1):
+    """Steps by another rounding, or with another answer for kappa 1."""
+
+    def steps_needed(kappa, shrink):
+        factors = {"descent": (kappa - 1) / (kappa + 1), "heavy_ball": (kappa**0.5 - 1) / (kappa**0.5 + 1)}
+        return {key: rounded(math.log(shrink) / math.log(f)) if f else one for key, f in factors.items()}
+
+    return {"steps_needed": steps_needed}
+
+
+@wrong("steps-scores")
+def one_more_than_rounded_down(ours):
+    return steps(lambda number: math.floor(number) + 1)
+
+
+@wrong("steps-scores")
+def floats_for_integers(ours):
+    return steps(np.ceil, 1.0)
+
+
+@wrong("steps-scores")
+def none_for_a_kappa_of_one(ours):
+    return steps(math.ceil, 0)
+
+
+@wrong("descend-scores")
+def start_overwritten(ours):
+    def descend(X, y, w, lr, steps):
+        path = [w.copy()]
+        for _ in range(steps):
+            w -= lr * ours["loss_and_gradient"](X, y, w)["gradient"]
+            path.append(w.copy())
+        return np.array(path)
+
+    return {"descend": descend}
+
+
+@wrong("curvature-scores", "heavy-scores")
+def singular_values_of_the_table(ours):
+    def curvature(X):
+        values = np.linalg.svd(X, compute_uv=False)
+        low, high = values[-1], values[0]
+        rates = {"largest_stable_lr": 2 / high, "best_lr": 2 / (high + low)}
+        return rates | {"kappa": high / low, "factor": (high - low) / (high + low)}
+
+    def heavy_ball(X):
+        root = math.sqrt(curvature(X)["kappa"])
+        factor = (root - 1) / (root + 1)
+        return {"lr": curvature(X)["best_lr"], "momentum": factor**2, "factor": factor}
+
+    return {"curvature": curvature, "heavy_ball": heavy_ball}

@@ -127,3 +127,52 @@ def per_pixel(ours):
         return gamma.reshape(1, -1, 1, 1) * x_hat + beta.reshape(1, -1, 1, 1)
 
     return {"forward_images": forward_images}
+
+
+@wrong("average-scores")
+def none_with_the_weights_swapped(ours):
+    right = ours["update"]
+
+    def update(state, x, momentum):
+        if momentum is None:
+            new = 1 - 1 / (state["batches"] + 1)
+            momentum = new if ours["WEIGHT_OF"] == "new" else 1 - new
+        return right(state, x, momentum)
+
+    return {"update": update}
+
+
+@wrong("evaluate-scores")
+def mean_of_the_batch_in_evaluation(ours):
+    right = ours["evaluate"]
+
+    def evaluate(x, state, gamma, beta, eps):
+        return right(x, state | {"mean": x.mean(axis=ours["AXIS"], keepdims=True)}, gamma, beta, eps)
+
+    return {"evaluate": evaluate}
+
+
+@wrong("closed-scores")
+def closed_with_one_sum(ours):
+    def backward_closed(dy, x_hat, inv_std, gamma):
+        along = (dy * x_hat).mean(axis=ours["AXIS"], keepdims=True)
+        return gamma * inv_std * (dy - dy.sum(axis=ours["AXIS"], keepdims=True) - x_hat * along)
+
+    return {"backward_closed": backward_closed}
+
+
+@wrong("evaluate-scores")
+def other_names_for_the_arguments(ours):
+    right = ours["evaluate"]
+    return {"evaluate": lambda x, running, weight, bias, eps: right(x, running, weight, bias, eps)}
+
+
+@wrong("update-scores", "average-scores")
+def state_updated_in_place(ours):
+    right = ours["update"]
+
+    def update(state, x, momentum):
+        state.update(right(state, x, momentum))
+        return state
+
+    return {"update": update}

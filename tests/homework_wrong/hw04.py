@@ -20,6 +20,13 @@ def lines_of_the_notebook(ours):
     return {"answers": lambda: {key: answer | {"line": answer["line"] + 100} for key, answer in right.items()}}
 
 
+@wrong("answer-a", "answer-b", "answer-c", "answer-d")
+def a_line_far_from_the_fault(ours):
+    """No line that is far from the fault counts, even where something is missing."""
+    right = ours["answers"]()
+    return {"answers": lambda: {key: answer | {"line": 5} for key, answer in right.items()}}
+
+
 @wrong("answer-d")
 def one_left_out(ours):
     right = ours["answers"]()
@@ -101,4 +108,32 @@ def padding_on_one_side(ours):
         return [(tuple(map(int, s)), n) for s, n in right(shape, half)]
 
     right = ours["layer_table"]
+    return {"layer_table": layer_table}
+
+
+@wrong("shapes-scores")
+def a_norm_somewhere_behind(ours):
+    """No bias, although a relu lies between the conv layer and the norm."""
+    right = ours["layer_table"]
+
+    def layer_table(shape, layers):
+        table = right(shape, layers)
+        for i, layer in enumerate(layers):
+            if layer[0] == "conv" and layers[i + 1 : i + 3] == [("relu",), ("norm",)]:
+                table[i] = (table[i][0], table[i][1] - layer[1])
+        return table
+
+    return {"layer_table": layer_table}
+
+
+@wrong("shapes-scores")
+def nothing_behind_the_last(ours):
+    right = ours["layer_table"]
+
+    def layer_table(shape, layers):
+        for i, layer in enumerate(layers):
+            if layer[0] == "conv":
+                layers[i + 1]
+        return right(shape, layers)
+
     return {"layer_table": layer_table}

@@ -17,7 +17,12 @@ def diverged_left_out(ours):
 
 @wrong("rates-scores", "effects-scores")
 def the_other_average(ours):
-    return {"AVERAGE": {"mean": "median", "median": "mean"}[ours["AVERAGE"]]}
+    def choose_rates(validation):
+        average = {"mean": np.median, "median": np.mean}[ours["AVERAGE"]]
+        best = average(np.nan_to_num(validation), axis=2).argmax(axis=1)
+        return {"best": best, "at_edge": [bool(rate in (0, validation.shape[1] - 1)) for rate in best]}
+
+    return {"choose_rates": choose_rates}
 
 
 @wrong("rates-scores", "effects-scores")
@@ -26,6 +31,45 @@ def one_rate_for_both(ours):
 
     def choose_rates(validation):
         return right(np.stack([np.nan_to_num(validation).mean(axis=0)] * 2))
+
+    return {"choose_rates": choose_rates}
+
+
+@wrong("rates-scores", "effects-scores")
+def diverged_kept(ours):
+    """Of NaN argmax takes the first."""
+
+    def choose_rates(validation):
+        best = {"mean": np.mean, "median": np.median}[ours["AVERAGE"]](validation, axis=2).argmax(axis=1)
+        return {"best": best, "at_edge": [bool(rate in (0, validation.shape[1] - 1)) for rate in best]}
+
+    return {"choose_rates": choose_rates}
+
+
+@wrong("rates-scores", "effects-scores")
+def the_luckiest_seed(ours):
+    right = ours["choose_rates"]
+    return {"choose_rates": lambda validation: right(np.nan_to_num(validation).max(axis=2, keepdims=True))}
+
+
+@wrong("rates-scores")
+def only_the_first_rate_is_an_edge(ours):
+    right = ours["choose_rates"]
+
+    def choose_rates(validation):
+        found = right(validation)
+        return found | {"at_edge": [bool(rate == 0) for rate in found["best"]]}
+
+    return {"choose_rates": choose_rates}
+
+
+@wrong("rates-scores")
+def only_the_last_rate_is_an_edge(ours):
+    right = ours["choose_rates"]
+
+    def choose_rates(validation):
+        found = right(validation)
+        return found | {"at_edge": [bool(rate == validation.shape[1] - 1) for rate in found["best"]]}
 
     return {"choose_rates": choose_rates}
 
@@ -48,6 +92,18 @@ def chosen_on_test_data(ours):
 
 
 @wrong("effects-scores")
+def judged_on_validation_data(ours):
+    right = ours["paired_effects"]
+    return {"paired_effects": lambda validation, test: right(validation, validation)}
+
+
+@wrong("effects-scores")
+def fractions(ours):
+    right = ours["paired_effects"]
+    return {"paired_effects": lambda validation, test: right(validation, test) / 100}
+
+
+@wrong("effects-scores")
 def difference_of_medians(ours):
     right = ours["paired_effects"]
     return {"paired_effects": lambda validation, test: np.median(right(validation, test), keepdims=True)}
@@ -55,7 +111,8 @@ def difference_of_medians(ours):
 
 @wrong("effects-scores")
 def other_sign(ours):
-    return {"SIGN": -ours["SIGN"]}
+    right = ours["paired_effects"]
+    return {"paired_effects": lambda validation, test: -right(validation, test)}
 
 
 @wrong("interval-scores", "verdict-scores")
@@ -67,9 +124,20 @@ def interval_of_the_mean(ours):
     return {"exact_interval": exact_interval}
 
 
+@wrong("interval-scores", "verdict-scores")
+def not_sorted(ours):
+    right = ours["exact_interval"]
+
+    def exact_interval(effects, confidence):
+        ends = right(np.arange(len(effects)), confidence)
+        return effects[ends.astype(int)] if np.isfinite(ends).all() else ends
+
+    return {"exact_interval": exact_interval}
+
+
 @wrong("interval-scores")
 def one_sided(ours):
-    """All of what may be missed on each side; the verdicts here are too clear to notice."""
+    """All of what may be missed on each side; with sixteen effects that makes no difference here."""
     right = ours["exact_interval"]
     return {"exact_interval": lambda effects, confidence: right(effects, 1 - 2 * (1 - confidence))}
 
@@ -79,6 +147,27 @@ def verdict_of_the_median(ours):
     def verdict(effects, smallest, direction):
         above = np.median(effects) >= smallest
         return "supported" if above == (direction == "at least") else "refuted"
+
+    return {"verdict": verdict}
+
+
+@wrong("verdict-scores")
+def confidence_of_the_lecture(ours):
+    def verdict(effects, smallest, direction):
+        low, high = ours["exact_interval"](effects, 0.95 if ours["CONFIDENCE"] != 0.95 else 0.9)
+        if direction == "at most":
+            low, high, smallest = -high, -low, -smallest
+        return "supported" if low >= smallest else "refuted" if high < smallest else "inconclusive"
+
+    return {"verdict": verdict}
+
+
+@wrong("verdict-scores")
+def an_end_at_the_smallest_is_not_enough(ours):
+    right = ours["verdict"]
+
+    def verdict(effects, smallest, direction):
+        return right(effects, smallest + (1e-9 if direction == "at least" else -1e-9), direction)
 
     return {"verdict": verdict}
 
@@ -133,6 +222,16 @@ def one_arm_twice(ours):
 
     def run(seed, rates, steps):
         return {part: values[[0, 0]] for part, values in right(seed, rates, steps).items()}
+
+    return {"run": run}
+
+
+@wrong("run-scores")
+def transposed(ours):
+    right = ours["run"]
+
+    def run(seed, rates, steps):
+        return {part: values.T for part, values in right(seed, rates, steps).items()}
 
     return {"run": run}
 

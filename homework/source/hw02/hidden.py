@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from homework.source.drawing import Manual, auto, close, generator, notebook_of
+from homework.source.drawing import Manual, auto, close, generator, notebook_of, same
 
 NAME = "hw02"
 X = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 1.0], [-2.0, 0.0]])
@@ -36,6 +36,11 @@ def _numbers(value):
     return repr(np.round(np.asarray(value, dtype=float), 9).tolist())
 
 
+def _rates(low, high):
+    """Kappa, the largest stable rate, the best one and the factor."""
+    return [high / low, 2 / high, 2 / (high + low), (high - low) / (high + low)]
+
+
 def _by_hand(s):
     """What comes out for the small example, and what comes out of the usual mistakes."""
     c, penalty = s["factor"], s["penalty"]
@@ -49,6 +54,7 @@ def _by_hand(s):
     weights, other = W @ W, {0.5: 1.0, 1.0: 0.5}[c]
     step = W - 0.1 * (2 * c * slope + penalty * W)
     after = 2 * c * (plain @ step - X.T @ Y / n) + penalty * step
+    values = np.linalg.svd(X, compute_uv=False)[::-1]
     s_rho = 2 * c * np.array([1 - s["rho"], 1 + s["rho"]]) + penalty
     return {
         "LOSS, NO_PENALTY, OTHER_FACTOR": [
@@ -56,14 +62,24 @@ def _by_hand(s):
             c * square,
             other * square + penalty / 2 * weights,
         ],
+        "PENALTY_NOT_HALVED, PENALTY_SUBTRACTED, LOSS_OF_SUMS": [
+            c * square + penalty * weights,
+            c * square - penalty / 2 * weights,
+            c * square * n + penalty / 2 * weights,
+        ],
         "GRADIENT": 2 * c * slope + penalty * W,
         "GRADIENT_HALVED": c * slope + penalty * W,
         "GRADIENT_NO_PENALTY": 2 * c * slope,
+        "GRADIENT_PENALTY_DOUBLED": 2 * c * slope + 2 * penalty * W,
+        "GRADIENT_OF_SUMS": 2 * c * slope * n + penalty * W,
+        "GRADIENT_WRONG_SIGN": -2 * c * slope + penalty * W,
         "HESSIAN": H,
         "HESSIAN_NO_PENALTY": 2 * c * plain,
         "HESSIAN_HALVED": c * plain + penalty * np.eye(2),
         "KAPPA, KAPPA_OF_ROOTS, LARGEST, BEST": [high / low, root, 2 / high, 2 / (high + low)],
         "FACTOR_OF_DESCENT": (high - low) / (high + low),
+        "OF_X": _rates(*values),
+        "OF_THE_DATA": _rates(*np.linalg.eigvalsh(2 * c * plain)),
         "PATH": [W, step, step - 0.1 * after],
         "RATE, MOMENTUM, FACTOR_HEAVY": [4 / (math.sqrt(high) + math.sqrt(low)) ** 2, heavy**2, heavy],
         "HEAVY_PATH": [W, step, step - 0.1 * after + 0.5 * (step - W)],
@@ -145,7 +161,16 @@ def _heavy_paths(rng):
 
 def _steps(rng):
     found = [{"kappa": float(rng.uniform(2, 500)), "shrink": float(10 ** rng.uniform(-6, -1))} for _ in range(6)]
+    # Exactly so many steps of a half, of descent or of the heavy ball: none more.
+    found += [{"kappa": kappa, "shrink": 0.5 ** int(rng.choice([2, 4, 8]))} for kappa in (3.0, 9.0)]
     return [*found, {"kappa": 1.0, "shrink": float(rng.uniform(0.1, 0.5))}]
+
+
+def whole(got, want, case):
+    """The same numbers, and integers."""
+    said = same(got, want, case)
+    parts = [] if said else [key for key in want if np.asarray(got[key]).dtype.kind not in "iu"]
+    return said or (f"entry {parts[0]!r}: expected an integer" if parts else None)
 
 
 def _correlations(rng):
@@ -170,10 +195,10 @@ def checks(variant):
         ("descend-scores", 10, "gradient descent", "descend", _paths),
         ("heavy-scores", 10, "best rate and momentum", "heavy_ball", _tables),
         ("momentum-scores", 10, "descent with momentum", "descend_with_momentum", _heavy_paths),
-        ("steps-scores", 10, "how many steps are needed", "steps_needed", _steps),
+        ("steps-scores", 10, "how many steps are needed", "steps_needed", _steps, whole),
         ("correlation-scores", 5, "two standardized features", "kappa_of_two", _correlations),
     ]
-    return [auto(variant, *row, compare=close(1e-7)) for row in table]
+    return [auto(variant, *row[:5], compare=(*row, close(1e-7))[5]) for row in table]
 
 
 def manual(variant):

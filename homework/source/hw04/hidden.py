@@ -1,6 +1,5 @@
 """Homework 4, find the bug: which batch norms are broken, the checks, the rubric."""
 
-import difflib
 import re
 import textwrap
 
@@ -38,13 +37,24 @@ GROUPS = (
     },
 )
 FAULTS = {name: words for group in GROUPS for name, words in group.items()}
-# Where not every changed line is wrong: those that are have this in them.
-TELLING = {
-    "gamma_missing_in_dx": "return",
-    "gamma_gradient_with_x": "grad_gamma",
-    "biased_running_variance": "running_",
-    "momentum_the_wrong_way": "running_",
-    "unbiased_normalization": "ddof",
+# The lines of each class that count as its fault, the one of the model answer first: that which differs from the right
+# class, any other whose change alone mends it, and, where something is missing, those next to its place.
+LINES = {
+    "mean_path_missing": (31, 30, 32),
+    "variance_path_missing": (31, 30, 32),
+    "gamma_missing_in_dx": (31, 22, 23, 30),
+    "gamma_gradient_with_x": (30, 17),
+    "beta_gradient_averaged": (29,),
+    "examples_counted_for_values": (24, 31),
+    "biased_running_variance": (13, 11, 12),
+    "momentum_the_wrong_way": (14, 11, 13),
+    "deviation_averaged": (14, 12),
+    "correction_by_examples": (7, 12),
+    "momentum_none_as_default": (11,),
+    "batch_formula_in_eval": (30, 29),
+    "unbiased_normalization": (8, 17),
+    "eps_added_to_deviation": (18,),
+    "beta_forgotten_in_eval": (21, 20, 22),
 }
 # Other names for the same things, so that the four cannot be laid side by side.
 NAMES = {
@@ -116,28 +126,6 @@ def shown(name, names, title):
     return re.sub(r"<(\w+)>", r"\1", text)
 
 
-def lines(name):
-    """The lines of a mutant's class that are wrong, or where something is missing, counted from 1.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    list of int
-    """
-    wrong, right = _class(name).split("\n"), _class("correct").split("\n")
-    found = []
-    for what, _, _, start, stop in difflib.SequenceMatcher(None, right, wrong, autojunk=False).get_opcodes():
-        if what == "delete":
-            found += [start, start + 1]
-        elif what != "equal":
-            found += range(start + 1, stop + 1)
-    named = [line for line in found if re.search(TELLING.get(name, ""), wrong[line - 1])]
-    return sorted(named)
-
-
 def cells(variant):
     """The drawn cells, by their ids.
 
@@ -159,7 +147,7 @@ def cells(variant):
     said = []
     for letter, name in s["broken"].items():
         drawn[f"norm-{letter.lower()}"] = shown(name, s["names"][letter], f"Norm{letter}")
-        said.append(f'        "{letter}": {{"line": {lines(name)[-1]}, "fault": "{FAULTS[name]}"}},')
+        said.append(f'        "{letter}": {{"line": {LINES[name][0]}, "fault": "{FAULTS[name]}"}},')
         body = textwrap.indent(shown("correct", s["names"][letter], f"Mended{letter}"), "    ")
         drawn[f"mend-{letter.lower()}"] = f'''\
 def mend_{letter.lower()}():
@@ -224,7 +212,7 @@ def answered(letter, name):
         if answer.get("fault") != FAULTS[name]:
             return f"the fault of {letter} is another one"
         line = answer.get("line")
-        if isinstance(line, bool) or not isinstance(line, int | np.integer) or line not in lines(name):
+        if isinstance(line, bool) or not isinstance(line, int | np.integer) or line not in LINES[name]:
             return f"the fault of {letter} is named, but is in another line"
         return None
 
@@ -276,6 +264,7 @@ def _tables(rng):
         found.append({"shape": shape, "layers": layers})
     found[0]["layers"] = [("conv", 6, 3, 1, 1), ("norm",), ("relu",)]
     found[1]["layers"] = [("conv", 6, 3, 2, 1), ("relu",), ("norm",), ("pool", 2)]
+    found[2]["layers"].append(("conv", 3, 1, 1, 0))  # none behind it
     return found
 
 
@@ -329,5 +318,7 @@ def manual(variant):
     rubric = """\
 8 points: for each of the four, what somebody who trains a network would see, or that nothing would be seen (2 each).
 6 points: which upstream gradient or shape would have hidden the fault (ones, squares, one shape), with a reason.
-4 points: orders the four by the harm they do, and defends the order."""
+4 points: orders the four by the harm they do, and defends the order.
+No machine sees whether is_right compares with a finished batch norm, such as that of utils or PyTorch. The task forbids
+it: look at its cell, and where it does, take away the points of catches-these and catches-others."""
     return [Manual("symptoms", 18, rubric)]

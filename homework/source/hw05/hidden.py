@@ -2,6 +2,7 @@
 
 import textwrap
 import tomllib
+from functools import partial
 
 import numpy as np
 
@@ -143,7 +144,11 @@ SIZES = ((4, 16), (5, 9), (6, 21))
 
 
 def _validations(rng):
-    return [{"validation": _accuracies(rng, *size)} for size in SIZES]
+    found = [{"validation": _accuracies(rng, *size)} for size in SIZES]
+    for ends in ((0, 4), (4, 0)):  # the best rate of one arm is the first, that of the other the last
+        away = np.abs(np.arange(5) - np.array(ends)[:, None])
+        found.append({"validation": 0.9 - 0.06 * away[:, :, None] + rng.normal(0, 0.01, (2, 5, 11))})
+    return found
 
 
 def _pairs(rng):
@@ -165,8 +170,16 @@ def _intervals(rng):
     return [*found, {"effects": rng.standard_t(3, n), "confidence": 1 - 0.5 ** (n - 1)}]
 
 
-def _verdicts(rng):
+def _verdicts(confidence, rng):
     found = []
+    first = {0.9: 4, 0.95: 3, 0.99: 2}[confidence]  # where the interval of sixteen effects begins
+    for sign, direction in ((1, "at least"), (-1, "at most")):
+        effects = np.cumsum(rng.uniform(0.5, 1, 16)) + rng.uniform(-9, 9)
+        for place in (first - 0.5, first + 0.5):  # within the interval, or not, at this confidence only
+            smallest = float(np.interp(place, np.arange(16), effects))
+            found.append(
+                {"effects": sign * rng.permutation(effects), "smallest": sign * smallest, "direction": direction}
+            )
     for direction in ("at least", "at most"):
         for shift in (4.0, -4.0):
             smallest = float(rng.uniform(-2, 2))
@@ -230,11 +243,12 @@ def checks(variant):
     -------
     list of Check
     """
+    verdicts = partial(_verdicts, draw(variant)["confidence"])
     table = [
         ("rates-scores", 15, "rates chosen on validation data", "choose_rates", _validations, {}),
         ("effects-scores", 15, "one paired effect a seed", "paired_effects", _pairs, {"compare": close(1e-7)}),
         ("interval-scores", 15, "an exact interval of the median", "exact_interval", _intervals, {}),
-        ("verdict-scores", 10, "a verdict by the interval", "verdict", _verdicts, {}),
+        ("verdict-scores", 10, "a verdict by the interval", "verdict", verdicts, {}),
         ("seeds-scores", 5, "how many seeds are needed", "fewest_seeds", _confidences, {}),
         (
             "run-scores",

@@ -40,6 +40,36 @@ def _functions(s):
     return f, slope, lambda values: float(DENSITY @ values)
 
 
+def _path(factor, f, mean):
+    """Second moments through three layers, from 2."""
+    path = [2.0]
+    for _ in range(3):
+        path.append(factor * mean(f(np.sqrt(path[-1]) * Z) ** 2))
+    return path
+
+
+def _measured(f):
+    """What comes out of the small net of the notebook, and what mistakes give."""
+    weights = [np.cos(np.arange(12.0)).reshape(4, 3), np.sin(np.arange(8.0)).reshape(2, 4), np.eye(5, 2) + 0.5]
+    X = np.cos(np.arange(18.0) ** 2).reshape(6, 3)
+
+    def before(signal, f=f):
+        found = []
+        for w in weights:
+            found.append(signal @ w.T)
+            signal = f(found[-1])
+        return found
+
+    right = before(X)
+    return {
+        "MEASURED": [np.mean(z**2) for z in right],
+        "MEASURED_AFTER": [np.mean(f(z) ** 2) for z in right],
+        "MEASURED_VARIANCES": [np.var(z) for z in right],
+        "MEASURED_OF_ACTIVATED": [np.mean(z**2) for z in before(f(X))],
+        "MEASURED_WITHOUT": [np.mean(z**2) for z in before(X, lambda z: z)],
+    }
+
+
 def cells(variant):
     """The drawn cells, by their ids.
 
@@ -54,18 +84,31 @@ def cells(variant):
     s = draw(variant)
     f, slope, mean = _functions(s)
     moment, one = mean(f(Z) ** 2), mean(f(Z))
+    wide = np.sqrt(2) * Z
+    moment_at_two = mean(f(wide) ** 2)
     numbers = {
         "MOMENT": moment,
         "VARIANCE": moment - one**2,
         "MOMENT_OF_Q_Z": mean(f(2 * Z) ** 2),
-        "MOMENT_AT_TWO": mean(f(np.sqrt(2) * Z) ** 2),
+        "MOMENT_AT_TWO": moment_at_two,
         "GAIN": 1 / np.sqrt(moment),
+        "GAIN_AT_TWO": np.sqrt(2 / moment_at_two),
         "SLOPE_AT_ONE": slope(1.0),
         "BACKWARD": 1 / np.sqrt(mean(slope(Z) ** 2)),
-        "MOVED": 0.5 * mean(f(Z) ** 2),
+        "BACKWARD_AT_TWO": 1 / np.sqrt(mean(slope(wide) ** 2)),
+        "BACKWARD_OF_Q_Z": 1 / np.sqrt(mean(slope(2 * Z) ** 2)),
+        "PATH": _path(1.2**2, f, mean),
+        "PATH_OF_GAIN": _path(1.2, f, mean),
         "SLOPE_OF_MAP": mean(f(Z) * slope(Z) * Z) / moment,
+        "SLOPE_AT_TWO": 2 / moment_at_two * mean(f(wide) * slope(wide) * Z) / np.sqrt(2),
+        **_measured(f),
     }
-    lines = [f"{name} = {float(f'{value:.10g}')!r}" for name, value in numbers.items()]
+    # The slope at one with all its digits: differences are told from it by them.
+    digits = {"SLOPE_AT_ONE": 17}
+    lines = []
+    for name, value in numbers.items():
+        short = [float(f"{v:.{digits.get(name, 10)}g}") for v in np.ravel(value)]
+        lines.append(f"{name} = {short if np.ndim(value) else short[0]!r}")
     return {
         "setting": f'''\
 # Drawn from the variant {variant}. Other classes have another activation.
@@ -79,7 +122,7 @@ def activation(x):
         f"+ {s['c']}\\,\\sin({s['d']}\\,x)$. "
         "No library knows its gain.",
         "by-quadrature": "\n".join(
-            ["# What comes out at q = 1 where nothing else is said, and what mistakes give.", *lines]
+            ["# What comes out, at q = 1 where nothing else is said, and what mistakes give.", *lines]
         ),
     }
 
@@ -120,7 +163,7 @@ def _weights(rng):
 
 
 def weights(got, want, case):
-    """Shapes, and the spread that the gain asks for; the numbers themselves are free."""
+    """Shapes, the spread that the gain asks for, and the generator; in which order it fills an array is free."""
     if not isinstance(got, list | tuple) or len(got) != len(want):
         return "expected a list with one array a layer"
     for number, (ours, theirs) in enumerate(zip(got, want, strict=True), start=1):
@@ -135,7 +178,18 @@ def weights(got, want, case):
             return f"layer {number}: the mean is not zero"
         if len(np.unique(values)) < 0.9 * values.size:
             return f"layer {number}: the numbers are not random"
+        if not abs((values**4).mean() / (values**2).mean() ** 2 - 3) < 5 * np.sqrt(24 / values.size):
+            return f"layer {number}: the numbers are not normal"
+        drawn = np.sort(values.ravel()) * np.sqrt(values.shape[1]) / case["gain"]
+        if number > 1 and _near(drawn, np.random.default_rng(case["seed"]).normal(size=values.size)):
+            return f"layer {number} begins with the numbers of layer 1; expected one generator for all layers"
+        if not _near(drawn, theirs.ravel() * np.sqrt(theirs.shape[1]) / case["gain"]):
+            return f"layer {number}: the numbers are not those that np.random.default_rng(seed) draws, layer by layer"
     return None
+
+
+def _near(ordered, numbers):
+    return np.allclose(ordered, np.sort(numbers), rtol=0, atol=1e-4)
 
 
 def _nets(rng):
@@ -161,7 +215,7 @@ def checks(variant):
     table = [
         ("moment-scores", 15, "the second moment by quadrature", "second_moment", _scales, precise),
         ("gain-scores", 10, "the gain", "gain", _scales, precise),
-        ("derivative-scores", 10, "the derivative of the activation", "derivative", _points, precise),
+        ("derivative-scores", 10, "the derivative of the activation", "derivative", _points, {"compare": close(1e-12)}),
         ("backward-scores", 10, "the gain for gradients", "backward_gain", _scales, precise),
         ("depth-scores", 10, "second moments through depth", "moments", _depths, precise),
         ("slope-scores", 10, "whether the fixed point attracts", "slope_of_map", _scales, precise),
