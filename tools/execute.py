@@ -127,7 +127,8 @@ async def _execute_all(paths, at_once):
                 print(f"{path.stem.ljust(widest)}  {took}", flush=True)
 
     try:
-        await asyncio.gather(*(one(path, bar) for path, bar in zip(paths, bars, strict=True)))
+        # The last ones, which train most, go first: none of them is left to run alone at the end.
+        await asyncio.gather(*(one(path, bar) for path, bar in reversed(list(zip(paths, bars, strict=True)))))
     finally:
         for bar in bars:
             bar.close()

@@ -78,7 +78,7 @@ class SGD(_Optimizer):
                 self._velocity = [g.clone() for g in gradients]
             else:
                 for v, g in zip(self._velocity, gradients, strict=True):
-                    v.mul_(self.momentum).add_(g)
+                    torch.add(g, v, alpha=self.momentum, out=v)
             gradients = self._velocity
         for p, g, rate in zip(self.parameters, gradients, self.rates, strict=True):
             p.addcmul_(g, rate, value=-factor)
