@@ -51,7 +51,15 @@ html_static_path = ["_static"]
 # Notebooks: the stored outputs, never a run.
 nb_execution_mode = "off"
 nb_mime_priority_overrides = [("html", "text/html", 0)]
-myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "html_image"]
+myst_enable_extensions = [
+    "amsmath",
+    "attrs_block",
+    "attrs_inline",
+    "colon_fence",
+    "deflist",
+    "dollarmath",
+    "html_image",
+]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 

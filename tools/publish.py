@@ -168,10 +168,9 @@ def launch_links(stem, *, repository, branch):
     name = repository.removeprefix("https://github.com/")
     path = f"notebooks/{stem}.ipynb"
     return (
-        ":::{div} launch\n"
+        "{.launch}\n"
         f"[Binder](https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{path})\n"
         f"[Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{path})\n"
         f"{{download}}`download <../downloads/{stem}.ipynb>`\n"
-        "[other ways to run it](../teach.md#where-to-run-it)\n"
-        ":::"
+        "[other ways to run it](../teach.md#where-to-run-it)"
     )
