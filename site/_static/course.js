@@ -91,3 +91,9 @@
   window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(makeReachable) ?? makeReachable());
   window.addEventListener("resize", makeReachable);
 })();
+
+// Sphinx's search appends the summary of every result, and has none where an index entry stands without text of its own.
+if (typeof Search !== "undefined" && Search.makeSearchSummary) {
+  const summary = Search.makeSearchSummary;
+  Search.makeSearchSummary = (...given) => summary(...given) ?? document.createDocumentFragment();
+}
