@@ -65,7 +65,7 @@ def lab(tmp_path_factory):
 def _address(folder, server):
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and server.poll() is None:
-        for page in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-*-open.html"):
+        for page in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-file-to-run-*-open.html"):
             if found := re.search(r'href="(http[^"]+)"', page.read_text()):
                 address = found[1].replace("localhost", "127.0.0.1")
                 try:
