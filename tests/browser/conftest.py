@@ -107,8 +107,13 @@ def watch(page):
         if parts.scheme not in ("data", "blob", "about") and parts.hostname not in (HERE, "localhost"):
             note("external request", request.url)
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # given up by the browser itself, when the next page is opened
+            note("failed request", f"{request.url} {request.failure}")
+
     page.on("request", request)
-    page.on("requestfailed", lambda request: note("failed request", f"{request.url} {request.failure}"))
+    page.on("requestfailed", failed)
+
     page.on("response", lambda reply: note(f"HTTP {reply.status}", reply.url) if reply.status >= 400 else None)
     page.on("console", lambda message: note("console", message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: note("error", str(error)))
