@@ -181,9 +181,8 @@ def _judge(question, answers):
     check = question.check
     said = None
     for answer, want, case in zip(answers, question.wanted, question.cases, strict=False):
-        said = answer.problem or _compare(
-            check.compare, answer.value, *copy.deepcopy((want, case))
-        )  # kept for the next
+        own = copy.deepcopy((want, case))  # a comparison may change them, and the next notebook is asked the same
+        said = answer.problem or _compare(check.compare, answer.value, *own)
         if said:
             break
     if said is None and len(answers) < len(question.cases):

@@ -79,16 +79,16 @@ def auto(variant, id, points, about, function, draw, **more):
     return Check(id=id, points=points, about=about, function=function, cases=cases, **more)
 
 
-def notebook_of(name, variant, cells):
+def notebook_of(name, cells, variant):
     """The source notebook of a variant.
 
     Parameters
     ----------
     name : str
         As in "hw01".
+    cells : callable
+        From the variant to what the drawn cells say, a dict of str to str by their ids.
     variant : int or str
-    cells : dict of str to str
-        What the drawn cells say, by their ids.
 
     Returns
     -------
@@ -100,13 +100,13 @@ def notebook_of(name, variant, cells):
     ValueError
         If the notebook lacks one of these cells.
     """
-    notebook = json.loads((HERE / name / f"{name}.ipynb").read_text(encoding="utf-8"))
-    missing = set(cells) - {cell["id"] for cell in notebook["cells"]}
+    notebook, drawn = json.loads((HERE / name / f"{name}.ipynb").read_text(encoding="utf-8")), cells(variant)
+    missing = set(drawn) - {cell["id"] for cell in notebook["cells"]}
     if missing:
         raise ValueError(f"{name}: hidden.py draws cells that the notebook lacks: {', '.join(sorted(missing))}")
     for cell in notebook["cells"]:
-        if cell["id"] in cells:
-            cell["source"] = cells[cell["id"]].splitlines(keepends=True)
+        if cell["id"] in drawn:
+            cell["source"] = drawn[cell["id"]].splitlines(keepends=True)
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
     notebook["metadata"]["homework"] = {"assignment": name, "variant": str(variant)}

@@ -1,5 +1,7 @@
 """Homework 1, standardize: what is drawn from the variant, the checks, the rubric."""
 
+from functools import partial
+
 import numpy as np
 
 from homework.source.drawing import Manual, auto, choose, close, generator, notebook_of
@@ -64,18 +66,7 @@ ROWS, SEED = {s["rows"]}, {s["seed"]}""".replace("'", '"'),
     }
 
 
-def notebook(variant):
-    """The source notebook of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
-    return notebook_of(NAME, variant, cells(variant))
+notebook = partial(notebook_of, NAME, cells)
 
 
 def _table(rng, n, d):

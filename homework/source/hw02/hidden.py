@@ -1,6 +1,7 @@
 """Homework 2, loss surfaces: what is drawn from the variant, the checks, the rubric."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -117,18 +118,7 @@ RHO, SEED = {s["rho"]}, {s["seed"]}""",
     }
 
 
-def notebook(variant):
-    """The source notebook of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
-    return notebook_of(NAME, variant, cells(variant))
+notebook = partial(notebook_of, NAME, cells)
 
 
 def _problem(rng, n, d):

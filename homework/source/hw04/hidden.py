@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from functools import partial
 
 import numpy as np
 
@@ -177,18 +178,7 @@ def answers():
     return drawn
 
 
-def notebook(variant):
-    """The source notebook of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
-    return notebook_of(NAME, variant, cells(variant))
+notebook = partial(notebook_of, NAME, cells)
 
 
 def answered(letter, name):

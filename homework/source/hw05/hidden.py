@@ -110,18 +110,7 @@ def run(seed, rates, steps):
     }
 
 
-def notebook(variant):
-    """The source notebook of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
-    return notebook_of(NAME, variant, cells(variant))
+notebook = partial(notebook_of, NAME, cells)
 
 
 def _accuracies(rng, rates, seeds):
