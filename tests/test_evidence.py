@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from utils.evidence import CLAIMS, MIME, VERDICTS, check, claims, judge
+from utils.evidence import CLAIMS, MIME, VERDICTS, Cards, check, claims, judge
 
 ENTRIES = {
     "statement": "A statement.",
@@ -394,3 +394,19 @@ class TestTimed:
         monkeypatch.setenv("CI", "true")
         with pytest.raises(ValueError, match="effect: 1 of 8 are NaN"):
             judge("a-claim", effect=[np.nan] + [2.0] * 7, timed=True, path=claim())
+
+
+class TestCards:
+    def test_they_are_kept_in_their_order_and_handed_on(self, claim):
+        cards, path = Cards(), claim()
+        card = judge("a-claim", effect=[2.0] * 16, path=path)
+        assert cards.keep(card) is card
+        assert cards == {"a-claim": card}
+
+    def test_the_table_has_the_verdict_as_measured_not_as_recorded(self, claim):
+        cards = Cards()
+        cards.keep(judge("a-claim", effect=[0.0] * 16, path=claim(verdict="supported")))
+        head, rule, row = cards._repr_markdown_().split("\n")
+        assert head.count("|") == rule.count("|") == row.count("|") == 4
+        assert row == "| A statement. | before | **refuted** |"
+        assert repr(cards) == cards._repr_markdown_()

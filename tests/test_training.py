@@ -600,6 +600,13 @@ def test_steps_to_an_accuracy():
     assert history.steps_to(35, "validation").tolist() == [12, 5, np.inf, 12]
 
 
+def test_at_best_is_the_accuracy_at_the_rate_that_validation_chooses():
+    history = swept([[90, 80, 10], [0, 80, 10], [10, 70, 95]], part="validation", shuffled=True)
+    np.testing.assert_array_equal(np.sort(history.at_best("validation")), [70, 80, 80])
+    with pytest.raises(ValueError, match="part: expected one of validation, got 'test'"):
+        history.at_best()
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [

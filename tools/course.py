@@ -67,10 +67,11 @@ def main():
     try:
         out.mkdir(parents=True, exist_ok=True)
         print(f"Executing {len(paths)} notebooks, two at a time ...", flush=True)
-        runs = execute_all(paths)
+        pages = {}
+        runs = execute_all(paths, done=lambda run: pages.update({run.path: as_page(run.notebook)}))
         for run in runs:
             write_atomically(out / run.path.name, nbformat.writes(run.notebook) + "\n")
-            write_atomically(out / f"{run.path.stem}.html", as_page(run.notebook))
+            write_atomically(out / f"{run.path.stem}.html", pages[run.path])
         times = {run.path.stem: round(run.seconds, 2) for run in runs}
         write_atomically(out / "timings.json", json.dumps(times, indent=2) + "\n")
     except OSError as error:

@@ -91,7 +91,7 @@ def drawing(found):
 def _number(x):
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    text = f"{x:.3g}" if abs(x) < 999.5 else f"{x:,.0f}"
+    text = f"{x:.3g}" if abs(x) < 999.5 else f"{x:,.0f}".replace(",", " ")
     return text.replace("-", "−")
 
 

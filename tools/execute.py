@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 2
 SECONDS_A_CELL = 600
 SECONDS_TO_STOP = 30
+JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
 
 
@@ -109,7 +111,13 @@ async def _execute(path, bar):
     return Run(path, notebook, time.perf_counter() - began, error)
 
 
-async def _execute_all(paths, at_once):
+def _claims(path):
+    """How many claims a notebook judges: what takes time in it, so that the longest can be begun first."""
+    cells = nbformat.read(path, as_version=4).cells
+    return sum(len(JUDGED.findall(cell.source)) for cell in cells if cell.cell_type == "code")
+
+
+async def _execute_all(paths, at_once, done):
     gate, runs = asyncio.Semaphore(at_once), {}
     widest = max(len(path.stem) for path in paths)
     bars = []
@@ -125,17 +133,19 @@ async def _execute_all(paths, at_once):
             bar.set_postfix_str(took)
             if bar.disable:
                 print(f"{path.stem.ljust(widest)}  {took}", flush=True)
+        await asyncio.to_thread(done, runs[path])  # beside the next notebook
 
     try:
-        # The last ones, which train most, go first: none of them is left to run alone at the end.
-        await asyncio.gather(*(one(path, bar) for path, bar in reversed(list(zip(paths, bars, strict=True)))))
+        # A long one that came last would run alone at the end.
+        longest_first = sorted(zip(paths, bars, strict=True), key=lambda pair: _claims(pair[0]), reverse=True)
+        await asyncio.gather(*(one(path, bar) for path, bar in longest_first))
     finally:
         for bar in bars:
             bar.close()
     return [runs[path] for path in paths]
 
 
-def execute_all(paths, *, at_once=AT_ONCE):
+def execute_all(paths, *, at_once=AT_ONCE, done=lambda run: None):
     """Execute notebooks side by side.
 
     Parameters
@@ -143,6 +153,8 @@ def execute_all(paths, *, at_once=AT_ONCE):
     paths : list of Path
     at_once : int
         How many kernels run at a time.
+    done : callable, optional
+        Called with each Run as soon as it is there, in a thread.
 
     Returns
     -------
@@ -152,7 +164,7 @@ def execute_all(paths, *, at_once=AT_ONCE):
     # The loop has a thread of its own: in the main thread nbclient would catch Ctrl-C for itself and go on.
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
-    work = asyncio.run_coroutine_threadsafe(_execute_all(paths, at_once), loop)
+    work = asyncio.run_coroutine_threadsafe(_execute_all(paths, at_once, done), loop)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return work.result()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import quantile_test
 
-__all__ = ["CLAIMS", "MIME", "VERDICTS", "Card", "Claim", "check", "claims", "judge"]
+__all__ = ["CLAIMS", "MIME", "VERDICTS", "Card", "Cards", "Claim", "check", "claims", "judge"]
 
 CLAIMS = Path(__file__).resolve().parents[1] / "data" / "claims.toml"
 MIME = "application/vnd.course.claim+json"
@@ -248,7 +248,7 @@ def _number(x):
     """Four digits at most, without an exponent where none is needed."""
     if np.isinf(x):
         return "∞" if x > 0 else "−∞"
-    return f"{x:.3g}" if abs(x) < 999.5 or abs(x) >= 1e6 else f"{x:,.0f}"
+    return f"{x:.3g}" if abs(x) < 999.5 or abs(x) >= 1e6 else f"{x:,.0f}".replace(",", " ")
 
 
 def _json(x):
@@ -358,3 +358,28 @@ class Card:
             f"{rows}<div>{escape(self._remark())} <code>{escape(self.claim.id)}</code></div></div>"
         )
         return {"text/plain": repr(self), "text/html": card, MIME: self.to_json()}
+
+
+class Cards(dict):
+    """The cards of a notebook by the ids of their claims, for a table at its end."""
+
+    def keep(self, card):
+        """Put a card in.
+
+        Parameters
+        ----------
+        card : Card
+
+        Returns
+        -------
+        Card
+            The same, for the notebook to show.
+        """
+        self[card.claim.id] = card
+        return card
+
+    def __repr__(self):
+        rows = [f"| {card.claim.statement} | {card.claim.prediction} | **{card.verdict}** |" for card in self.values()]
+        return "\n".join(["| statement | predicted before the run | verdict |", "|---|---|---|", *rows])
+
+    _repr_markdown_ = __repr__

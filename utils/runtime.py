@@ -56,7 +56,7 @@ def configure(threads=1):
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms also loads a compiler, for a second
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a fifth of a training step
     threadpoolctl.threadpool_limits(limits=threads)
     pools = threadpoolctl.threadpool_info()

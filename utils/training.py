@@ -121,6 +121,25 @@ class History:
         """
         return float(self.rates[np.median(self.grid(self.final(part)), axis=0).argmax()])
 
+    def at_best(self, part="test"):
+        """Accuracy after the last step of every seed, at the rate that is best on validation images.
+
+        Parameters
+        ----------
+        part : {"test", "validation"}
+
+        Returns
+        -------
+        ndarray, shape (n_seeds,), float64
+            Percent.
+
+        Raises
+        ------
+        ValueError
+            If the split had no such part, or none for validation.
+        """
+        return self.at(self.best_rate()).final(part)
+
     def at(self, rate):
         """The replicas with one learning rate.
 
