@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IMPORTED_AS = {
     "jupyter-client": "jupyter_client",
     "axe-playwright-python": "axe_playwright_python",
+    "ipython": "IPython",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "pyzmq": "zmq",
@@ -141,6 +142,15 @@ def test_each_dependency_is_used(name):
         assert words in text_of(place)
     else:
         assert IMPORTED_AS.get(name, name) in imported()
+
+
+def test_each_import_is_a_dependency():
+    """Nothing is imported that only comes along with something else."""
+    extras = project()["optional-dependencies"]
+    optional = {Requirement(line).name for extra in ("grading", "cluster") for line in extras[extra]}
+    declared = {IMPORTED_AS.get(name, name) for name in dependencies()} | optional | {"dask"}  # dask is distributed
+    own = {path.stem for path in files() if path.suffix == ".py"} | {path.parent.name for path in files()}
+    assert imported() - declared - own - sys.stdlib_module_names == set()
 
 
 def test_conda_installs_this_repository():
