@@ -195,7 +195,7 @@ class Whitener(_Scaler):
         n, d = X.shape
         mean = X.mean(axis=0)
         # The singular values of the centred data: their squares over n are the eigenvalues, without squaring errors.
-        _, singular, Vt = np.linalg.svd(X - mean, full_matrices=True)
+        _, singular, Vt = np.linalg.svd(X - mean, full_matrices=n < d)
         singular = np.pad(singular, (0, d - len(singular)))
         largest = np.abs(Vt).argmax(axis=1)
         U = (Vt * np.sign(Vt[np.arange(d), largest])[:, None]).T  # the sign is free: make the largest entry positive

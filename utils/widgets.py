@@ -133,7 +133,7 @@ def loss_surface_explorer(*, seed, steps=25):
     fig = Figure(figsize=(10, 4.2), layout=fixed)
     bowl, curve = fig.subplots(1, 2, width_ratios=(1.35, 1))
     fig.subplots_adjust(left=0.07, right=0.985, bottom=0.16, top=0.9, wspace=0.32)
-    curve.set(xlim=(0, steps), yscale="log", ylim=(1e-8, 1e4), xlabel="step", ylabel="loss above minimum")
+    curve.set(xlim=(0, steps), yscale="log", ylim=(1e-8, 1e4), xlabel="steps", ylabel="loss above the minimum")
     curve.yaxis.set(major_formatter="{x:.0e}", minor_locator=NullLocator())  # labels in TeX take half of the time
 
     def draw(lr, ratio, momentum, batch_size):
@@ -142,8 +142,9 @@ def loss_surface_explorer(*, seed, steps=25):
         for artist in (*bowl.lines, *bowl.collections, *curve.lines):
             artist.remove()
         limits = (best[0] - 3, best[0] + 3, best[1] - 2, best[1] + 2)
-        draw_path(draw_bowl(bowl, X, y, limits=limits), path, color=COLOURS["accent"])
-        curve.plot(np.clip(np.nan_to_num(excess, nan=np.inf), 1e-8, 1e8), color=COLOURS["accent"])
+        color = COLOURS["raw" if batch_size == _EXAMPLES else "batches"]
+        draw_path(draw_bowl(bowl, X, y, limits=limits), path, color=color)
+        curve.plot(np.clip(np.nan_to_num(excess, nan=np.inf), 1e-8, 1e8), color=color)
         curve.set_title(f"η = {lr:.3g},  largest stable {largest_lr:.3g}")
         kappa = condition_number(X)
         alt = (

@@ -8,7 +8,7 @@ const contours = element("g", {}, bowl.inside), steps = [];
 for (let k = 1; k <= at.levels; k++) element("ellipse", { class: "contour", opacity: 0.35 + (0.65 * k) / at.levels }, contours);
 for (const [x1, x2, y1, y2] of [[-0.12, 0.12, 0, 0], [0, 0, -0.12, 0.12]])
   element("line", { class: "minimum", x1: bowl.px(x1), x2: bowl.px(x2), y1: bowl.py(y1), y2: bowl.py(y2) }, bowl.inside);
-const walk = element("path", { class: "walk" }, bowl.inside), fall = element("path", { class: "walk" }, curve.inside);
+const walk = element("path", { class: "walk raw" }, bowl.inside), fall = element("path", { class: "walk raw" }, curve.inside);
 for (let t = 0; t < points; t++) steps.push(element("circle", { class: "dot", r: 3.4 }, bowl.inside));
 const unit = bowl.px(1) - bowl.px(0); // the same in both directions: circles are drawn as circles
 function whole(low, high) {
