@@ -16,7 +16,8 @@ WORKERS ?= 2
 SCHEDULER ?=
 SANDBOX ?= bwrap
 # Inside a container one is often root, which JupyterLab refuses unless told.
-LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+LAB_ARGS ?=
 
 # One thread a process: two processes of two threads on two cores spin against each other.
 export OMP_NUM_THREADS ?= 1
@@ -38,7 +39,7 @@ course: env  ## execute every notebook and leave copies, HTML and times in build
 	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
 
 lab: env  ## open JupyterLab at notebook 01
-	@$(RUN) -m jupyterlab $(LAB_ARGS) notebooks/01_input_standardization.ipynb
+	@$(RUN) -m jupyterlab $(AS_ROOT) $(LAB_ARGS) notebooks/01_input_standardization.ipynb
 
 test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
 	$(RUN) -m ruff check

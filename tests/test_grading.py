@@ -759,6 +759,30 @@ def test_a_changed_notebook_is_graded_again_and_a_copy_is_not(source, tmp_path):
     assert [row["total"] for row in read_grades(tmp_path / "out").values()] == ["6", "4"]
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_points_that_a_person_entered_stay(source, tmp_path, separator):
+    (tmp_path / "class").mkdir()
+    table = tmp_path / "out" / "grades.csv"
+    for name in "ab":
+        (tmp_path / "class" / f"{name}.ipynb").write_text(fixtures.submission())
+        grade_class(tmp_path / "class", source, tmp_path / "out")
+        if name == "a":
+            (row,) = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8")))
+            row["why"] = "3.5"
+            lines = (separator.join(row), separator.join(row.values()))
+            table.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")  # as a spreadsheet does
+    assert [row["why"] for row in read_grades(tmp_path / "out").values()] == ["3.5", ""]
+
+
+def test_a_table_that_cannot_be_read_is_kept(source, tmp_path):
+    (tmp_path / "a.ipynb").write_text(fixtures.submission())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "grades.csv").write_text("my notes")
+    grade_class(tmp_path, source, tmp_path / "out")
+    assert (tmp_path / "out" / "grades-before.csv").read_text() == "my notes"
+    assert read_grades(tmp_path / "out")["a"]["total"] == "6"
+
+
 class TestRefusals:
     def test_without_bubblewrap(self, source, tmp_path):
         (tmp_path / "a.ipynb").write_text(fixtures.submission())

@@ -121,13 +121,40 @@ def _cell(value):
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
 
 
-def grades(assignment, graded):
+def entered(path):
+    """What a person has entered in a table of grades, so that grading again does not take it away.
+
+    Parameters
+    ----------
+    path : Path
+        A table that `grades` made; it need not be there. One that cannot be read is kept under another name.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+        For the id of a student, all cells of the row by the names of their columns.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return {}
+    separator = ";" if text.startswith("id;") else ","  # as some spreadsheets save it
+    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+    if "id" not in (rows.fieldnames or []):
+        path.replace(path.with_name("grades-before.csv"))
+        return {}
+    return {row["id"]: row for row in rows}
+
+
+def grades(assignment, graded, before):
     """The table of all students.
 
     Parameters
     ----------
     assignment : Assignment
     graded : list of (Submission, dict)
+    before : dict
+        Of `entered`: points of the parts that a person marks stay.
 
     Returns
     -------
@@ -141,9 +168,8 @@ def grades(assignment, graded):
     for submission, result in graded:
         points = {check["id"]: check["points"] for check in result["checks"]}
         row = [_cell(submission.id), _cell(submission.name), *(_n(points.get(id, 0.0)) for id in checks)]
-        writer.writerow(
-            [*row, _n(total(result)), _n(assignment.points), *("" for _ in manual), _cell(result["reason"])]
-        )
+        marks = [before.get(_cell(submission.id), {}).get(id) or "" for id in manual]
+        writer.writerow([*row, _n(total(result)), _n(assignment.points), *marks, _cell(result["reason"])])
     return out.getvalue()
 
 
@@ -214,4 +240,4 @@ def write(out, assignment, graded, log):
     write_atomically(out / "summary.html", summary_page(assignment, graded))
     write_atomically(out / "summary.txt", summary_text(assignment, graded))
     write_atomically(out / "log.txt", "".join(f"{' '.join(line.split())}\n" for line in log))
-    write_atomically(out / "grades.csv", grades(assignment, graded))
+    write_atomically(out / "grades.csv", grades(assignment, graded, entered(out / "grades.csv")))
