@@ -113,9 +113,9 @@ class Adam(_Optimizer):
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
         if not eps >= 0:
             raise ValueError(f"eps: expected a number of at least 0, got {eps}")
-        self.betas, self.eps, self._t = betas, eps, 0
-        self._m = [torch.zeros_like(p) for p in self.parameters]
-        self._v = [torch.zeros_like(p) for p in self.parameters]
+        # torch.optim does it at a rate of one, on tensors of zeros: what it makes of them is the direction to go in.
+        self._moves = [torch.zeros(p.shape, dtype=p.dtype) for p in self.parameters]
+        self._adam = torch.optim.Adam(self._moves, lr=1.0, betas=tuple(betas), eps=eps, fused=True)
 
     @torch.no_grad()
     def step(self, gradients, factor=1.0):
@@ -128,13 +128,8 @@ class Adam(_Optimizer):
         factor : float
             On all rates, for a schedule.
         """
-        self._t += 1
-        beta1, beta2 = self.betas
-        unbias1, unbias2 = 1 - beta1**self._t, 1 - beta2**self._t
-        everything = zip(self.parameters, gradients, self.rates, self._m, self._v, strict=True)
-        for p, g, rate, m, v in everything:
-            g = self._decayed(p, g)
-            m.mul_(beta1).add_(g, alpha=1 - beta1)
-            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            direction = m / (v / unbias2).sqrt_().add_(self.eps)
-            p.addcmul_(direction, rate, value=-factor / unbias1)
+        for p, g, move in zip(self.parameters, gradients, self._moves, strict=True):
+            move.zero_().grad = self._decayed(p, g).contiguous()  # fused, it asks for no strides
+        self._adam.step()
+        for p, move, rate in zip(self.parameters, self._moves, self.rates, strict=True):
+            p.addcmul_(move, rate, value=factor)
