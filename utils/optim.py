@@ -4,6 +4,7 @@ A rate cannot be put on the loss: Adam would cancel it, and weight decay would m
 """
 
 import torch
+from torch.optim.adam import adam
 
 __all__ = ["Adam", "SGD"]
 
@@ -113,9 +114,11 @@ class Adam(_Optimizer):
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
         if not eps >= 0:
             raise ValueError(f"eps: expected a number of at least 0, got {eps}")
-        # torch.optim does it at a rate of one, on tensors of zeros: what it makes of them is the direction to go in.
         self._moves = [torch.zeros(p.shape, dtype=p.dtype) for p in self.parameters]
-        self._adam = torch.optim.Adam(self._moves, lr=1.0, betas=tuple(betas), eps=eps, fused=True)
+        self._m, self._v = ([torch.zeros_like(move) for move in self._moves] for _ in range(2))
+        self._t = [torch.tensor(0.0) for _ in self.parameters]
+        self._how = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "lr": 1.0, "weight_decay": 0.0}
+        self._how |= {"amsgrad": False, "maximize": False, "foreach": False, "fused": True}
 
     @torch.no_grad()
     def step(self, gradients, factor=1.0):
@@ -128,8 +131,10 @@ class Adam(_Optimizer):
         factor : float
             On all rates, for a schedule.
         """
-        for p, g, move in zip(self.parameters, gradients, self._moves, strict=True):
-            move.zero_().grad = self._decayed(p, g).contiguous()  # fused, it asks for no strides
-        self._adam.step()
+        gradients = [self._decayed(p, g).contiguous() for p, g in zip(self.parameters, gradients, strict=True)]
+        for move in self._moves:
+            move.zero_()
+        # PyTorch's own step, at a rate of one and from zero: where it arrives is the direction. (It minds no strides.)
+        adam(self._moves, gradients, self._m, self._v, [], self._t, **self._how)
         for p, move, rate in zip(self.parameters, self._moves, self.rates, strict=True):
             p.addcmul_(move, rate, value=factor)
