@@ -39,7 +39,7 @@ course: env  ## execute every notebook and leave copies, HTML and times in build
 	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
 
 lab: env  ## open JupyterLab at notebook 01
-	@$(RUN) -m jupyterlab $(AS_ROOT) $(LAB_ARGS) notebooks/01_input_standardization.ipynb
+	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(AS_ROOT) $(LAB_ARGS) notebooks/01_input_standardization.ipynb
 
 test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
 	$(RUN) -m ruff check

@@ -632,7 +632,7 @@ class TestAClass:
         where, out, _, _ = graded
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         done = grade_class(where, source, out)
-        assert "20 of them done before" in done.stdout
+        assert "0 to run, 20 done before" in done.stdout
         assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
     def test_elsewhere_and_with_one_worker_the_grades_are_the_same(self, graded, source, tmp_path):
@@ -724,7 +724,7 @@ def test_ended_half_way_and_started_again(source, tmp_path, how, code):
     assert 2 <= len(kept) < 6
     assert not (out / "grades.csv").exists()
     done = grade_class(where, source, out)
-    assert f"{len(kept)} of them done before" in done.stdout
+    assert f"{len(kept)} done before" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert [row["total"] for row in read_grades(out).values()] == ["6"] * 6
 
@@ -771,7 +771,8 @@ def test_points_that_a_person_entered_stay(source, tmp_path, separator):
             row["why"] = "3.5"
             lines = (separator.join(row), separator.join(row.values()))
             table.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")  # as a spreadsheet does
-    assert [row["why"] for row in read_grades(tmp_path / "out").values()] == ["3.5", ""]
+    rows = read_grades(tmp_path / "out").values()
+    assert [(row["why"], row["total"], row["with_manual"]) for row in rows] == [("3.5", "6", "9.5"), ("", "6", "")]
 
 
 def test_a_table_that_cannot_be_read_is_kept(source, tmp_path):
@@ -843,7 +844,7 @@ class TestTheAssignmentIsGuessed:
         done = subprocess.run(
             [str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150
         )
-        assert "hw00, which 2 of 3 notebooks name" in done.stdout, done.stderr
+        assert "Assignment hw00: 2 of 3 notebooks are of it" in done.stdout, done.stderr
         rows = read_grades(tmp_path / "grades of hw00")
         assert {name: row["total"] for name, row in rows.items()} == {"s0": "6", "s1": "6", "s2": "0"}
         assert "hw01" in rows["s2"]["reason"]

@@ -66,7 +66,7 @@ def main():
     paths, out = find_notebooks(arguments.notebooks), arguments.out.resolve()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        print(f"Executing {len(paths)} notebooks, two at a time ...", flush=True)
+        print(f"Executing {len(paths)} notebook{'s, two at a time' if len(paths) > 1 else ''} ...", flush=True)
         pages = {}
         runs = execute_all(paths, done=lambda run: pages.update({run.path: as_page(run.notebook)}))
         for run in runs:

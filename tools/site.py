@@ -140,6 +140,7 @@ def main():
     began, results = time.perf_counter(), arguments.build.resolve()
     out = results / ("links" if arguments.linkcheck else "site")
     source = results / "site-work" / "source"
+    print("Building the site, which takes a minute or two ...", flush=True)
     try:
         stage(source, find_notebooks([]))
         build(source, out, builder="linkcheck" if arguments.linkcheck else "html")

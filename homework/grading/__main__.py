@@ -92,7 +92,7 @@ def main(argv=None):
         boxed = choose(os.environ.get("SANDBOX") or "bwrap")
         if not arguments.assignment:
             arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions)
-            print(f"{arguments.assignment}, which {votes} of {notebooks} notebooks name", flush=True)
+            print(f"Assignment {arguments.assignment}: {votes} of {notebooks} notebooks are of it", flush=True)
         out = Path(arguments.out.replace("{assignment}", arguments.assignment)).resolve()
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
         secret_file = (arguments.secret or out / "secret").resolve()
@@ -113,7 +113,8 @@ def main(argv=None):
     sweep()
     results = out / "results"
     known, jobs = _jobs(found, task, assignment, digest, results)
-    print(f"{len(found)} submissions, {len(known)} of them done before or not to be run", flush=True)
+    left = sum(len(numbers) for numbers in jobs.values())
+    print(f"{len(found)} submissions: {left} to run, {len(known)} done before or not readable", flush=True)
     try:
         failures = _run(found, task, assignment, arguments, results, known, jobs, log)
     except KeyboardInterrupt:
@@ -126,7 +127,7 @@ def main(argv=None):
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
     report.write(out, assignment, graded, log)
     print(report.summary_text(assignment, graded), end="")
-    print(f"\n{out / 'grades.csv'}")
+    print(f"\nResults: {out} (grades.csv, summary.html, a page for each student in feedback/, log.txt)")
     return 1 if failures else 0
 
 

@@ -146,6 +146,14 @@ def entered(path):
     return {row["id"]: row for row in rows}
 
 
+def _sum(points, marks):
+    """Points of the machine and of the person together; nothing as long as one is missing or no number."""
+    try:
+        return _n(points + sum(float(mark.replace(",", ".")) for mark in marks))
+    except ValueError:
+        return ""
+
+
 def grades(assignment, graded, before):
     """The table of all students.
 
@@ -164,12 +172,13 @@ def grades(assignment, graded, before):
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]
-    writer.writerow(["id", "name", *checks, "total", "of", *manual, "reason"])
+    writer.writerow(["id", "name", *checks, "total", "of", *manual, "with_manual", "reason"])
     for submission, result in graded:
         points = {check["id"]: check["points"] for check in result["checks"]}
         row = [_cell(submission.id), _cell(submission.name), *(_n(points.get(id, 0.0)) for id in checks)]
         marks = [before.get(_cell(submission.id), {}).get(id) or "" for id in manual]
-        writer.writerow([*row, _n(total(result)), _n(assignment.points), *marks, _cell(result["reason"])])
+        row += [_n(total(result)), _n(assignment.points), *marks, _sum(total(result), marks)]
+        writer.writerow([*row, _cell(result["reason"])])
     return out.getvalue()
 
 
@@ -190,6 +199,7 @@ def _numbers(assignment, graded):
     reasons = [(submission.name, result["reason"]) for submission, result in graded if result["reason"]]
     middle = f"median {_n(round(statistics.median(totals), 2))}, mean {_n(round(statistics.mean(totals), 2))}"
     head = f"{len(totals)} submissions, {middle} of {_n(assignment.points)} points"
+    head += f"; {len(totals) - len(ran)} that did not run count as 0" if len(ran) < len(totals) else ""
     return head, spread, hardest, reasons, len(ran)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,10 +50,10 @@ def lab(tmp_path_factory):
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(SETTINGS))
     line = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    opened = re.search(r"-m jupyterlab .*?(notebooks/\S+\.ipynb)", line)[1]
-    command = [sys.executable, "-m", "jupyterlab", opened, "--no-browser", "--ip=127.0.0.1", "--port=0"]
+    line = next(line for line in line.splitlines() if "-m jupyterlab" in line)
+    command = [word.replace(str(ROOT), str(folder)) for word in shlex.split(line)[1:]]  # on the copy
+    command = [sys.executable, *command, "--no-browser", "--ip=127.0.0.1", "--port=0"]
     command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-    command += ["--allow-root"] if os.geteuid() == 0 else []
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
