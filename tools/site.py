@@ -57,6 +57,8 @@ def stage(folder, notebooks):
     assets.unpack("mathjax", folder / "_static" / "mathjax")
     fragments = explorers.build(folder / "explorers")
     settings = runpy.run_path(str(SITE / "conf.py"))
+    if "/OWNER/" in settings["REPOSITORY"]:
+        print("site: git's origin is not on GitHub, so links to the repository say OWNER (site/conf.py)", flush=True)
     _stage_notebooks(folder, notebooks, fragments, settings)
     ideas = _stage_modules(folder)
     assignments = sorted((ROOT / "homework" / "release").glob("*/*.ipynb"))
@@ -140,7 +142,7 @@ def main():
     began, results = time.perf_counter(), arguments.build.resolve()
     out = results / ("links" if arguments.linkcheck else "site")
     source = results / "site-work" / "source"
-    print("Building the site, which takes a minute or two ...", flush=True)
+    print("Building the site, which takes about half a minute ...", flush=True)
     try:
         stage(source, find_notebooks([]))
         build(source, out, builder="linkcheck" if arguments.linkcheck else "html")
