@@ -178,7 +178,7 @@ def example(function, arguments, want, wrong=None, *, name="the result", toleran
     ('a and b are subtracted',)
     """
     title = getattr(function, "__name__", "<lambda>")
-    title = "the result" if title == "<lambda>" else title
+    title = name if title == "<lambda>" else title
 
     def findings():
         got, changed = _call(title, function, **arguments)
