@@ -134,7 +134,8 @@ class Adam(_Optimizer):
         gradients = [self._decayed(p, g).contiguous() for p, g in zip(self.parameters, gradients, strict=True)]
         for move in self._moves:
             move.zero_()
-        # PyTorch's own step, at a rate of one and from zero: where it arrives is the direction. (It minds no strides.)
+        # PyTorch's own step, from zero at a rate of one: where it arrives is the direction. Fused, it reads all tensors
+        # as contiguous.
         adam(self._moves, gradients, self._m, self._v, [], self._t, **self._how)
         for p, move, rate in zip(self.parameters, self._moves, self.rates, strict=True):
             p.addcmul_(move, rate, value=factor)
