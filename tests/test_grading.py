@@ -632,7 +632,7 @@ class TestAClass:
         where, out, _, _ = graded
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         done = grade_class(where, source, out)
-        assert "0 to run, 20 done before" in done.stdout
+        assert "0 to grade, 20 done before" in done.stdout
         assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
     def test_elsewhere_and_with_one_worker_the_grades_are_the_same(self, graded, source, tmp_path):
@@ -773,6 +773,57 @@ def test_points_that_a_person_entered_stay(source, tmp_path, separator):
             table.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")  # as a spreadsheet does
     rows = read_grades(tmp_path / "out").values()
     assert [(row["why"], row["total"], row["with_manual"]) for row in rows] == [("3.5", "6", "9.5"), ("", "6", "")]
+
+
+def with_points(table, **points):
+    """Enter points in a table, as a person does."""
+    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+    for row in rows:
+        row["why"] = points.get(row["name"], row["why"])
+    table.write_text("\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
+
+
+def test_points_outlive_the_late_submissions_of_others(source, tmp_path):
+    out, table = tmp_path / "out", tmp_path / "out" / "grades.csv"
+    for where, names in (("class", "ab"), ("late", "c")):
+        (tmp_path / where).mkdir()
+        for name in names:
+            (tmp_path / where / f"{name}.ipynb").write_text(fixtures.submission())
+    grade_class(tmp_path / "class", source, out)
+    with_points(table, a="3")
+    before = table.read_text()
+    done = grade_class(tmp_path / "late", source, out)
+    assert "had 2 students who are not among these submissions: it is kept as grades-before.csv" in done.stdout
+    assert (out / "grades-before.csv").read_text() == before
+    assert list(read_grades(out)) == ["c"]
+    with_points(table, c="1")
+    grade_class(tmp_path / "class", source, out)
+    assert (out / "grades-before-2.csv").exists()
+    assert {name: row["why"] for name, row in read_grades(out).items()} == {"a": "3", "b": ""}
+    grade_class(tmp_path / "late", source, out)
+    assert {name: row["why"] for name, row in read_grades(out).items()} == {"c": "1"}
+
+
+def test_points_that_cannot_be_are_named(source, tmp_path):
+    (tmp_path / "class").mkdir()
+    for name in "abc":
+        (tmp_path / "class" / f"{name}.ipynb").write_text(fixtures.submission())
+    grade_class(tmp_path / "class", source, tmp_path / "out")
+    most = {part.id: part.points for part in load("hw00", source=source).manual}["why"]
+    with_points(tmp_path / "out" / "grades.csv", a="x", b=str(most + 1), c=str(most))
+    done = grade_class(tmp_path / "class", source, tmp_path / "out")
+    log = (tmp_path / "out" / "log.txt").read_text()
+    for name, mark in (("a", "x"), ("b", most + 1)):
+        sentence = f"{name}: why: expected points from 0 to {most} in grades.csv, got {mark}"
+        assert sentence in done.stdout
+        assert sentence in log
+    assert "c: why" not in done.stdout
+    sums = [row["with_manual"] for row in read_grades(tmp_path / "out").values()]
+    assert sums == ["", f"{6 + most + 1}", f"{6 + most}"]
+    page = (tmp_path / "out" / "feedback" / "c.html").read_text(encoding="utf-8")
+    assert f"{6 + most} of {6 + most} points" in page
+    assert f"Marked: why, {most} of {most} points" in page
+    assert "in all" not in (tmp_path / "out" / "feedback" / "a.html").read_text(encoding="utf-8")
 
 
 def test_a_table_that_cannot_be_read_is_kept(source, tmp_path):

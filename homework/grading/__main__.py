@@ -114,7 +114,7 @@ def main(argv=None):
     results = out / "results"
     known, jobs = _jobs(found, task, assignment, digest, results)
     left = sum(len(numbers) for numbers in jobs.values())
-    print(f"{len(found)} submissions: {left} to run, {len(known)} done before or not readable", flush=True)
+    print(f"{len(found)} submissions: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
     try:
         failures = _run(found, task, assignment, arguments, results, known, jobs, log)
     except KeyboardInterrupt:
@@ -125,8 +125,9 @@ def main(argv=None):
         return 2
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
-    report.write(out, assignment, graded, log)
+    said = report.write(out, assignment, graded, log)
     print(report.summary_text(assignment, graded), end="")
+    print("".join(f"\n{line}" for line in said), end="\n" if said else "")
     print(f"\nResults: {out} (grades.csv, summary.html, a page for each student in feedback/, log.txt)")
     return 1 if failures else 0
 
@@ -134,12 +135,13 @@ def main(argv=None):
 def _run(found, task, assignment, arguments, results, known, jobs, log):
     """Run what is to be run and write down each result at once; count what the grader failed on."""
     keys, failures, began = list(jobs), 0, time.perf_counter()
+    count, left = 0, sum(len(numbers) for numbers in jobs.values())
     readers = [found[jobs[key][0]].path.read_bytes for key in keys]
     if arguments.scheduler:
         stream = pool.run_there(task, readers, scheduler=arguments.scheduler)
     else:
         stream = pool.run_here(task, readers, workers=min(arguments.workers, max(len(keys), 1)))
-    for done, (index, result) in enumerate(stream, start=1):
+    for index, result in stream:
         numbers = jobs[keys[index]]
         if "failed" in result:  # not stored: the next run tries again
             failures += 1
@@ -149,8 +151,9 @@ def _run(found, task, assignment, arguments, results, known, jobs, log):
             write_atomically(results / f"{keys[index]}.json", json.dumps(result, indent=1))
         known.update(dict.fromkeys(numbers, result))
         for number in numbers:
+            count += 1
             points = f"{report.total(result):g} of {assignment.points:g}"
-            line = f"[{done}/{len(keys)}] {found[number].name}: {points}  {result['reason']}"
+            line = f"[{count}/{left}] {found[number].name}: {points}  {result['reason']}"
             print("".join(c if c.isprintable() else "?" for c in line), flush=True)
     if keys:
         seconds = time.perf_counter() - began

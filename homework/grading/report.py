@@ -4,6 +4,8 @@ import collections
 import csv
 import html
 import io
+import math
+import shutil
 import statistics
 
 from .files import write_atomically
@@ -60,7 +62,7 @@ def total(result):
     return sum(check["points"] for check in result["checks"])
 
 
-def feedback(assignment, submission, result):
+def feedback(assignment, submission, result, marks):
     """The page for one student.
 
     Parameters
@@ -69,6 +71,8 @@ def feedback(assignment, submission, result):
     submission : Submission
     result : dict
         Of `grade.grade`.
+    marks : list of str
+        Points that a person gave, empty where none are given yet.
 
     Returns
     -------
@@ -81,6 +85,9 @@ def feedback(assignment, submission, result):
         + (", without what a person marks." if assignment.manual else ".")
         + "</p>",
     ]
+    if assignment.manual and with_manual(result, marks) is not None:
+        most = assignment.points + sum(part.points for part in assignment.manual)
+        parts.append(f"<p><strong>{_n(with_manual(result, marks))} of {_n(most)} points</strong> in all.</p>")
     if result["reason"]:
         parts.append(f'<p class="reason">{_e(result["reason"])}</p>')
     rows = [(c["id"], c["about"], f"{_n(c['points'])} / {_n(c['of'])}", c["said"]) for c in result["checks"]]
@@ -105,10 +112,12 @@ def feedback(assignment, submission, result):
     if printed:
         parts.append("<h2>What cells printed</h2>")
         parts += [f"<p>Code cell {c['number']} {_e(c['grade_id'])}</p><pre>{_e(c['output'])}</pre>" for c in printed]
-    for part in assignment.manual:
+    for part, mark in zip(assignment.manual, marks, strict=True):
         text = result["manual"].get(part.id, "")
+        of = _n(part.points)
+        head = f"Marked: {part.id}, {mark} of {of} points" if mark else f"To be marked: {part.id} ({of} points)"
         parts += [
-            f"<h2>To be marked: {_e(part.id)} ({_n(part.points)} points)</h2>",
+            f"<h2>{_e(head)}</h2>",
             f'<p class="lines">{_e(part.rubric)}</p>',
         ]
         parts.append(f"<pre>{_e(text)}</pre>" if text.strip() else "<p>Nothing was written.</p>")
@@ -121,37 +130,74 @@ def _cell(value):
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
 
 
-def entered(path):
-    """What a person has entered in a table of grades, so that grading again does not take it away.
+def _rows(path):
+    """Rows of a table of grades by the id of the student; None if it cannot be read as one."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    separator = ";" if text.startswith("id;") else ","  # as some spreadsheets save it
+    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+    return {row["id"]: row for row in rows} if "id" in (rows.fieldnames or []) else None
+
+
+def entered(out):
+    """What a person has entered in tables of grades, so that grading again does not take it away.
 
     Parameters
     ----------
-    path : Path
-        A table that `grades` made; it need not be there. One that cannot be read is kept under another name.
+    out : Path
+        The folder of ``grades.csv``, which need not be there, and of those that were kept, ``grades-before.csv`` etc.
 
     Returns
     -------
     dict of str to dict of str to str
-        For the id of a student, all cells of the row by the names of their columns.
+        For the id of a student, all cells of the latest row by the names of their columns.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        return {}
-    separator = ";" if text.startswith("id;") else ","  # as some spreadsheets save it
-    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
-    if "id" not in (rows.fieldnames or []):
-        path.replace(path.with_name("grades-before.csv"))
-        return {}
-    return {row["id"]: row for row in rows}
+    kept = sorted(out.glob("grades-before*.csv"), key=lambda path: (len(path.name), path.name))
+    found = {}
+    for path in [*kept, *out.glob("grades.csv")]:
+        found.update(_rows(path) or {})
+    return found
 
 
-def _sum(points, marks):
-    """Points of the machine and of the person together; nothing as long as one is missing or no number."""
+def _keep(out, ids):
+    """Keep a table that cannot be read, or has students who are not in the new one; gives a sentence about it."""
+    table = out / "grades.csv"
+    if not table.exists():
+        return []
+    rows = _rows(table)
+    gone = None if rows is None else [id for id in rows if id not in ids]
+    if gone == []:
+        return []
+    names = (out / f"grades-before{number}.csv" for number in ("", *(f"-{i}" for i in range(2, 1000))))
+    copy = next(name for name in names if not name.exists())
+    shutil.copy2(table, copy)
+    why = "could not be read" if gone is None else f"had {len(gone)} students who are not among these submissions"
+    return [f"grades.csv {why}: it is kept as {copy.name}"]
+
+
+def _marks(assignment, submission, before):
+    row = before.get(_cell(submission.id), {})
+    return [(row.get(part.id) or "").strip() for part in assignment.manual]
+
+
+def _number(mark):
+    """Points as a person writes them, 3.5 or 3,5; nan if they are no number."""
     try:
-        return _n(points + sum(float(mark.replace(",", ".")) for mark in marks))
+        return float(mark.replace(",", "."))
     except ValueError:
-        return ""
+        return math.nan
+
+
+def _doubts(assignment, submission, marks):
+    """A sentence for each mark that is no number, or more than there are points."""
+    for part, mark in zip(assignment.manual, marks, strict=True):
+        if mark and not 0 <= _number(mark) <= part.points:
+            yield f"{submission.name}: {part.id}: expected points from 0 to {_n(part.points)} in grades.csv, got {mark}"
+
+
+def with_manual(result, marks):
+    """Points of the machine and of the person together; None as long as one is missing or no number."""
+    points = total(result) + sum(map(_number, marks))
+    return points if math.isfinite(points) else None
 
 
 def grades(assignment, graded, before):
@@ -176,8 +222,9 @@ def grades(assignment, graded, before):
     for submission, result in graded:
         points = {check["id"]: check["points"] for check in result["checks"]}
         row = [_cell(submission.id), _cell(submission.name), *(_n(points.get(id, 0.0)) for id in checks)]
-        marks = [before.get(_cell(submission.id), {}).get(id) or "" for id in manual]
-        row += [_n(total(result)), _n(assignment.points), *marks, _sum(total(result), marks)]
+        marks = _marks(assignment, submission, before)
+        points = with_manual(result, marks)
+        row += [_n(total(result)), _n(assignment.points), *marks, "" if points is None else _n(points)]
         writer.writerow([*row, _cell(result["reason"])])
     return out.getvalue()
 
@@ -210,7 +257,7 @@ def summary_text(assignment, graded):
     lines += [f"  {name:>12}  {'#' * count} {count}" for name, count in spread]
     if hardest:
         lines += ["", "most missed checks"]
-        lines += [f"  {id}: {count} of {ran} that ran ({said[:100]})" for id, count, said in hardest]
+        lines += [f"  {id}: {count} of {ran} that ran (most often: {said[:100]})" for id, count, said in hardest]
     if reasons:
         lines += ["", "what could not be run, or not to its end"]
         lines += [f"  {name}: {reason}" for name, reason in reasons]
@@ -244,10 +291,20 @@ def write(out, assignment, graded, log):
     assignment : Assignment
     graded : list of (Submission, dict)
     log : list of str
+
+    Returns
+    -------
+    list of str
+        What the instructor should know; it is in the log, too.
     """
+    said, before = _keep(out, {_cell(submission.id) for submission, _ in graded}), entered(out)
     for submission, result in graded:
-        write_atomically(out / "feedback" / f"{safe(submission.id)}.html", feedback(assignment, submission, result))
+        marks = _marks(assignment, submission, before)
+        said += _doubts(assignment, submission, marks)
+        page = feedback(assignment, submission, result, marks)
+        write_atomically(out / "feedback" / f"{safe(submission.id)}.html", page)
     write_atomically(out / "summary.html", summary_page(assignment, graded))
     write_atomically(out / "summary.txt", summary_text(assignment, graded))
-    write_atomically(out / "log.txt", "".join(f"{' '.join(line.split())}\n" for line in log))
-    write_atomically(out / "grades.csv", grades(assignment, graded, entered(out / "grades.csv")))
+    write_atomically(out / "log.txt", "".join(f"{' '.join(line.split())}\n" for line in [*log, *said]))
+    write_atomically(out / "grades.csv", grades(assignment, graded, before))
+    return said
