@@ -18,6 +18,7 @@ SANDBOX ?= bwrap
 # Inside a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
+FIRST = notebooks/01_input_standardization.ipynb
 
 # One thread a process: two processes of two threads on two cores spin against each other.
 export OMP_NUM_THREADS ?= 1
@@ -39,7 +40,8 @@ course: env  ## execute every notebook and leave copies, HTML and times in build
 	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
 
 lab: env  ## open JupyterLab at notebook 01
-	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(AS_ROOT) $(LAB_ARGS) notebooks/01_input_standardization.ipynb
+	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) \
+		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 
 test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
 	$(RUN) -m ruff check

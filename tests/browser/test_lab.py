@@ -50,8 +50,8 @@ def lab(tmp_path_factory):
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(SETTINGS))
     line = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    line = next(line for line in line.splitlines() if "-m jupyterlab" in line)
-    command = [word.replace(str(ROOT), str(folder)) for word in shlex.split(line)[1:]]  # on the copy
+    line = line[line.index("-m jupyterlab") :].replace("\\\n", " ")
+    command = [word.replace(str(ROOT), str(folder)) for word in shlex.split(line)]  # on the copy
     command = [sys.executable, *command, "--no-browser", "--ip=127.0.0.1", "--port=0"]
     command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
     with (folder / "log").open("w") as log:
@@ -66,7 +66,7 @@ def lab(tmp_path_factory):
 def _address(folder, server):
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and server.poll() is None:
-        for page in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-file-to-run-*-open.html"):
+        for page in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-*-open.html"):
             if found := re.search(r'href="(http[^"]+)"', page.read_text()):
                 address = found[1].replace("localhost", "127.0.0.1")
                 try:
