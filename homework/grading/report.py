@@ -85,9 +85,9 @@ def feedback(assignment, submission, result, marks):
         + (", without what a person marks." if assignment.manual else ".")
         + "</p>",
     ]
-    if assignment.manual and with_manual(result, marks) is not None:
+    if assignment.manual and (points := with_manual(assignment, result, marks)) is not None:
         most = assignment.points + sum(part.points for part in assignment.manual)
-        parts.append(f"<p><strong>{_n(with_manual(result, marks))} of {_n(most)} points</strong> in all.</p>")
+        parts.append(f"<p><strong>{_n(points)} of {_n(most)} points</strong> in all.</p>")
     if result["reason"]:
         parts.append(f'<p class="reason">{_e(result["reason"])}</p>')
     rows = [(c["id"], c["about"], f"{_n(c['points'])} / {_n(c['of'])}", c["said"]) for c in result["checks"]]
@@ -115,7 +115,8 @@ def feedback(assignment, submission, result, marks):
     for part, mark in zip(assignment.manual, marks, strict=True):
         text = result["manual"].get(part.id, "")
         of = _n(part.points)
-        head = f"Marked: {part.id}, {mark} of {of} points" if mark else f"To be marked: {part.id} ({of} points)"
+        marked = _counts(part, mark)
+        head = f"Marked: {part.id}, {mark} of {of} points" if marked else f"To be marked: {part.id} ({of} points)"
         parts += [
             f"<h2>{_e(head)}</h2>",
             f'<p class="lines">{_e(part.rubric)}</p>',
@@ -170,8 +171,8 @@ def _keep(out, ids):
     names = (out / f"grades-before{number}.csv" for number in ("", *(f"-{i}" for i in range(2, 1000))))
     copy = next(name for name in names if not name.exists())
     shutil.copy2(table, copy)
-    why = "could not be read" if gone is None else f"had {len(gone)} students who are not among these submissions"
-    return [f"grades.csv {why}: it is kept as {copy.name}"]
+    why = "could not be read" if gone is None else f"had {len(gone)} who are not among these submissions"
+    return [f"grades.csv {why}: it is kept as {copy.name}, and points in it are found again"]
 
 
 def _marks(assignment, submission, before):
@@ -187,17 +188,23 @@ def _number(mark):
         return math.nan
 
 
+def _counts(part, mark):
+    return 0 <= _number(mark) <= part.points
+
+
 def _doubts(assignment, submission, marks):
     """A sentence for each mark that is no number, or more than there are points."""
     for part, mark in zip(assignment.manual, marks, strict=True):
-        if mark and not 0 <= _number(mark) <= part.points:
-            yield f"{submission.name}: {part.id}: expected points from 0 to {_n(part.points)} in grades.csv, got {mark}"
+        if mark and not _counts(part, mark):
+            of = f"from 0 to {_n(part.points)}"
+            yield f"{submission.name}: {part.id}: expected points {of} in grades.csv, got {mark}, which does not count"
 
 
-def with_manual(result, marks):
-    """Points of the machine and of the person together; None as long as one is missing or no number."""
-    points = total(result) + sum(map(_number, marks))
-    return points if math.isfinite(points) else None
+def with_manual(assignment, result, marks):
+    """Points of the machine and of the person together; None as long as one is missing or cannot be."""
+    if not all(_counts(part, mark) for part, mark in zip(assignment.manual, marks, strict=True)):
+        return None
+    return total(result) + sum(map(_number, marks))
 
 
 def grades(assignment, graded, before):
@@ -223,7 +230,7 @@ def grades(assignment, graded, before):
         points = {check["id"]: check["points"] for check in result["checks"]}
         row = [_cell(submission.id), _cell(submission.name), *(_n(points.get(id, 0.0)) for id in checks)]
         marks = _marks(assignment, submission, before)
-        points = with_manual(result, marks)
+        points = with_manual(assignment, result, marks)
         row += [_n(total(result)), _n(assignment.points), *marks, "" if points is None else _n(points)]
         writer.writerow([*row, _cell(result["reason"])])
     return out.getvalue()

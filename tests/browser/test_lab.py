@@ -50,7 +50,7 @@ def lab(tmp_path_factory):
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(SETTINGS))
     line = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    line = line[line.index("-m jupyterlab") :].replace("\\\n", " ")
+    line = re.search(r"-m jupyterlab(?:.*\\\n)*.*", line)[0].replace("\\\n", " ")
     command = [word.replace(str(ROOT), str(folder)) for word in shlex.split(line)]  # on the copy
     command = [sys.executable, *command, "--no-browser", "--ip=127.0.0.1", "--port=0"]
     command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
