@@ -833,7 +833,8 @@ def test_a_table_that_cannot_be_read_is_kept(source, tmp_path):
     (tmp_path / "a.ipynb").write_text(fixtures.submission())
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "grades.csv").write_text("my notes")
-    grade_class(tmp_path, source, tmp_path / "out")
+    done = grade_class(tmp_path, source, tmp_path / "out")
+    assert "no points were taken from it: it is kept as grades-before.csv" in done.stdout
     assert (tmp_path / "out" / "grades-before.csv").read_text() == "my notes"
     assert read_grades(tmp_path / "out")["a"]["total"] == "6"
 

@@ -171,8 +171,10 @@ def _keep(out, ids):
     names = (out / f"grades-before{number}.csv" for number in ("", *(f"-{i}" for i in range(2, 1000))))
     copy = next(name for name in names if not name.exists())
     shutil.copy2(table, copy)
-    why = "could not be read" if gone is None else f"had {len(gone)} who are not among these submissions"
-    return [f"grades.csv {why}: it is kept as {copy.name}, and points in it are found again"]
+    if gone is None:
+        return [f"grades.csv could not be read, and no points were taken from it: it is kept as {copy.name}"]
+    said = f"grades.csv had {len(gone)} who are not among these submissions"
+    return [f"{said}: it is kept as {copy.name}, and points in it are found again"]
 
 
 def _marks(assignment, submission, before):
