@@ -648,3 +648,8 @@ def test_example_does_not_hand_out_its_own_arguments():
         "careless changes its argument x; it should make a new one",
     )
     assert not given.any()
+
+
+def test_a_name_is_not_printed_twice(capsys):
+    assert checks.example(lambda a: a, {"a": 2}, 1, name="the scale") == ("the scale is 2, expected 1",)
+    assert capsys.readouterr().out == "the scale is 2, expected 1\n"

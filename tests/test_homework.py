@@ -536,3 +536,9 @@ def test_there_are_wrong_submissions_of_everything():
     for name in NAMES:
         loses = frozenset().union(*(wrong.loses for wrong in WRONG if wrong.assignment == name))
         assert loses == {check.id for check in assignment(name, VARIANTS[0]).checks}
+
+
+def test_a_copy_without_sources_is_told_where_its_assignments_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(homework, "SOURCE", tmp_path)
+    with pytest.raises(SystemExit, match="student's copy.*homework/release"):
+        homework.main(["--variant", "2027"])

@@ -286,6 +286,11 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.variant is not None and not re.fullmatch(r"[\w-]{1,40}", options.variant):
         parser.error(f"--variant: expected letters, digits and hyphens, such as 2027, got {options.variant!r}")
+    if not assignments():
+        sys.exit(
+            "homework: expected the sources in homework/source, found none. Is this a student's copy? Its assignments "
+            "are in homework/release: open them with `make lab`"
+        )
     try:
         variant = current_variant() if options.variant is None else options.variant
         files = generated(variant)  # everything is made, and looked through for leaks, before anything is written

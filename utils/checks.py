@@ -130,7 +130,8 @@ def review(title, findings):
         hint = "; keep the names of the arguments" if renamed else ""
         found.append(f"raised {type(error).__name__}: {error}{hint}")
     found = tuple(dict.fromkeys(found))
-    print(f"{title}: {'; '.join(found) or 'right'}")
+    text = "; ".join(found) or "right"
+    print(text if text.startswith(title) else f"{title}: {text}")
     return found
 
 

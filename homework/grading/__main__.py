@@ -116,7 +116,7 @@ def main(argv=None):
     left = sum(len(numbers) for numbers in jobs.values())
     print(f"{len(found)} submissions: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
     try:
-        failures = _run(found, task, assignment, arguments, results, known, jobs, log)
+        failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     except KeyboardInterrupt:
         print("\ninterrupted; start the same command again, what is graded stays", file=sys.stderr)
         return 130
@@ -132,10 +132,9 @@ def main(argv=None):
     return 1 if failures else 0
 
 
-def _run(found, task, assignment, arguments, results, known, jobs, log):
+def _run(found, task, assignment, arguments, results, known, jobs, left):
     """Run what is to be run and write down each result at once; count what the grader failed on."""
-    keys, failures, began = list(jobs), 0, time.perf_counter()
-    count, left = 0, sum(len(numbers) for numbers in jobs.values())
+    keys, count, failures, began = list(jobs), 0, 0, time.perf_counter()
     readers = [found[jobs[key][0]].path.read_bytes for key in keys]
     if arguments.scheduler:
         stream = pool.run_there(task, readers, scheduler=arguments.scheduler)
