@@ -1,5 +1,6 @@
 """The students' own checks: right functions pass, and each wrong one is told what is wrong with it, in words."""
 
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -29,10 +30,6 @@ def standardizer(ddof=0, constant=True):
         return {"mean": mean, "scale": np.where(var <= tiny, 1.0, np.sqrt(var))}
 
     return fit
-
-
-def apply(X, state):
-    return (X - state["mean"]) / state["scale"]
 
 
 def batches(ddof=0, how=None):
@@ -156,13 +153,17 @@ def closed(axis):
 
 
 RIGHT = {
-    "standardizer": lambda: checks.standardizer(standardizer(), apply),
-    "standardizer, n - 1": lambda: checks.standardizer(standardizer(1), apply, ddof=1),
+    "statistics": lambda: checks.statistics(standardizer()),
+    "statistics, n - 1": lambda: checks.statistics(standardizer(1), ddof=1),
+    "constant_features": lambda: checks.constant_features(standardizer()),
+    "constant_features, n - 1": lambda: checks.constant_features(standardizer(1)),
     "from_batches": lambda: checks.from_batches(batches()),
     "from_batches, n - 1": lambda: checks.from_batches(batches(1), ddof=1),
     "cross_validation": lambda: checks.cross_validation(validation(lambda train, test, every: (train, train))),
     "zca": lambda: checks.zca(zca()),
     "zca, n - 1": lambda: checks.zca(zca(1), ddof=1),
+    "flat_directions": lambda: checks.flat_directions(zca()),
+    "flat_directions, n - 1": lambda: checks.flat_directions(zca(1), ddof=1),
     "images": lambda: checks.images(images()),
 }
 for along in AXES:
@@ -171,6 +172,7 @@ for along in AXES:
         f"backward_staged {along}": lambda a=along: checks.backward_staged(staged(a), axis=a),
         f"backward_closed {along}": lambda a=along: checks.backward_closed(closed(a), axis=a),
         f"running_statistics {along}": lambda a=along: checks.running_statistics(update(a), axis=a),
+        f"average {along}": lambda a=along: checks.running_statistics(update(a), momentum=None, axis=a),
         f"evaluation {along}": lambda a=along: checks.evaluation(evaluate, axis=a),
         f"evaluation_backward {along}": lambda a=along: checks.evaluation_backward(evaluate_backward(a), axis=a),
     }
@@ -215,10 +217,6 @@ def variances(parts):
 def squares(parts):
     X = np.concatenate(parts)
     return np.sqrt((X**2).mean(axis=0) - X.mean(axis=0) ** 2)
-
-
-def own_statistics(X, state):
-    return (X - X.mean(axis=0)) / X.std(axis=0)
 
 
 def zero_constant(X):
@@ -280,16 +278,18 @@ def direct(g, n):
 
 
 WRONG = [
-    (lambda: checks.standardizer(standardizer(1), apply), "the variance is divided by n - 1, asked is n"),
-    (lambda: checks.standardizer(standardizer(0), apply, ddof=1), "the variance is divided by n, asked is n - 1"),
-    (lambda: checks.standardizer(zero_constant, apply), "a constant feature has scale"),
-    (lambda: checks.standardizer(eager, apply), "varies by very little is taken for a constant"),
-    (lambda: checks.standardizer(of_examples, apply), "taken over the features of each example"),
-    (lambda: checks.standardizer(variance, apply), "the square root is missing"),
-    (lambda: checks.standardizer(standardizer(), own_statistics), "uses the statistics of the new table"),
-    (lambda: checks.standardizer(standardizer(), by_name(lambda X, s: X / s["scale"])), "does not subtract the mean"),
-    (lambda: checks.standardizer(lambda X: {"mean": X.mean(axis=0)}, apply), "fit gives no scale"),
-    (lambda: checks.standardizer(lambda X: (0, 1), apply), "fit should give a dict with mean, scale"),
+    (lambda: checks.statistics(standardizer(1)), "the variance is divided by n - 1, asked is n"),
+    (lambda: checks.statistics(standardizer(0), ddof=1), "the variance is divided by n, asked is n - 1"),
+    (lambda: checks.statistics(of_examples), "taken over the features of each example"),
+    (lambda: checks.statistics(variance), "the square root is missing"),
+    (lambda: checks.statistics(lambda X: {"mean": X.mean(axis=0)}), "fit gives no scale"),
+    (lambda: checks.statistics(lambda X: (0, 1)), "fit should give a dict with mean, scale"),
+    (lambda: checks.constant_features(zero_constant), "a constant feature has scale"),
+    (lambda: checks.constant_features(eager), "varies by a billionth is taken for a constant"),
+    (lambda: checks.constant_features(variance), "a constant feature has scale"),
+    (lambda: checks.constant_features(lambda X: {"mean": 0, "scale": [1, 1, 1e-12]}), "does not get its own scale"),
+    (lambda: checks.constant_features(of_examples), "scale has shape (7,), expected (3,)"),
+    (lambda: checks.constant_features(lambda X: {"mean": X.mean(axis=0)}), "fit gives no scale"),
     (lambda: checks.from_batches(batches(how=deviations)), "averages the batches' deviations"),
     (lambda: checks.from_batches(batches(how=variances)), "averages the batches' variances"),
     (lambda: checks.from_batches(batches(how=squares)), "numbers around a million"),
@@ -309,10 +309,10 @@ WRONG = [
     (lambda: checks.cross_validation(ridge(swapped=True)), "training and test rows are swapped"),
     (lambda: checks.cross_validation(ridge(root=True)), "these are roots"),
     (lambda: checks.cross_validation(lambda X, y, folds, strength: np.ones(3)), "the error of each fold is wrong"),
-    (lambda: checks.zca(flat_left), "left as it is; it should become 0"),
+    (lambda: checks.flat_directions(flat_left), "left as it is; it should become 0"),
     (lambda: checks.zca(zca(own=True)), "uses the statistics of the new table"),
     (lambda: checks.zca(zca(turn=False)), "turned, as by PCA"),
-    (lambda: checks.zca(zca(rank=False)), "is blown up"),
+    (lambda: checks.flat_directions(zca(rank=False)), "is blown up"),
     (lambda: checks.zca(zca(1)), "the covariance is divided by n - 1"),
     (lambda: checks.zca(by_name(lambda a, X: (X - a.mean(0)) / a.std(0))), "only standardizes"),
     (lambda: checks.forward(forward(0, ddof=1)), "var is divided by n - 1"),
@@ -361,7 +361,7 @@ WRONG = [
         "a sum in place of the mean of dy * x_hat",
     ),
     (
-        lambda: checks.running_statistics(update(0, weight=lambda p, n: p if p is not None else 1 - 1 / n)),
+        lambda: checks.running_statistics(update(0, weight=lambda p, n: 1 - 1 / n), momentum=None),
         "with momentum None the weights of the new batch and of the old value are swapped",
     ),
     (
@@ -468,6 +468,8 @@ def images_of(name):
     return function
 
 
+average = partial(checks.running_statistics, momentum=None)
+
 KNOWN = {
     "variance_path_missing": (checks.backward_closed, backward_of, "dx misses the path through the variance"),
     "mean_path_missing": (checks.backward_closed, backward_of, "dx misses the path through the mean"),
@@ -479,8 +481,8 @@ KNOWN = {
     ),
     "biased_running_variance": (checks.running_statistics, update_of, "var takes the variance divided by n"),
     "momentum_the_wrong_way": (checks.running_statistics, update_of, "used the other way round"),
-    "momentum_none_as_default": (checks.running_statistics, update_of, "average over all batches, not 0.1"),
-    "average_counts_late": (checks.running_statistics, update_of, "with momentum None the batch is counted twice"),
+    "momentum_none_as_default": (average, update_of, "average over all batches, not 0.1"),
+    "average_counts_late": (average, update_of, "with momentum None the batch is counted twice"),
     "deviation_averaged": (checks.running_statistics, update_of, "var averages standard deviations"),
     "beta_forgotten_in_eval": (checks.evaluation, evaluate_of, "y misses beta"),
     "eps_added_to_deviation": (checks.evaluation, evaluate_of, "eps is added to the standard deviation"),
@@ -516,14 +518,14 @@ def test_state_that_is_changed_in_place():
 @pytest.mark.parametrize(
     ("check", "names"),
     [
-        (lambda f: checks.standardizer(f(standardizer()), apply), "X"),
-        (lambda f: checks.standardizer(standardizer(), f(apply)), "X state"),
+        (lambda f: checks.statistics(f(standardizer())), "X"),
         (lambda f: checks.from_batches(f(batches())), "batches"),
         (
             lambda f: checks.cross_validation(f(validation(lambda train, test, every: (train, train)))),
             "X y folds strength",
         ),
         (lambda f: checks.zca(f(zca())), "X_train X"),
+        (lambda f: checks.flat_directions(f(zca())), "X_train X"),
         (lambda f: checks.forward(f(forward(0))), "x gamma beta eps"),
         (lambda f: checks.backward_staged(f(staged(0))), "dy cache gamma"),
         (lambda f: checks.backward_closed(f(closed(0))), "dy x_hat inv_std gamma"),
@@ -567,9 +569,12 @@ def broken(*given, **named):
 
 
 ONE_FUNCTION = [
+    checks.statistics,
+    checks.constant_features,
     checks.from_batches,
     checks.cross_validation,
     checks.zca,
+    checks.flat_directions,
     checks.forward,
     checks.backward_staged,
     checks.backward_closed,
@@ -587,11 +592,6 @@ def test_no_check_fails_because_of_what_it_checks(check, capsys):
     assert check(broken) == ("raised KeyError: 'x_hat'",)
     for answer in (None, 1.0, "text", np.ones(7), {}, [[1], [2, 3]]):
         assert check(lambda a=answer, **given: a)
-
-
-def test_standardizer_not_attempted():
-    assert checks.standardizer(not_done, apply) == ("not attempted",)
-    assert checks.standardizer(standardizer(), not_done)[-1] == "not attempted"
 
 
 # Comparing

@@ -448,6 +448,10 @@ def open_checks(name, variant, overrides, asked):
     return {id: said[id] for id in asked}
 
 
+def called_right(said):
+    return {id for id, text in said.items() if all(line.endswith(": right") for line in text.splitlines())}
+
+
 SLOW = {"run-scores", "measure-scores", "catches-these", "mended-a", "mended-b", "mended-c", "mended-d"}
 # The form of answers is all that is looked at, and mended classes by a check of one's own; other tests cover these.
 FORM = {"hw04": {"answer-a", "answer-b", "answer-c", "answer-d", "catches-others"}}
@@ -462,8 +466,15 @@ def test_the_open_check_does_not_call_it_right(submission):
         pytest.skip("only the hidden check can tell")
     for variant in VARIANTS:
         said = open_checks(submission.assignment, variant, submission.overrides, asked)
-        right = {id for id, text in said.items() if all(line.endswith(": right") for line in text.splitlines())}
-        assert not right, (variant, said)
+        assert not called_right(said), (variant, said)
+
+
+@pytest.mark.parametrize("submission", WRONG, ids=lambda wrong: f"{wrong.assignment}-{wrong.name}")
+def test_the_open_check_calls_right_what_gets_points(submission):
+    asked = {check.id for check in assignment(submission.assignment, "2027").checks} - submission.loses - SLOW
+    for variant in VARIANTS:
+        said = open_checks(submission.assignment, variant, submission.overrides, asked)
+        assert called_right(said) == asked, (variant, said)
 
 
 NAMED = {

@@ -19,16 +19,18 @@ __all__ = [
     "backward_closed",
     "backward_staged",
     "compare",
+    "constant_features",
     "cross_validation",
     "evaluation",
     "evaluation_backward",
     "example",
+    "flat_directions",
     "forward",
     "from_batches",
     "images",
     "review",
     "running_statistics",
-    "standardizer",
+    "statistics",
     "zca",
 ]
 
@@ -210,15 +212,13 @@ def _table(rng, n=7, d=3):
     return rng.uniform(-3, 3, d) + rng.uniform(0.5, 4, d) * rng.normal(size=(n, d))
 
 
-def standardizer(fit, apply, *, ddof=0, seed=0):
-    """Check standardizing: learning statistics on one table, applying them to another.
+def statistics(function, *, ddof=0, seed=0):
+    """Check the statistics that standardizing learns from a table.
 
     Parameters
     ----------
-    fit : callable
-        ``fit(X)`` gives a dict with mean and scale, each of shape (d,).
-    apply : callable
-        ``apply(X, state)`` gives an array of X's shape.
+    function : callable
+        ``function(X)`` gives a dict with mean and scale, each of shape (d,).
     ddof : {0, 1}
         Whether the variance is divided by n or by n - 1.
     seed : int
@@ -230,21 +230,16 @@ def standardizer(fit, apply, *, ddof=0, seed=0):
     """
 
     def findings():
-        rng = np.random.default_rng(seed)
-        X, new = _table(rng), _table(rng, 4)
-        mean, scale, other = X.mean(0), X.std(0, ddof=ddof), X.std(0, ddof=1 - ddof)
-        state, changed = _call("fit", fit, X=X)
+        X = _table(np.random.default_rng(seed))
+        state, changed = _call("fit", function, X=X)
         yield changed
         yield (keys := _keys("fit", state, ("mean", "scale")))
         if keys:
             return
+        scale, other = X.std(0, ddof=ddof), X.std(0, ddof=1 - ddof)
         over_rows = "the {} is taken over the features of each example; it belongs to each feature"
-        yield compare(
-            "mean",
-            state["mean"],
-            mean,
-            {over_rows.format("mean"): X.mean(1), "the mean is one for all features": X.mean()},
-        )
+        wrong = {over_rows.format("mean"): X.mean(1), "the mean is one for all features": X.mean()}
+        yield compare("mean", state["mean"], X.mean(0), wrong)
         wrong = {
             f"the variance is divided by n{' - 1' * (1 - ddof)}, asked is n{' - 1' * ddof}": other,
             "scale is the variance; the square root is missing": scale**2,
@@ -252,27 +247,42 @@ def standardizer(fit, apply, *, ddof=0, seed=0):
             "the scale is one for all features": X.std(ddof=ddof),
         }
         yield compare("scale", state["scale"], scale, wrong)
-        constant = np.column_stack([X[:, 0], np.full(len(X), 0.1), 1 + 1e-9 * X[:, 1]])
-        scales = np.asarray(_call("fit", fit, X=constant)[0]["scale"])
-        if scales.shape == (3,):
-            yield (
-                None
-                if scales[1] == 1
-                else (f"a constant feature has scale {scales[1]:.2g}, expected 1: rounding leaves it a variance")
-            )
-            yield None if scales[2] < 1e-6 else "a feature that varies by very little is taken for a constant one"
-        right = {"mean": mean, "scale": scale}
-        wrong = {
-            "apply uses the statistics of the new table; they must be those that fit learned": (new - new.mean(0))
-            / new.std(0, ddof=ddof),
-            "apply multiplies by the scale": (new - mean) * scale,
-            "apply does not subtract the mean": new / scale,
-        }
-        got, changed = _call("apply", apply, X=new, state=right)
-        yield changed
-        yield compare("apply(X, state)", got, (new - mean) / scale, wrong)
 
-    return review("fit and apply", findings())
+    return review("fit", findings())
+
+
+def constant_features(function, *, seed=0):
+    """Check that constant features get the scale 1, and that only they do.
+
+    Parameters
+    ----------
+    function : callable
+        As in `statistics`.
+    seed : int
+
+    Returns
+    -------
+    tuple of str
+        Empty if nothing is wrong. With which divisor a scale is computed is not asked here.
+    """
+
+    def findings():
+        X = _table(np.random.default_rng(seed))
+        X = np.column_stack([X[:, 0], np.full(len(X), 0.1), 1 + 1e-9 * X[:, 1]])
+        state = _call("fit", function, X=X)[0]
+        yield (keys := _keys("fit", state, ("mean", "scale")))
+        scale = None if keys else np.asarray(state["scale"], dtype=np.float64)
+        if scale is None or scale.shape != (3,):
+            yield keys or f"scale has shape {scale.shape}, expected (3,)"
+            return
+        if scale[1] != 1:
+            yield f"a constant feature has scale {scale[1]:.2g}, expected 1: rounding leaves it a variance"
+        if scale[2] > 1e-6:
+            yield "a feature that varies by a billionth is taken for a constant one"
+        elif not abs(scale[2] / X[:, 2].std() - 1) < 0.5:
+            yield "a feature that varies by a billionth does not get its own scale"
+
+    return review("fit with constant features", findings())
 
 
 def from_batches(function, *, ddof=0, seed=0):
@@ -437,11 +447,35 @@ def zca(function, *, ddof=0, seed=0):
             parallel = _close(got @ got.T, want @ want.T, TOLERANCE)
             found = "this is white, but turned, as by PCA; ZCA turns it back" if parallel else found
         yield found
+
+    return review("zca", findings())
+
+
+def flat_directions(function, *, ddof=0, seed=0):
+    """Check whitening where the training table does not vary in one direction.
+
+    Parameters
+    ----------
+    function : callable
+        As in `zca`.
+    ddof : {0, 1}
+    seed : int
+
+    Returns
+    -------
+    tuple of str
+        Empty if nothing is wrong.
+    """
+
+    def findings():
+        X = _table(np.random.default_rng(seed))  # rows that do vary in that direction
         flat = np.column_stack([X[:, 0], X[:, 1], X[:, 0] + X[:, 1]])
-        got = np.asarray(_call("zca", function, X_train=flat, X=X)[0])  # rows that do vary in that direction
-        if got.shape == flat.shape and not (np.abs(got) < 1e3).all():
+        got, changed = _call("zca", function, X_train=flat, X=X)
+        yield changed
+        size = np.abs(np.asarray(got, dtype=np.float64))
+        if size.shape == flat.shape and not (size < 1e3).all():
             yield "a direction in which the training table does not vary is blown up; it should become 0"
-        elif not found:
+        else:
             values, U = np.linalg.eigh(np.cov(flat.T, ddof=ddof))
             kept, away = U[:, 1:], U[:, :1]
             want = (X - flat.mean(0)) @ (kept / np.sqrt(values[1:])) @ kept.T
@@ -449,7 +483,7 @@ def zca(function, *, ddof=0, seed=0):
             wrong = {as_it_is: want + (X - flat.mean(0)) @ away @ away.T}
             yield compare("a table white by one without variance in one direction", got, want, wrong, tolerance=1e-6)
 
-    return review("zca", findings())
+    return review("zca without variance in one direction", findings())
 
 
 # Batch norm
@@ -710,14 +744,16 @@ def backward_closed(function, *, axis=0, seed=0):
     return review("backward_closed", findings())
 
 
-def running_statistics(function, *, axis=0, weight_of="new", seed=0):
+def running_statistics(function, *, momentum=0.2, axis=0, weight_of="new", seed=0):
     """Check the update of running statistics, a pure function from a state to a state.
 
     Parameters
     ----------
     function : callable
         ``function(state, x, momentum)`` gives a new state: a dict with mean and var, of the shape of the statistics,
-        and batches, the number of batches so far. Momentum None is the average over all batches.
+        and batches, the number of batches so far.
+    momentum : float or None
+        With which it is checked; None is the average over all batches.
     axis : {0, 1}
         Axis of the examples.
     weight_of : {"new", "old"}
@@ -739,42 +775,39 @@ def running_statistics(function, *, axis=0, weight_of="new", seed=0):
         def moved(p, name, new):
             return (1 - p) * old[name] + p * new
 
-        for momentum in (0.2, None):
-            p = 1 / 4 if momentum is None else momentum if weight_of == "new" else 1 - momentum
-            got, changed = _call("update", function, state=old, x=b.x, momentum=momentum)
-            yield changed
-            case = "with momentum None " if momentum is None else ""
-            yield (keys := _keys("update", got, ("mean", "var", "batches")))
-            if keys:
-                return
-            swapped = f"momentum is the weight of the {weight_of} value here; it is used the other way round"
-            none = {
-                "momentum None is the average over all batches, not 0.1": (0.1, 0.9),
-                "with momentum None the batch is counted after it is averaged": (1 / 3,),
-                "with momentum None the batch is counted twice": (1 / 5,),
-                "with momentum None the weights of the new batch and of the old value are swapped": (3 / 4,),
-            }
-            faults = none if momentum is None else {swapped: (1 - p,)}
-            for name, new in (("mean", b.mu), ("var", unbiased)):
-                wrong = {}
-                for sentence, weights in faults.items():
-                    for i, q in enumerate(weights):
-                        wrong[sentence + " " * i] = moved(q, name, new)
-                        if name == "var":
-                            wrong[f"{sentence}, and var takes the variance divided by n" + " " * i] = moved(
-                                q, name, b.var
-                            )
-                if name == "var":
-                    wrong["var takes the variance divided by n; the running one is unbiased, divided by n - 1"] = moved(
-                        p, name, b.var
-                    )
-                    roots = (1 - p) * np.sqrt(old["var"]) + p * np.sqrt(unbiased)
-                    wrong["var averages standard deviations"] = roots**2
-                wrong[f"{name} {case}is that of the batch alone"] = new
-                wrong[f"{name} {case}is not updated"] = old[name]
-                found = compare(f"{case}{name}", got[name], moved(p, name, new), wrong)
-                yield found and found.strip()
-            yield None if got["batches"] == 4 else f"batches is {got['batches']} after batch number 4"
+        p = 1 / 4 if momentum is None else momentum if weight_of == "new" else 1 - momentum
+        got, changed = _call("update", function, state=old, x=b.x, momentum=momentum)
+        yield changed
+        case = "with momentum None " if momentum is None else ""
+        yield (keys := _keys("update", got, ("mean", "var", "batches")))
+        if keys:
+            return
+        swapped = f"momentum is the weight of the {weight_of} value here; it is used the other way round"
+        none = {
+            "momentum None is the average over all batches, not 0.1": (0.1, 0.9),
+            "with momentum None the batch is counted after it is averaged": (1 / 3,),
+            "with momentum None the batch is counted twice": (1 / 5,),
+            "with momentum None the weights of the new batch and of the old value are swapped": (3 / 4,),
+        }
+        faults = none if momentum is None else {swapped: (1 - p,)}
+        for name, new in (("mean", b.mu), ("var", unbiased)):
+            wrong = {}
+            for sentence, weights in faults.items():
+                for i, q in enumerate(weights):
+                    wrong[sentence + " " * i] = moved(q, name, new)
+                    if name == "var":
+                        wrong[f"{sentence}, and var takes the variance divided by n" + " " * i] = moved(q, name, b.var)
+            if name == "var":
+                wrong["var takes the variance divided by n; the running one is unbiased, divided by n - 1"] = moved(
+                    p, name, b.var
+                )
+                roots = (1 - p) * np.sqrt(old["var"]) + p * np.sqrt(unbiased)
+                wrong["var averages standard deviations"] = roots**2
+            wrong[f"{name} {case}is that of the batch alone"] = new
+            wrong[f"{name} {case}is not updated"] = old[name]
+            found = compare(f"{case}{name}", got[name], moved(p, name, new), wrong)
+            yield found and found.strip()
+        yield None if got["batches"] == 4 else f"batches is {got['batches']} after batch number 4"
 
     return review("update", findings())
 
