@@ -43,13 +43,18 @@ lab: env  ## open JupyterLab at notebook 01
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) \
 		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 
+# What students get has no tests.
+WITH_TESTS = @test -d tests || { echo "$@: expected the folder tests, found none. Is this a student's copy? It runs make course and make lab." >&2; exit 2; }
+
 test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
+	$(WITH_TESTS)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m pytest tests utils --cov=utils --cov-report=term-missing:skip-covered --cov-fail-under=95
 	$(RUN) -m pytest notebooks
 
 check: env  ## the quick part of test: lint and notebook hygiene, nothing is executed
+	$(WITH_TESTS)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m pytest tests/test_notebooks.py tests/test_project.py

@@ -579,7 +579,10 @@ class TestAClass:
         _, out, _, rows = graded
         assert rows[name]["total"] == "0"
         assert reason in rows[name]["reason"]
-        assert reason in (out / "feedback" / f"{submissions.safe(name)}.html").read_text(encoding="utf-8")
+        page = (out / "feedback" / f"{submissions.safe(name)}.html").read_text(encoding="utf-8")
+        assert reason in page
+        assert "Not read: the reason is at the top" in page
+        assert "Nothing was written" not in page
         assert reason in (out / "log.txt").read_text(encoding="utf-8")
 
     def test_a_column_is_left_for_what_a_person_marks(self, graded):
@@ -796,6 +799,7 @@ def test_points_outlive_the_late_submissions_of_others(source, tmp_path):
     assert "had 2 who are not among these submissions: it is kept as grades-before.csv" in done.stdout
     assert (out / "grades-before.csv").read_text() == before
     assert list(read_grades(out)) == ["c"]
+    assert [page.stem for page in (out / "feedback").iterdir()] == ["c"]
     with_points(table, c="1")
     grade_class(tmp_path / "class", source, out)
     assert (out / "grades-before-2.csv").exists()
@@ -907,7 +911,7 @@ class TestTheAssignmentIsGuessed:
 
 @pytest.mark.filterwarnings("default")
 def test_a_cluster_gives_the_same_grades(graded, source, tmp_path):
-    pytest.importorskip("distributed", reason="THE CLUSTER TEST DID NOT RUN: the package distributed is not installed")
+    pytest.importorskip("distributed", reason="the cluster test did not run: distributed is in the extra [cluster]")
     from distributed import LocalCluster
 
     where, out, _, rows = graded

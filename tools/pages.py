@@ -99,7 +99,7 @@ def live_plan(summaries):
     """
     parts = []
     for found in summaries:
-        rows = ["| section | run live | verdicts | skip when short of time | ask first |", "|---|---|---|---|---|"]
+        rows = ["| section | run live | judge | optional | ask first |", "|---|---|---|---|---|"]
         for section in found.sections:
             core, optional = section.code("core"), section.code("optional")
             if not core and not optional:

@@ -58,7 +58,8 @@ def stage(folder, notebooks):
     fragments = explorers.build(folder / "explorers")
     settings = runpy.run_path(str(SITE / "conf.py"))
     if "/OWNER/" in settings["REPOSITORY"]:
-        print("site: git's origin is not on GitHub, so links to the repository say OWNER (site/conf.py)", flush=True)
+        said = "site: git's origin is not on GitHub, so links to the repository say OWNER; put yours into site/conf.py"
+        print(said, flush=True)
     _stage_notebooks(folder, notebooks, fragments, settings)
     ideas = _stage_modules(folder)
     assignments = sorted((ROOT / "homework" / "release").glob("*/*.ipynb"))

@@ -226,7 +226,10 @@ def load(name, *, variant="0", source=SOURCE):
     path, hidden_path = folder / f"{name}.ipynb", folder / "hidden.py"
     for needed in (path, hidden_path):
         if not needed.is_file():
-            raise AssignmentError(f"assignment {name!r}: expected a file {needed}, there is none")
+            raise AssignmentError(
+                f"assignment {name!r}: expected a file {needed}, there is none. A student's copy has no sources: "
+                "grade where they are"
+            )
     hidden = _import(hidden_path, name)
     if not hasattr(hidden, "checks"):
         raise AssignmentError(f"{hidden_path}: expected a function checks(variant), there is none")

@@ -129,7 +129,10 @@ def check_identity(notebook, assignment, variant, cells):
     if notebook.assignment not in (None, assignment):
         raise NotebookError(f"a notebook of {notebook.assignment}; expected one of {assignment}")
     if notebook.variant not in (None, variant):
-        raise NotebookError(f"a notebook of variant {notebook.variant}; expected variant {variant} of {assignment}")
+        raise NotebookError(
+            f"a notebook of variant {notebook.variant}; expected variant {variant} of {assignment} "
+            f"(VARIANT={notebook.variant} grades the others)"
+        )
     wanted = {cell.grade_id for cell in cells if cell.solution}
     if wanted and not wanted & {cell.grade_id for cell in notebook.cells}:
         raise NotebookError(f"none of the cells of {assignment} to be filled in is there: another notebook, it seems")

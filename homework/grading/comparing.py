@@ -112,7 +112,7 @@ def _compare_numbers(got, want, tolerance, where):
     wrong = int((error > tolerance).sum())
     return (
         f"{where}: {wrong} of {want.size} entries {'is' if wrong == 1 else 'are'} wrong, the worst at index {at}, "
-        f"off by about {worst:.0e} of the largest"
+        f"off by about {worst:.0e} of the largest entry expected"
     )
 
 

@@ -113,7 +113,7 @@ def feedback(assignment, submission, result, marks):
         parts.append("<h2>What cells printed</h2>")
         parts += [f"<p>Code cell {c['number']} {_e(c['grade_id'])}</p><pre>{_e(c['output'])}</pre>" for c in printed]
     for part, mark in zip(assignment.manual, marks, strict=True):
-        text = result["manual"].get(part.id, "")
+        text = result["manual"].get(part.id)
         of = _n(part.points)
         marked = _counts(part, mark)
         head = f"Marked: {part.id}, {mark} of {of} points" if marked else f"To be marked: {part.id} ({of} points)"
@@ -121,7 +121,10 @@ def feedback(assignment, submission, result, marks):
             f"<h2>{_e(head)}</h2>",
             f'<p class="lines">{_e(part.rubric)}</p>',
         ]
-        parts.append(f"<pre>{_e(text)}</pre>" if text.strip() else "<p>Nothing was written.</p>")
+        if text is None:
+            parts.append("<p>Not read: the reason is at the top of this page.</p>")
+        else:
+            parts.append(f"<pre>{_e(text)}</pre>" if text.strip() else "<p>Nothing was written.</p>")
     return _page(f"{assignment.name}: {submission.name}", *parts)
 
 
@@ -307,6 +310,10 @@ def write(out, assignment, graded, log):
         What the instructor should know; it is in the log, too.
     """
     said, before = _keep(out, {_cell(submission.id) for submission, _ in graded}), entered(out)
+    pages = {f"{safe(submission.id)}.html" for submission, _ in graded}
+    for stale in (out / "feedback").glob("*.html"):
+        if stale.name not in pages:
+            stale.unlink()
     for submission, result in graded:
         marks = _marks(assignment, submission, before)
         said += _doubts(assignment, submission, marks)
