@@ -222,8 +222,20 @@ def test_cells_have_words_for_ids(name):
             assert len(cell.source.split()) <= 200, cell.id
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_students_see_the_points_of_each_task(name):
+    heading = None
+    for cell in homework.student_version(homework.source(name)).cells:
+        meta, first = cell.metadata.get("nbgrader", {}), cell.source.split("\n")[0]
+        heading = first if first.startswith("## ") else heading
+        if meta.get("grade") and cell.cell_type == "code":
+            assert first == f"# {meta.points} points", cell.id
+        elif meta.get("grade"):
+            assert heading.endswith(f" ({meta.points} points)"), cell.id
+
+
 def test_same_as_nbgrader(tmp_path):
-    pytest.importorskip("nbgrader", reason="nbgrader is in the extra [grading]")
+    pytest.importorskip("nbgrader", reason="this compares with nbgrader, which make grade does not need")
     script = f"""
 import sys
 from nbgrader.converters import GenerateAssignment
@@ -423,7 +435,11 @@ def test_a_constant_answer_gets_nothing(name, answer):
     assert set(found) == {check.id for check in assignment(name, "2027").checks}
 
 
-@pytest.mark.parametrize("submission", WRONG, ids=lambda wrong: f"{wrong.assignment}-{wrong.name}")
+def id_of(wrong):
+    return f"{wrong.assignment}-{wrong.name}"
+
+
+@pytest.mark.parametrize("submission", WRONG, ids=id_of)
 def test_a_wrong_submission_loses_what_it_should(submission):
     for variant in VARIANTS:
         found = lost(submission.assignment, variant, submission.overrides)
@@ -459,17 +475,19 @@ FORM = {"hw04": {"answer-a", "answer-b", "answer-c", "answer-d", "catches-others
 HIDDEN = {"hw03-the_other_layout", "hw05-an_audit_of_ones_own"}
 
 
-@pytest.mark.parametrize("submission", WRONG, ids=lambda wrong: f"{wrong.assignment}-{wrong.name}")
+def can_be_told(wrong):
+    """The checks of the released notebook that can tell a wrong submission from a right one."""
+    return set() if id_of(wrong) in HIDDEN else wrong.loses - FORM.get(wrong.assignment, set())
+
+
+@pytest.mark.parametrize("submission", [wrong for wrong in WRONG if can_be_told(wrong)], ids=id_of)
 def test_the_open_check_does_not_call_it_right(submission):
-    asked = submission.loses - FORM.get(submission.assignment, set())
-    if f"{submission.assignment}-{submission.name}" in HIDDEN or not asked:
-        pytest.skip("only the hidden check can tell")
     for variant in VARIANTS:
-        said = open_checks(submission.assignment, variant, submission.overrides, asked)
+        said = open_checks(submission.assignment, variant, submission.overrides, can_be_told(submission))
         assert not called_right(said), (variant, said)
 
 
-@pytest.mark.parametrize("submission", WRONG, ids=lambda wrong: f"{wrong.assignment}-{wrong.name}")
+@pytest.mark.parametrize("submission", WRONG, ids=id_of)
 def test_the_open_check_calls_right_what_gets_points(submission):
     asked = {check.id for check in assignment(submission.assignment, "2027").checks} - submission.loses - SLOW
     for variant in VARIANTS:

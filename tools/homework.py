@@ -307,7 +307,7 @@ def main(arguments=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, files[path])
     print(f"homework: {len(assignments())} assignments of variant {variant}, {len(stale)} files written")
-    print(f"homework: hand out {RELEASE.relative_to(ROOT)}/hwNN/hwNN.ipynb, never homework/source")
+    print(f"homework: hand out {RELEASE.relative_to(ROOT)}, never homework/source: homework/README.md says how")
     if extra:
         sys.exit(f"homework: not made here, remove by hand: {', '.join(path.name for path in extra)}")
 
