@@ -824,6 +824,13 @@ def test_points_that_cannot_be_are_named(source, tmp_path):
     assert "c: why" not in done.stdout
     sums = [row["with_manual"] for row in read_grades(tmp_path / "out").values()]
     assert sums == ["", "", f"{6 + most}"]
+    assert "still to be marked" not in done.stdout
+    with_points(tmp_path / "out" / "grades.csv", a="", b="0", c="0")
+    done = grade_class(tmp_path / "class", source, tmp_path / "out")
+    assert "why: 1 of 3 answers are still to be marked by a person" in done.stdout
+    assert [row["with_manual"] for row in read_grades(tmp_path / "out").values()] == ["", "6", "6"]
+    with_points(tmp_path / "out" / "grades.csv", a="x", b=str(most + 1), c=str(most))
+    grade_class(tmp_path / "class", source, tmp_path / "out")
     page = (tmp_path / "out" / "feedback" / "c.html").read_text(encoding="utf-8")
     assert f"{6 + most} of {6 + most} points" in page
     assert f"Marked: why, {most} of {most} points" in page

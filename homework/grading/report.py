@@ -205,6 +205,17 @@ def _doubts(assignment, submission, marks):
             yield f"{submission.name}: {part.id}: expected points {of} in grades.csv, got {mark}, which does not count"
 
 
+def _unmarked(assignment, graded, before):
+    """A sentence for each part that a person marks and has not marked for all."""
+    rows = [_marks(assignment, submission, before) for submission, _ in graded]
+    for number, part in enumerate(assignment.manual):
+        if missing := sum(not marks[number] for marks in rows):
+            yield (
+                f"{part.id}: {missing} of {len(rows)} answers are still to be marked by a person: "
+                "enter points, a 0 too, in grades.csv and start the same command again"
+            )
+
+
 def with_manual(assignment, result, marks):
     """Points of the machine and of the person together; None as long as one is missing or cannot be."""
     if not all(_counts(part, mark) for part, mark in zip(assignment.manual, marks, strict=True)):
@@ -319,6 +330,7 @@ def write(out, assignment, graded, log):
         said += _doubts(assignment, submission, marks)
         page = feedback(assignment, submission, result, marks)
         write_atomically(out / "feedback" / f"{safe(submission.id)}.html", page)
+    said += _unmarked(assignment, graded, before)
     write_atomically(out / "summary.html", summary_page(assignment, graded))
     write_atomically(out / "summary.txt", summary_text(assignment, graded))
     write_atomically(out / "log.txt", "".join(f"{' '.join(line.split())}\n" for line in [*log, *said]))
