@@ -653,3 +653,9 @@ def test_example_does_not_hand_out_its_own_arguments():
 def test_a_name_is_not_printed_twice(capsys):
     assert checks.example(lambda a: a, {"a": 2}, 1, name="the scale") == ("the scale is 2, expected 1",)
     assert capsys.readouterr().out == "the scale is 2, expected 1\n"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sentence_and_no_warning():
+    told = checks.example(lambda a: a / np.zeros(2), {"a": np.ones(2)}, np.ones(2), name="y")
+    assert told == ("y is infinite in the wrong places, or not in the right ones",)

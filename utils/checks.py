@@ -123,8 +123,9 @@ def review(title, findings):
     """
     found = []
     try:
-        for sentence in findings:
-            found += [sentence] if sentence else []
+        with np.errstate(all="ignore"):  # the sentence says more than a warning
+            for sentence in findings:
+                found += [sentence] if sentence else []
     except NotImplementedError:
         found.append(NOT_ATTEMPTED)
     except Exception as error:
