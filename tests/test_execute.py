@@ -72,6 +72,12 @@ def done(originals, out):
     return course("--out", out, *originals)
 
 
+def test_what_a_kernel_said_that_died_is_passed_on(tmp_path):
+    said = r"import os, time; os.write(2, b'out of luck\n'); time.sleep(1); os._exit(1)"
+    done = course("--out", tmp_path / "out", write_notebook(tmp_path / "a.ipynb", said))
+    assert done.stderr.splitlines() == ["out of luck", "FAILED a.ipynb: cell 1 (cell-1): Kernel died"]
+
+
 class TestCourse:
     def test_it_fails_because_some_did(self, done):
         assert done.returncode == 1

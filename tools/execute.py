@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 2
 SECONDS_A_CELL = 600
 SECONDS_TO_STOP = 30
+LAST_WORDS = 4000  # characters
 JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
 
@@ -104,10 +105,15 @@ async def _execute(path, bar):
         on_cell_start=lambda cell, cell_index: at.update(cell_index=cell_index),
         on_cell_executed=lambda **_: bar.update(),
     )
-    try:
-        await client.async_execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
-        error = _what_failed(notebook, caught, at)
+    # What a kernel says in closing its sockets is of no use; what one said that died may be.
+    with tempfile.TemporaryFile() as heard:
+        try:
+            await client.async_execute(stderr=heard)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
+            error = _what_failed(notebook, caught, at)
+            if isinstance(caught, DeadKernelError):
+                heard.seek(0)
+                tqdm.write(heard.read().decode(errors="replace")[-LAST_WORDS:], file=sys.stderr, end="")
     return Run(path, notebook, time.perf_counter() - began, error)
 
 
