@@ -69,7 +69,7 @@ readme: env  ## write what README.md and the bibliography say of the notebooks
 	@$(RUN) tools/bibliography.py
 
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
-	@$(RUN) tools/homework.py $(if $(VARIANT),--variant "$(VARIANT)")
+	@$(RUN) tools/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
 grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into build/grades/hw01 or whichever it is
 	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }

@@ -1,7 +1,6 @@
 """Scripts for the site: what is fetched, checked and unpacked; a server of our own stands in for npm's registry."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import tarfile
@@ -10,19 +9,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import assets
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = "127.0.0.1"
 MEMBERS = {"dist/one.js": b"one", "dist/deep/two.js": b"two", "readme.txt": b"not wanted", "LICENSE": b"free"}
-
-
-@pytest.fixture(scope="module")
-def assets():
-    spec = importlib.util.spec_from_file_location("assets", ROOT / "tools" / "assets.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def archive(members):
@@ -66,7 +58,7 @@ def registry(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_members_are_unpacked_under_their_names(assets, registry, tmp_path):
+def test_members_are_unpacked_under_their_names(registry, tmp_path):
     path = registry("dist/*", "LICENSE")
     written = assets.unpack("@some/tool", tmp_path / "out", path=path)
     found = {file.relative_to(tmp_path / "out").as_posix(): file.read_bytes() for file in written}
@@ -74,7 +66,7 @@ def test_members_are_unpacked_under_their_names(assets, registry, tmp_path):
     assert sorted(file for file in (tmp_path / "out").rglob("*") if file.is_file()) == sorted(written)
 
 
-def test_what_was_fetched_is_used_without_a_network(assets, registry, tmp_path, monkeypatch):
+def test_what_was_fetched_is_used_without_a_network(registry, tmp_path, monkeypatch):
     path = registry("LICENSE")
     fetched = assets.fetch("@some/tool", path=path)
     assert fetched == tmp_path / "cache" / "npm" / "tool-1.2.3.tgz"
@@ -83,7 +75,7 @@ def test_what_was_fetched_is_used_without_a_network(assets, registry, tmp_path, 
     assert assets.unpack("@some/tool", tmp_path / "out", path=path) == [tmp_path / "out" / "LICENSE"]
 
 
-def test_another_checksum_is_refused_and_nothing_is_left(assets, registry, tmp_path):
+def test_another_checksum_is_refused_and_nothing_is_left(registry, tmp_path):
     path = registry("LICENSE", digest="0" * 64)
     with pytest.raises(assets.AssetError, match="no mirror could provide tool-1.2.3.tgz") as caught:
         assets.unpack("@some/tool", tmp_path / "out", path=path)
@@ -92,26 +84,26 @@ def test_another_checksum_is_refused_and_nothing_is_left(assets, registry, tmp_p
     assert not list((tmp_path / "cache").rglob("*.tgz"))
 
 
-def test_a_package_that_is_not_there_is_named_with_its_address(assets, registry):
+def test_a_package_that_is_not_there_is_named_with_its_address(registry):
     path = registry("LICENSE", version="9.9.9")
     with pytest.raises(assets.AssetError, match=r"/@some/tool/-/tool-9\.9\.9\.tgz"):
         assets.fetch("@some/tool", path=path)
 
 
-def test_without_a_network_the_message_says_where_to_put_the_file(assets, registry, tmp_path, monkeypatch):
+def test_without_a_network_the_message_says_where_to_put_the_file(registry, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_OFFLINE", "1")
     with pytest.raises(assets.AssetError, match="COURSE_OFFLINE=1 forbids a download") as caught:
         assets.fetch("@some/tool", path=registry("LICENSE"))
     assert str(tmp_path / "cache" / "npm" / "tool-1.2.3.tgz") in str(caught.value)
 
 
-def test_a_member_that_is_missing_is_named(assets, registry, tmp_path):
+def test_a_member_that_is_missing_is_named(registry, tmp_path):
     path = registry("LICENSE", "dist/three.js", "other/*")
     with pytest.raises(assets.AssetError, match=r"expected dist/three.js, other/\* in .*found none"):
         assets.unpack("@some/tool", tmp_path / "out", path=path)
 
 
-def test_a_member_cannot_leave_the_folder(assets, tmp_path, monkeypatch):
+def test_a_member_cannot_leave_the_folder(tmp_path, monkeypatch):
     evil = tmp_path / "evil.tgz"
     evil.write_bytes(archive({"package/../../outside.js": b"x", "package/inside.js": b"y"}))
     monkeypatch.setattr(assets, "fetch", lambda name, path: evil)
@@ -127,7 +119,7 @@ def test_a_member_cannot_leave_the_folder(assets, tmp_path, monkeypatch):
         ("[mathjax\n", "expected a TOML file like"),
     ],
 )
-def test_a_bad_list_is_refused_in_one_sentence(assets, tmp_path, text, sentence):
+def test_a_bad_list_is_refused_in_one_sentence(tmp_path, text, sentence):
     path = tmp_path / "assets.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(assets.AssetError, match=sentence) as caught:
@@ -135,14 +127,14 @@ def test_a_bad_list_is_refused_in_one_sentence(assets, tmp_path, text, sentence)
     assert "\n" not in str(caught.value).replace(text, "")
 
 
-def test_a_list_that_is_not_there_and_an_unknown_package(assets, tmp_path):
+def test_a_list_that_is_not_there_and_an_unknown_package(tmp_path):
     with pytest.raises(assets.AssetError, match="expected a TOML file"):
         assets.packages(tmp_path / "nowhere.toml")
     with pytest.raises(assets.AssetError, match="expected one of mathjax, reveal.js.*got 'left-pad'"):
         assets.fetch("left-pad")
 
 
-def test_the_packages_of_the_course_have_exact_versions_and_long_checksums(assets):
+def test_the_packages_of_the_course_have_exact_versions_and_long_checksums():
     for name, table in assets.packages().items():
         assert table["version"].count(".") == 2, name
         assert len(table["hash"]) == len("sha256:") + 64, name

@@ -1,11 +1,11 @@
 """The numbers in the page's explorers are those of the notebooks, and the fragments fit into any page."""
 
-import importlib.util
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import explorers
 import numpy as np
 import pytest
 import torch
@@ -20,34 +20,26 @@ HALF_A_THOUSANDTH = 0.000501  # numbers are stored as whole thousandths
 
 
 @pytest.fixture(scope="module")
-def explorers():
-    spec = importlib.util.spec_from_file_location("explorers", ROOT / "tools" / "explorers.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def numbers(explorers):
+def numbers():
     """What the two scripts read, after a way through JSON."""
     found = {name: getattr(explorers, name)() for name in explorers.NAMES}
     return json.loads(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def fragments(explorers, numbers):
+def fragments(numbers):
     return {name: explorers.fragment(name, numbers[name]) for name in explorers.NAMES}
 
 
 @pytest.fixture(scope="module")
-def walks(explorers, numbers):
+def walks(numbers):
     n = numbers["loss_surface"]
     shape = (len(n["ratios"]), len(n["rates"]), n["steps"] + 1)
     return explorers.unpack(n["paths"], (*shape, 2)), explorers.unpack(n["losses"], shape)
 
 
 @pytest.fixture(scope="module")
-def sizes(explorers, numbers):
+def sizes(numbers):
     n = numbers["signal_propagation"]
     n_scales, rows = len(n["scales"]), [depth + 1 for depth in n["depths"]]
     begin = np.cumsum([0, *rows])
@@ -88,7 +80,7 @@ class TestLossSurface:
         excess = np.clip(surface.loss(X, y, walk) - surface.loss(X, y, best), 1e-8, 1e8)
         np.testing.assert_allclose(losses[i, j], np.log10(excess), rtol=0, atol=HALF_A_THOUSANDTH)
 
-    def test_a_walk_leaves_the_picture_in_the_right_direction(self, explorers):
+    def test_a_walk_leaves_the_picture_in_the_right_direction(self):
         path = np.array([[0.0, 0.0], [10.0, -20.0], [-90.0, 30.0], [500.0, 500.0]])
         cut = explorers._until_far(path)
         np.testing.assert_array_equal(cut[:2], path[:2])
@@ -97,7 +89,7 @@ class TestLossSurface:
         assert np.abs(cut[2]).max() == pytest.approx(30), "up to the border"
         assert np.isnan(cut[3]).all()
 
-    def test_steps_beyond_all_numbers_are_left_out(self, explorers):
+    def test_steps_beyond_all_numbers_are_left_out(self):
         cut = explorers._until_far(np.array([[1.0, 1.0], [np.inf, 2.0], [np.nan, np.nan]]))
         np.testing.assert_array_equal(cut, [[1, 1], [np.nan, np.nan], [np.nan, np.nan]])
 
@@ -134,7 +126,7 @@ class TestSignalPropagation:
             np.testing.assert_allclose(powers, np.log10(curve.get_ydata()), rtol=0, atol=HALF_A_THOUSANDTH)
 
     @pytest.mark.parametrize(("activation", "scale", "depth"), [*PLACES, ("tanh", 2.0, 50), ("tanh", 3.0, 24)])
-    def test_gradients_are_those_of_autograd(self, explorers, sizes, activation, scale, depth):
+    def test_gradients_are_those_of_autograd(self, sizes, activation, scale, depth):
         of = explorers.propagation_of_notebook()
         f = {"relu": torch.relu, "tanh": torch.tanh, "linear": lambda z: z}[activation]
         layers = [torch.tensor(of["start"], dtype=torch.float64, requires_grad=True)]
@@ -147,7 +139,7 @@ class TestSignalPropagation:
             # to layer. A hundredth is a sixth of a pixel in the page's picture.
             np.testing.assert_allclose(powers, exact, rtol=0, atol=0.01)
 
-    def test_every_position_is_there_and_the_first_is_the_notebooks(self, explorers, numbers, sizes):
+    def test_every_position_is_there_and_the_first_is_the_notebooks(self, numbers, sizes):
         n, controls = numbers["signal_propagation"], explorers.propagation_of_notebook()["controls"]
         assert len(sizes) == len(n["scales"]) * len(n["depths"]) * len(controls["activation"].options)
         for values, name, first in ((n["scales"], "scale", 0), (n["depths"], "depth", 1)):
@@ -155,7 +147,7 @@ class TestSignalPropagation:
             assert (min(values), max(values)) == (controls[name].min, controls[name].max)
         assert n["activation"] == controls["activation"].value
 
-    def test_the_marks_are_the_recipes(self, explorers, numbers):
+    def test_the_marks_are_the_recipes(self, numbers):
         """Xavier's and He's weights for a square layer, and PyTorch's, have these scales over the root of n."""
         from utils import initialization
 
@@ -224,7 +216,7 @@ class TestFragment:
         for role in ("accent", "raw", "momentum", "whitened"):
             assert f"--{role}: {COLOURS[role]};" in text
 
-    def test_building_writes_fragments_and_pages_of_their_own(self, explorers, numbers, tmp_path, monkeypatch):
+    def test_building_writes_fragments_and_pages_of_their_own(self, numbers, tmp_path, monkeypatch):
         for name in explorers.NAMES:
             monkeypatch.setattr(explorers, name, lambda name=name: numbers[name])
         fragments = explorers.build(tmp_path)
@@ -239,11 +231,11 @@ class TestFragment:
 
 
 class TestStorage:
-    def test_what_was_packed_comes_back_to_a_thousandth(self, explorers):
+    def test_what_was_packed_comes_back_to_a_thousandth(self):
         values = np.array([[0.0, 1.23449], [-32.7, np.nan]])
         np.testing.assert_allclose(explorers.unpack(explorers.pack(values), (2, 2)), values, atol=HALF_A_THOUSANDTH)
 
-    def test_a_number_too_large_is_refused(self, explorers):
+    def test_a_number_too_large_is_refused(self):
         with pytest.raises(ValueError, match=r"within ±32.767, got one of size 33"):
             explorers.pack([0.0, 33.0])
 
@@ -256,16 +248,16 @@ class TestDefinitions:
         path.write_text(json.dumps({"cells": [{"id": "one", "cell_type": "code", "source": [source]}]}))
         return path
 
-    def test_only_what_is_wanted_runs(self, explorers, notebook):
+    def test_only_what_is_wanted_runs(self, notebook):
         found = explorers.definitions(notebook, {"one": ["twice", "b"]}, given={"offset": 1})
         assert found["twice"](5) == 11
         assert found["b"] == 3
         assert "c" not in found
 
-    def test_a_cell_that_is_gone_is_named(self, explorers, notebook):
+    def test_a_cell_that_is_gone_is_named(self, notebook):
         with pytest.raises(ValueError, match=r"n.ipynb: expected a cell 'two' with a, found none"):
             explorers.definitions(notebook, {"two": ["a"]}, given={})
 
-    def test_a_name_that_is_gone_is_named(self, explorers, notebook):
+    def test_a_name_that_is_gone_is_named(self, notebook):
         with pytest.raises(ValueError, match="expected cell 'one' to define thrice; it does not"):
             explorers.definitions(notebook, {"one": ["a", "thrice"]}, given={})

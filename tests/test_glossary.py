@@ -1,6 +1,6 @@
 """The glossary says where a term is introduced, the bibliography who cites what: both held against the notebooks."""
 
-import importlib.util
+import importlib
 import json
 import re
 from pathlib import Path
@@ -155,10 +155,7 @@ class TestGlossary:
 @pytest.fixture(scope="module")
 def bibliography():
     pytest.importorskip("pybtex", reason="pybtex comes with the extra 'site': make site installs it")
-    spec = importlib.util.spec_from_file_location("bibliography", ROOT / "tools" / "bibliography.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("bibliography")
 
 
 @pytest.fixture(scope="module")

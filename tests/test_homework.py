@@ -15,21 +15,17 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import release
 from homework_wrong import WRONG
 from nbclient import NotebookClient
 
+from homework.grading.assignment import load
+from homework.grading.plain import pack
+from homework.grading.reference import run_reference
+from utils.evidence import claims
+
 ROOT = Path(__file__).resolve().parents[1]
-with contextlib.suppress(ValueError):
-    sys.path.remove(str(ROOT))
-sys.path.insert(0, str(ROOT))
-
-from homework.grading.assignment import load  # noqa: E402
-from homework.grading.plain import pack  # noqa: E402
-from homework.grading.reference import run_reference  # noqa: E402
-from tools import homework  # noqa: E402
-from utils.evidence import claims  # noqa: E402
-
-NAMES = homework.assignments()
+NAMES = release.assignments()
 VARIANTS = ["2026", "2027", "2032"]  # both divisors, layouts, conventions and losses, all open claims
 for name in NAMES:
     importlib.import_module(f"homework_wrong.{name}")
@@ -105,12 +101,12 @@ def numbers_in(value):
 
 def test_there_are_six_assignments():
     assert len(NAMES) == 6
-    assert {path.stem for path in homework.RELEASE.rglob("*") if path.is_file()} == set(NAMES)
+    assert {path.stem for path in release.RELEASE.rglob("*") if path.is_file()} == set(NAMES)
 
 
 def test_sources_and_release_are_as_generated():
     run = subprocess.run(
-        [sys.executable, ROOT / "tools" / "homework.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "tools" / "release.py", "--check"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
 
@@ -118,19 +114,19 @@ def test_sources_and_release_are_as_generated():
 @pytest.mark.parametrize("name", NAMES)
 def test_release_has_nothing_that_nobody_may_see(name):
     for variant in VARIANTS:
-        notebook = homework.source(name, variant)
-        assert len(homework.secrets(notebook)) > 10
-        student = homework.student_version(notebook)
-        assert homework.leaks(notebook, student) == []
-        assert homework.leaks(notebook, notebook)
+        notebook = release.source(name, variant)
+        assert len(release.secrets(notebook)) > 10
+        student = release.student_version(notebook)
+        assert release.leaks(notebook, student) == []
+        assert release.leaks(notebook, notebook)
         text = json.dumps(student)
         assert not re.search(r"BEGIN|END S|END H|hidden\.py|assert ", text)
 
 
 @pytest.mark.parametrize("fault", ["solution", "hidden test", "output", "mark", "answer"])
 def test_a_leak_is_told(fault):
-    notebook = homework.source("hw01")
-    student = homework.student_version(notebook)
+    notebook = release.source("hw01")
+    student = release.student_version(notebook)
     cells = {cell.id: cell for cell in student.cells}
     if fault == "solution":
         cells["divisor"].source += "\n    variance = ((X - mean) ** 2).sum(axis=0) / (len(X) - DDOF)"
@@ -143,13 +139,13 @@ def test_a_leak_is_told(fault):
     else:
         (answer,) = [cell.source for cell in notebook.cells if cell.id == "leak-in-words"]
         cells["leak-in-words"].source = answer
-    assert homework.leaks(notebook, student)
+    assert release.leaks(notebook, student)
 
 
 def test_a_leak_stops_everything(monkeypatch):
-    monkeypatch.setattr(homework, "_without", lambda text, mark, stub=None: text)
-    with pytest.raises(homework.LeakError, match=r"hw01: .*BEGIN"):
-        homework.generated("2026", ["hw01"])
+    monkeypatch.setattr(release, "_without", lambda text, mark, stub=None: text)
+    with pytest.raises(release.LeakError, match=r"hw01: .*BEGIN"):
+        release.generated("2026", ["hw01"])
 
 
 @pytest.mark.parametrize(
@@ -157,12 +153,12 @@ def test_a_leak_stops_everything(monkeypatch):
 )
 def test_marks_come_in_pairs(text):
     with pytest.raises(ValueError, match="### BEGIN|### END"):
-        homework.regions(text, "SOLUTION")
+        release.regions(text, "SOLUTION")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stubs_have_a_docstring_with_shapes_and_raise(name):
-    for cell in homework.student_version(homework.source(name)).cells:
+    for cell in release.student_version(release.source(name)).cells:
         meta = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and meta.get("solution"):
             space = {"np": np}
@@ -178,7 +174,7 @@ def test_stubs_have_a_docstring_with_shapes_and_raise(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unfinished_release_runs_to_the_end(name, tmp_path):
-    notebook = nbformat.read(homework.RELEASE / name / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(release.RELEASE / name / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     graded = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).grade]
     for cell in (cell for cell in graded):
@@ -191,7 +187,7 @@ def test_reference_is_right_by_the_open_checks(name):
     for variant in VARIANTS:
         space = {"__name__": "reference"}
         with contextlib.redirect_stdout(None):
-            for cell in homework.source(name, variant).cells:
+            for cell in release.source(name, variant).cells:
                 if cell.cell_type == "code":
                     exec(compile(cell.source, cell.id, "exec"), space)
 
@@ -199,7 +195,7 @@ def test_reference_is_right_by_the_open_checks(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_points_are_those_of_the_cells(name):
     parts = assignment(name, VARIANTS[0])
-    cells = homework.source(name, VARIANTS[0]).cells
+    cells = release.source(name, VARIANTS[0]).cells
     marked = {c.id: c.metadata.nbgrader.points for c in cells if c.metadata.get("nbgrader", {}).get("grade")}
     assert marked == {part.id: part.points for part in [*parts.checks, *parts.manual]}
     assert sum(marked.values()) == 100
@@ -215,7 +211,7 @@ def test_points_are_those_of_the_cells(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cells_have_words_for_ids(name):
-    for cell in homework.source(name).cells:
+    for cell in release.source(name).cells:
         assert re.fullmatch(r"[a-z]+(-([a-z]+|[0-9]+))*", cell.id)
         assert cell.metadata.get("nbgrader", {}).get("grade_id", cell.id) == cell.id
         if cell.cell_type == "markdown":
@@ -225,7 +221,7 @@ def test_cells_have_words_for_ids(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_students_see_the_points_of_each_task(name):
     heading = None
-    for cell in homework.student_version(homework.source(name)).cells:
+    for cell in release.student_version(release.source(name)).cells:
         meta, first = cell.metadata.get("nbgrader", {}), cell.source.split("\n")[0]
         heading = first if first.startswith("## ") else heading
         if meta.get("grade") and cell.cell_type == "code":
@@ -246,24 +242,24 @@ for name in {NAMES!r}:
     c.CourseDirectory.root = {str(tmp_path)!r}
     c.CourseDirectory.assignment_id = name
     c.CourseDirectory.db_url = "sqlite:///{tmp_path / "gradebook.db"}"
-    c.ClearSolutions.code_stub = {{"python": {homework.STUB!r}}}
-    c.ClearSolutions.text_stub = {homework.TEXT_STUB!r}
+    c.ClearSolutions.code_stub = {{"python": {release.STUB!r}}}
+    c.ClearSolutions.text_stub = {release.TEXT_STUB!r}
     c.GenerateAssignment.create_assignment = True
     GenerateAssignment(coursedir=CourseDirectory(config=c), config=c).start()
 """
     for name in NAMES:
         (tmp_path / "source" / name).mkdir(parents=True)
-        shutil.copy(homework.SOURCE / name / f"{name}.ipynb", tmp_path / "source" / name)
+        shutil.copy(release.SOURCE / name / f"{name}.ipynb", tmp_path / "source" / name)
     path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, check=True, capture_output=True)
     for name in NAMES:
         theirs = nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", as_version=4)
-        assert theirs == nbformat.read(homework.RELEASE / name / f"{name}.ipynb", as_version=4), name
+        assert theirs == nbformat.read(release.RELEASE / name / f"{name}.ipynb", as_version=4), name
 
 
 def test_claims_of_homework_are_open():
     known = claims()
-    for name in homework.hidden("hw05").OPEN:
+    for name in release.hidden("hw05").OPEN:
         assert known[name].verdict == "inconclusive", f"{name} is decided now: take it out of hw05/hidden.py"
 
 
@@ -330,9 +326,9 @@ BESIDES = {
 }
 
 
-@pytest.mark.parametrize("fault", homework.hidden("hw04").FAULTS)
+@pytest.mark.parametrize("fault", release.hidden("hw04").FAULTS)
 def test_the_lines_that_count_are_those_that_mend(fault):
-    broken, space = homework.hidden("hw04"), run_reference(assignment("hw04", VARIANTS[0]).cells)
+    broken, space = release.hidden("hw04"), run_reference(assignment("hw04", VARIANTS[0]).cells)
     text = broken.shown(fault, {}, "Tried").split("\n")
     assert space["is_right"](made(text, space)) is False
     for line, mend in MENDS[fault].items():
@@ -355,7 +351,7 @@ def made(lines, space):
 
 
 def test_broken_norms_are_shown_without_hints():
-    broken = homework.hidden("hw04")
+    broken = release.hidden("hw04")
     for name in broken.FAULTS:
         for letter in "ABCD":
             text = broken.shown(name, broken.draw("2026")["names"][letter], "Norm")
@@ -363,10 +359,10 @@ def test_broken_norms_are_shown_without_hints():
             assert '"""' not in text
 
 
-@pytest.mark.parametrize("fault", homework.hidden("hw04").FAULTS)
+@pytest.mark.parametrize("fault", release.hidden("hw04").FAULTS)
 def test_every_fault_that_can_be_drawn_costs_points(fault):
     space = run_reference(assignment("hw04", VARIANTS[0]).cells)
-    exec(homework.hidden("hw04").shown(fault, {}, "Tried"), space)
+    exec(release.hidden("hw04").shown(fault, {}, "Tried"), space)
     found = lost("hw04", VARIANTS[0], lambda ours: {"Base": space["Base"], "mend_a": lambda: space["Tried"]})
     assert "mended-a" in found
     assert "'derived from Base'" not in found["mended-a"]
@@ -376,7 +372,7 @@ def test_every_fault_that_can_be_drawn_costs_points(fault):
 def test_readme_says_how_many_points_and_hours():
     rows = []
     for number, name in enumerate(NAMES, start=1):
-        parts, title = assignment(name, VARIANTS[0]), homework.source(name).cells[0].source
+        parts, title = assignment(name, VARIANTS[0]), release.source(name).cells[0].source
         hours = re.search(r"\*\*Hours\*\*: (\d+)", title)[1]
         marked = [sum(part.points for part in kind) for kind in (parts.checks, parts.manual)]
         rows.append([number, *marked, len(parts.checks), int(hours)])
@@ -399,10 +395,10 @@ def test_variants_share_no_hidden_numbers(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_variants_differ_to_the_eye_and_come_again(name):
-    texts = [homework.generated(variant, [name]) for variant in (*VARIANTS, VARIANTS[0])]
+    texts = [release.generated(variant, [name]) for variant in (*VARIANTS, VARIANTS[0])]
     assert texts[0] == texts[3]
-    release = homework.RELEASE / name / f"{name}.ipynb"
-    assert len({text[release] for text in texts}) == 3
+    student = release.RELEASE / name / f"{name}.ipynb"
+    assert len({text[student] for text in texts}) == 3
 
 
 # Points
@@ -416,7 +412,7 @@ def test_reference_solution_gets_full_marks(name, variant):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_empty_submission_gets_none(name):
-    notebook = homework.student_version(homework.source(name, "2027"))
+    notebook = release.student_version(release.source(name, "2027"))
     stubs = {}
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution"):
@@ -454,7 +450,7 @@ def open_checks(name, variant, overrides, asked):
     space = run_reference(assignment(name, variant).cells)
     space |= overrides(space)
     said = {}
-    for cell in homework.student_version(homework.source(name, variant)).cells:
+    for cell in release.student_version(release.source(name, variant)).cells:
         meta = cell.metadata.get("nbgrader", {})
         if cell.cell_type != "code" or not meta.get("grade") or (cell.id in SLOW and cell.id not in asked):
             continue
@@ -568,6 +564,6 @@ def test_there_are_wrong_submissions_of_everything():
 
 
 def test_a_copy_without_sources_is_told_where_its_assignments_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(homework, "SOURCE", tmp_path)
+    monkeypatch.setattr(release, "SOURCE", tmp_path)
     with pytest.raises(SystemExit, match="student's copy.*homework/release"):
-        homework.main(["--variant", "2027"])
+        release.main(["--variant", "2027"])

@@ -306,6 +306,13 @@ def test_docstrings_say_what_goes_in_and_out(path):
     assert missing == []
 
 
+def test_no_tool_is_found_in_place_of_a_package():
+    """Scripts have tools/ at the front of sys.path, and so have the processes that their pools start."""
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert {"homework", "utils"} <= packages
+    assert packages & {path.stem for path in (ROOT / "tools").glob("*.py")} == set()
+
+
 def test_tables_of_the_readme_are_those_of_the_notebooks():
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "readme.py", "--check"], capture_output=True, text=True, check=False

@@ -1,7 +1,6 @@
 """The site without Sphinx: what notebooks say about themselves, how they are published, what is made for the pages."""
 
 import html.parser
-import importlib
 import math
 import os
 import re
@@ -11,7 +10,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import collected
+import evidence_page
 import nbformat
+import pages
+import publish
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -23,24 +26,13 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def tools():
-    """The modules of tools/, which are scripts and know each other by name."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        names = ("collected", "publish", "evidence_page", "pages")
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
+def summaries():
+    return [collected.summary(path) for path in NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
-def summaries(tools):
-    return [tools.collected.summary(path) for path in NOTEBOOKS]
-
-
-@pytest.fixture(scope="module")
-def verdicts(tools):
-    return tools.collected.verdicts(NOTEBOOKS)
+def verdicts():
+    return collected.verdicts(NOTEBOOKS)
 
 
 def claim(**changes):
@@ -112,33 +104,33 @@ class TestCollected:
         assert not found["leakage-flatters"].is_identity
         assert len(found["leakage-flatters"].parts) == len(found["leakage-flatters"].card["parts"]) > 1
 
-    def test_infinities_become_numbers(self, tools):
+    def test_infinities_become_numbers(self):
         card = {"median": 3.0, "low": "-Infinity", "high": "Infinity", "n": 16}
-        (part,) = tools.collected.Verdict(claim(), "01_x", "cell", card).parts
+        (part,) = collected.Verdict(claim(), "01_x", "cell", card).parts
         assert (part["low"], part["high"]) == (-math.inf, math.inf)
 
-    def test_a_card_of_an_unknown_claim_is_refused(self, tools, tmp_path):
+    def test_a_card_of_an_unknown_claim_is_refused(self, tmp_path):
         path = tmp_path / "01_x.ipynb"
         output = new_output("execute_result", data={evidence.MIME: {"id": "nobody-said-so"}}, execution_count=1)
         nbformat.write(notebook_with(output), path)
         with pytest.raises(ValueError, match=r"01_x\.ipynb, cell cell: .* got 'nobody-said-so': make notebooks"):
-            tools.collected.verdicts([path])
+            collected.verdicts([path])
 
-    def test_a_notebook_without_minutes_is_refused(self, tools, tmp_path):
+    def test_a_notebook_without_minutes_is_refused(self, tmp_path):
         path = tmp_path / "01_x.ipynb"
         nbformat.write(
             new_notebook(cells=[new_markdown_cell("# A\n\n**You will be able to**\n\n- *do* it\n\nx")]), path
         )
         with pytest.raises(ValueError, match=r"01_x\.ipynb: expected the minutes of the core path, found none"):
-            tools.collected.summary(path)
+            collected.summary(path)
 
 
 class TestPublished:
     @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-    def test_every_notebook_can_be_published(self, tools, path):
+    def test_every_notebook_can_be_published(self, path):
         notebook, claims = nbformat.read(path, as_version=4), evidence.claims()
         before = nbformat.writes(notebook)
-        page = tools.publish.published(notebook, path.stem, claims=claims, launch="LAUNCH", explorers=())
+        page = publish.published(notebook, path.stem, claims=claims, launch="LAUNCH", explorers=())
         assert nbformat.writes(notebook) == before, "the notebook was changed"
         nbformat.validate(page)
         assert sum(cell.source.count("LAUNCH") for cell in page.cells) == 1
@@ -148,25 +140,25 @@ class TestPublished:
         mimes = {mime for cell in page.cells for out in cell.get("outputs", []) for mime in out.get("data", {})}
         assert mimes <= {"text/html", "text/plain", "text/markdown", "image/png"}
 
-    def test_a_code_cell_that_begins_with_a_comment_is_no_title(self, tools):
-        page = tools.publish.published(notebook_with(), "01_x", claims={}, launch="LAUNCH")
+    def test_a_code_cell_that_begins_with_a_comment_is_no_title(self):
+        page = publish.published(notebook_with(), "01_x", claims={}, launch="LAUNCH")
         assert [cell.source for cell in page.cells] == ["# Do it", "LAUNCH", "\nWhy.\n", "# a comment"]
 
-    def test_a_figure_gets_its_alt_text(self, tools):
-        page = tools.publish.published(notebook_with(figure("a bowl")), "01_x", claims={})
+    def test_a_figure_gets_its_alt_text(self):
+        page = publish.published(notebook_with(figure("a bowl")), "01_x", claims={})
         assert page.cells[-1].metadata["mystnb"] == {"image": {"alt": "a bowl"}}
 
     @pytest.mark.parametrize(
         ("alts", "sentence"), [((None,), "expected a figure with alt text"), (("a", "b"), "expected one figure a cell")]
     )
-    def test_a_figure_without_one_is_refused(self, tools, alts, sentence):
+    def test_a_figure_without_one_is_refused(self, alts, sentence):
         with pytest.raises(ValueError, match=f"cell cell: {sentence}"):
-            tools.publish.published(notebook_with(*map(figure, alts)), "01_x", claims={})
+            publish.published(notebook_with(*map(figure, alts)), "01_x", claims={})
 
-    def test_a_card_gets_an_anchor_and_classes_in_place_of_colours(self, tools):
+    def test_a_card_gets_an_anchor_and_classes_in_place_of_colours(self):
         stated = claim(statement="a < b", quote='he said "x"')
         card = evidence.Card(stated, "supported in part", ({"verdict": "supported", **NUMBERS},), "points")
-        page = tools.publish.published(notebook_with(card_output(card)), "01_x", claims={"a-claim": stated})
+        page = publish.published(notebook_with(card_output(card)), "01_x", claims={"a-claim": stated})
         assert page.cells[-2].source == "(claim-a-claim)="
         (output,) = page.cells[-1].outputs
         assert set(output.data) == {"text/html"}
@@ -177,20 +169,20 @@ class TestPublished:
         assert [a["href"] for a in tags.all("a")] == ["../evidence.html#row-a-claim"]
 
     @pytest.mark.parametrize("fragments", [(), ("loss_surface",)])
-    def test_an_explorer_is_shown_as_a_picture_and_where_there_is_one_without_a_kernel(self, tools, fragments):
+    def test_an_explorer_is_shown_as_a_picture_and_where_there_is_one_without_a_kernel(self, fragments):
         path = ROOT / "notebooks" / "02_loss_surfaces.ipynb"
         notebook = nbformat.read(path, as_version=4)
-        page = tools.publish.published(notebook, path.stem, claims=evidence.claims(), explorers=fragments)
+        page = publish.published(notebook, path.stem, claims=evidence.claims(), explorers=fragments)
         assert "widgets" not in page.metadata
         assert sum("explorers/loss_surface.html" in cell.source for cell in page.cells) == len(fragments)
 
-    def test_explorers_are_in_the_cells_that_are_named(self, tools):
-        for stem, cell in tools.publish.EXPLORERS:
+    def test_explorers_are_in_the_cells_that_are_named(self):
+        for stem, cell in publish.EXPLORERS:
             (found,) = [c for c in nbformat.read(ROOT / f"notebooks/{stem}.ipynb", 4).cells if c.id == cell]
-            assert any(tools.publish.VIEW in output.data for output in found.outputs)
+            assert any(publish.VIEW in output.data for output in found.outputs)
 
-    def test_launch_links_open_this_notebook(self, tools):
-        links = tools.publish.launch_links("01_x", repository="https://github.com/who/what", branch="main")
+    def test_launch_links_open_this_notebook(self):
+        links = publish.launch_links("01_x", repository="https://github.com/who/what", branch="main")
         assert "https://mybinder.org/v2/gh/who/what/main?urlpath=lab/tree/notebooks/01_x.ipynb" in links
         assert "https://colab.research.google.com/github/who/what/blob/main/notebooks/01_x.ipynb" in links
         assert "<../downloads/01_x.ipynb>" in links
@@ -211,47 +203,47 @@ class TestEvidencePage:
             (math.inf, "at most", 2.0, -math.inf),
         ],
     )
-    def test_effects_are_relative_to_what_matters(self, tools, effect, direction, smallest, wanted):
-        assert tools.evidence_page.relative(effect, claim(direction=direction, smallest=smallest)) == wanted
+    def test_effects_are_relative_to_what_matters(self, effect, direction, smallest, wanted):
+        assert evidence_page.relative(effect, claim(direction=direction, smallest=smallest)) == wanted
 
-    def test_positions_grow_with_the_effect_and_stay_inside(self, tools):
-        places = [tools.evidence_page.position(x) for x in (-math.inf, -100, -1, 0, 0.1, 5, 100, math.inf)]
+    def test_positions_grow_with_the_effect_and_stay_inside(self):
+        places = [evidence_page.position(x) for x in (-math.inf, -100, -1, 0, 0.1, 5, 100, math.inf)]
         assert places == sorted(places)
         assert places[0] == places[1] == 0
         assert places[3] == 0.5
         assert places[-1] == places[-2] == 1
 
-    def test_the_side_of_each_interval_is_its_verdict(self, tools, verdicts):
+    def test_the_side_of_each_interval_is_its_verdict(self, verdicts):
         for found in verdicts:
             for part in found.parts:
-                ends = sorted(tools.evidence_page.relative(part[key], found.claim) for key in ("low", "high"))
+                ends = sorted(evidence_page.relative(part[key], found.claim) for key in ("low", "high"))
                 verdict = part.get("verdict", found.card["verdict"])
                 if not found.is_identity and verdict in ("supported", "refuted"):
                     assert ends[0] >= 0 if verdict == "supported" else ends[1] <= 0, found.claim.id
 
-    def test_each_claim_is_a_row_that_links_to_its_cell(self, tools, verdicts):
-        tags = Tags(tools.evidence_page.table(verdicts))
+    def test_each_claim_is_a_row_that_links_to_its_cell(self, verdicts):
+        tags = Tags(evidence_page.table(verdicts))
         rows = [row["id"] for row in tags.all("tr") if "id" in row]
         assert rows == [f"row-{found.claim.id}" for found in verdicts]
-        wanted = [f"notebooks/{v.stem}.html#{tools.publish.anchor(v.claim.id)}" for v in verdicts]
+        wanted = [f"notebooks/{v.stem}.html#{publish.anchor(v.claim.id)}" for v in verdicts]
         assert [link["href"] for link in tags.all("a")] == wanted
         assert all(picture["aria-label"] for picture in tags.all("svg"))
         assert len(tags.all("svg")) == sum(not found.is_identity for found in verdicts)
 
-    def test_html_for_pages_has_no_empty_line_and_is_balanced(self, tools, verdicts):
-        for make in (tools.evidence_page.table, tools.evidence_page.picture, tools.evidence_page.tally):
+    def test_html_for_pages_has_no_empty_line_and_is_balanced(self, verdicts):
+        for make in (evidence_page.table, evidence_page.picture, evidence_page.tally):
             text = make(verdicts)
             Tags(text)
             assert "\n\n" not in text
 
-    def test_the_picture_has_a_line_for_each_condition_and_says_the_count(self, tools, verdicts):
+    def test_the_picture_has_a_line_for_each_condition_and_says_the_count(self, verdicts):
         drawn = [part for found in verdicts if not found.is_identity for part in found.parts]
-        tags = Tags(tools.evidence_page.picture(verdicts))
+        tags = Tags(evidence_page.picture(verdicts))
         assert len(tags.all("circle")) == len(drawn)
         refuted = sum(found.card["verdict"] == "refuted" for found in verdicts)
         assert f"{refuted} refuted" in tags.all("svg")[0]["aria-label"]
 
-    def test_what_is_far_away_is_an_arrow_at_the_edge(self, tools):
+    def test_what_is_far_away_is_an_arrow_at_the_edge(self):
         card = {
             "verdict": "refuted",
             "median": 1e9,
@@ -261,26 +253,26 @@ class TestEvidencePage:
             "unit": "x",
             "smallest": 2.0,
         }
-        found = tools.collected.Verdict(claim(direction="at most"), "01_x", "cell", card)
-        assert len(Tags(tools.evidence_page.drawing(found)).all("path")) == 1
+        found = collected.Verdict(claim(direction="at most"), "01_x", "cell", card)
+        assert len(Tags(evidence_page.drawing(found)).all("path")) == 1
 
 
 class TestPages:
-    def test_every_part_that_a_page_names_is_made(self, tools, summaries, verdicts):
-        made = tools.pages.all_parts(
+    def test_every_part_that_a_page_names_is_made(self, summaries, verdicts):
+        made = pages.all_parts(
             summaries, verdicts, ideas={"runtime": "Threads."}, assignments=[], readme="# H\n\ntext", others=["api"],
             fragments=["loss_surface", "signal_propagation"], repository="https://github.com/a/b", branch="main",
         )  # fmt: skip
         for page in sorted((ROOT / "site").glob("*.md")):
-            filled = tools.pages.filled(page.read_text(encoding="utf-8"), made)
+            filled = pages.filled(page.read_text(encoding="utf-8"), made)
             assert "<!-- made" not in filled, page.name
 
-    def test_a_part_that_nobody_makes_is_an_error(self, tools):
+    def test_a_part_that_nobody_makes_is_an_error(self):
         with pytest.raises(ValueError, match="<!-- made: nothing -->: expected one of a, b"):
-            tools.pages.filled("x\n<!-- made: nothing -->\n", {"a": "", "b": ""})
+            pages.filled("x\n<!-- made: nothing -->\n", {"a": "", "b": ""})
 
-    def test_the_plan_counts_the_cells_of_the_notebooks(self, tools, summaries):
-        plan = tools.pages.live_plan(summaries)
+    def test_the_plan_counts_the_cells_of_the_notebooks(self, summaries):
+        plan = pages.live_plan(summaries)
         counted = [list(map(int, row)) for row in re.findall(r"\| (\d+) \| (\d+) \| (\d+) \| (?:yes|no) \|", plan)]
         code = [cell for found in summaries for s in found.sections for cell in s.cells if cell.cell_type == "code"]
         optional = sum("optional" in cell.metadata.tags for cell in code)
@@ -291,18 +283,18 @@ class TestPages:
         ("title", "wanted"),
         [("1. Draw the bowl", "1-draw-the-bowl"), ("Who's right, and why?", "whos-right-and-why"), ("A B-C", "a-b-c")],
     )
-    def test_anchors_of_headings(self, tools, title, wanted):
-        assert tools.pages.slug(title) == wanted
+    def test_anchors_of_headings(self, title, wanted):
+        assert pages.slug(title) == wanted
 
-    def test_the_reference_has_every_module(self, tools):
-        names = tools.pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    def test_the_reference_has_every_module(self):
+        names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
         assert sorted(names) == sorted(path.stem for path in (ROOT / "utils").glob("[a-z]*.py"))
-        assert all(tools.pages.idea_of((ROOT / f"utils/{name}.py").read_text(encoding="utf-8")) for name in names)
+        assert all(pages.idea_of((ROOT / f"utils/{name}.py").read_text(encoding="utf-8")) for name in names)
         with pytest.raises(ValueError, match=r"CONTRIBUTING\.md: expected 'Modules of `utils`"):
-            tools.pages.modules_in_order("nothing")
+            pages.modules_in_order("nothing")
 
-    def test_a_hub_link_names_repository_branch_and_notebook(self, tools):
-        (form,) = Tags(tools.pages.hub_link("01_x", repository="https://github.com/who/what", branch="main")).all("div")
+    def test_a_hub_link_names_repository_branch_and_notebook(self):
+        (form,) = Tags(pages.hub_link("01_x", repository="https://github.com/who/what", branch="main")).all("div")
         assert form["data-path"].startswith("/hub/user-redirect/git-pull?repo=https%3A%2F%2Fgithub.com%2Fwho%2Fwhat&")
         assert "urlpath=lab%2Ftree%2Fwhat%2Fnotebooks%2F01_x.ipynb" in form["data-path"]
 

@@ -5,13 +5,9 @@
 
 import json
 import re
-import sys
-from pathlib import Path
 
-from pybtex.database import parse_file
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 from execute import ROOT, write_atomically
+from pybtex.database import parse_file
 
 from utils import evidence
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 from execute import ROOT, write_atomically
 
 from utils.loss_surface import condition_number, hessian

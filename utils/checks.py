@@ -134,7 +134,7 @@ def review(title, findings):
         found.append(f"raised {type(error).__name__}: {error}{hint}")
     found = tuple(dict.fromkeys(found))
     text = "; ".join(found) or "right"
-    print(text if text.startswith(title) else f"{title}: {text}")
+    print(text if text.startswith(f"{title} ") else f"{title}: {text}")
     return found
 
 
@@ -272,9 +272,11 @@ def constant_features(function, *, seed=0):
         X = np.column_stack([X[:, 0], np.full(len(X), 0.1), 1 + 1e-9 * X[:, 1]])
         state = _call("fit", function, X=X)[0]
         yield (keys := _keys("fit", state, ("mean", "scale")))
-        scale = None if keys else np.asarray(state["scale"], dtype=np.float64)
-        if scale is None or scale.shape != (3,):
-            yield keys or f"scale has shape {scale.shape}, expected (3,)"
+        if keys:
+            return
+        scale = np.asarray(state["scale"], dtype=np.float64)
+        if scale.shape != (3,):
+            yield f"scale has shape {scale.shape}, expected (3,)"
             return
         if scale[1] != 1:
             yield f"a constant feature has scale {scale[1]:.2g}, expected 1: rounding leaves it a variance"

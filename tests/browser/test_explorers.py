@@ -1,12 +1,10 @@
 """The explorers in a browser: sliders move the pictures, by keyboard and by mouse, at once, on any screen."""
 
-import importlib.util
 import re
 import statistics
 
+import explorers
 import pytest
-
-from conftest import ROOT
 
 SLIDERS = {"loss-surface": ("lr", "ratio"), "signal-propagation": ("scale", "depth")}
 PICTURES = {"loss-surface": ("bowl", "curve"), "signal-propagation": ("signals", "gradients")}
@@ -32,9 +30,6 @@ REDRAW = """(id) => {
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     """A folder with a page of its own for each explorer."""
-    spec = importlib.util.spec_from_file_location("explorers", ROOT / "tools" / "explorers.py")
-    explorers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(explorers)
     folder = tmp_path_factory.mktemp("explorers")
     explorers.build(folder)
     return folder

@@ -1,16 +1,12 @@
 """Decks of slides in Chromium: nothing overflows, everything can be read, and the keyboard reaches the end."""
 
 import re
-import sys
 
 import nbformat
 import pytest
+import slides
 
 from conftest import BUILD, ROOT, watch
-
-sys.path.insert(0, str(ROOT / "tools"))
-
-import slides
 
 DECKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SMALLEST_TEXT, SMALLEST_CODE = 20, 14  # px on a slide of 1280 x 720

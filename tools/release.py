@@ -1,4 +1,4 @@
-"""Make the homework that students get from the sources: ``python tools/homework.py --variant 2027``.
+"""Make the homework that students get from the sources: ``python tools/release.py --variant 2027``.
 
 The sources in ``homework/source`` have solutions and hidden tests in nbgrader's format; what depends on the variant
 stands in cells that each assignment's ``hidden.py`` writes. The release has the same cells without what nobody may see.
@@ -12,13 +12,11 @@ import json
 import re
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import nbformat
+from execute import ROOT, write_atomically
 
-ROOT = Path(__file__).resolve().parents[1]
-# Before this file's own folder, where `homework` is this file.
-sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT))  # for homework.source
 
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
 STUB, TEXT_STUB = "raise NotImplementedError", "YOUR ANSWER HERE"
@@ -301,8 +299,6 @@ def main(arguments=None):
     names = ", ".join(path.relative_to(ROOT).as_posix() for path in stale + extra)
     if options.check:
         sys.exit(f"homework: not as generated: {names}; run `make homework VARIANT={variant}`" if names else 0)
-    from tools.execute import write_atomically
-
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, files[path])
