@@ -209,6 +209,16 @@ def test_only_commands_that_exist_are_mentioned(name):
     assert mentioned <= set(targets())
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "homework/README.md", "Makefile"])
+def test_only_scripts_that_exist_are_mentioned(name):
+    text = text_of(name)
+    mentioned = {f"tools/{script}" for script in re.findall(r"\btools[/\\](\w+\.py)\b", text)}
+    row = re.search(r"^\| `tools/` \|.*$", text, flags=re.M)
+    mentioned |= {f"tools/{script}" for script in re.findall(r"`(\w+\.py)`", row[0] if row else "")}
+    assert mentioned
+    assert [script for script in sorted(mentioned) if not (ROOT / script).is_file()] == []
+
+
 def test_continuous_integration_runs_make_test():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     lines = text_of(".ci/run").splitlines()
