@@ -627,7 +627,13 @@ class TestAClass:
     def test_the_summary_has_the_distribution_and_the_most_missed(self, graded):
         text = (graded[1] / "summary.txt").read_text(encoding="utf-8")
         assert f"{len(graded[3])} submissions" in text
-        assert "centre: 6 of 13 that ran" in text
+        lines = text.splitlines()
+        begin = lines.index("  centre: 6 of 13 that ran") + 1
+        said = [line.strip().split(" x ", 1) for line in lines[begin : begin + report.SENTENCES]]
+        times = [int(number) for number, _ in said]
+        assert times == sorted(times, reverse=True)
+        assert sum(times) <= 6
+        assert len({sentence for _, sentence in said}) == report.SENTENCES
         assert text in graded[2].stdout
         assert (graded[1] / "summary.html").read_text(encoding="utf-8").count('class="bar"') == report.BINS
 
@@ -910,7 +916,7 @@ class TestTheAssignmentIsGuessed:
         done = subprocess.run(
             [str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150
         )
-        assert "Assignment hw00: 2 of 3 notebooks are of it" in done.stdout, done.stderr
+        assert "Assignment hw00, as 2 of 3 notebooks say" in done.stdout, done.stderr
         rows = read_grades(tmp_path / "grades of hw00")
         assert {name: row["total"] for name, row in rows.items()} == {"s0": "6", "s1": "6", "s2": "0"}
         assert "hw01" in rows["s2"]["reason"]

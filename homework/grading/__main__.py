@@ -92,7 +92,7 @@ def main(argv=None):
         boxed = choose(os.environ.get("SANDBOX") or "bwrap")
         if not arguments.assignment:
             arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions)
-            print(f"Assignment {arguments.assignment}: {votes} of {notebooks} notebooks are of it", flush=True)
+            print(f"Assignment {arguments.assignment}, as {votes} of {notebooks} notebooks say", flush=True)
         out = Path(arguments.out.replace("{assignment}", arguments.assignment)).resolve()
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
         secret_file = (arguments.secret or out / "secret").resolve()

@@ -7,6 +7,7 @@ import io
 import math
 import shutil
 import statistics
+import textwrap
 
 from .files import write_atomically
 from .grade import NOT_RUN
@@ -24,6 +25,7 @@ td, .lines { white-space: pre-line; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
+SENTENCES = 3  # for each check, in the summary
 
 
 def _e(value):
@@ -100,8 +102,8 @@ def feedback(assignment, submission, result, marks):
             for t in result["tests"]
         ]
         parts += [
-            "<h2>Test cells of the notebook</h2>",
-            "<p>What they printed last, inside the notebook. It does not count; the checks above do.</p>",
+            "<h2>What the notebook's own checks said</h2>",
+            "<p>They know the usual mistakes by name. They do not count; the checks above do.</p>",
             _table(["cell", "what it said"], rows),
         ]
     wrong = [cell for cell in result["cells"] if cell["status"] != "ok"]
@@ -265,7 +267,7 @@ def _numbers(assignment, graded):
             if not check["points"]:
                 missed[check["id"]] += 1
                 said[check["id"]][check["said"]] += 1
-    hardest = [(id, count, said[id].most_common(1)[0][0]) for id, count in missed.most_common()]
+    hardest = [(id, count, said[id].most_common(SENTENCES)) for id, count in missed.most_common()]
     reasons = [(submission.name, result["reason"]) for submission, result in graded if result["reason"]]
     middle = f"median {_n(round(statistics.median(totals), 2))}, mean {_n(round(statistics.mean(totals), 2))}"
     head = f"{len(totals)} submissions, {middle} of {_n(assignment.points)} points"
@@ -279,8 +281,10 @@ def summary_text(assignment, graded):
     lines = [f"{assignment.name}, variant {assignment.variant}: {head}", "", "points"]
     lines += [f"  {name:>12}  {'#' * count} {count}" for name, count in spread]
     if hardest:
-        lines += ["", "most missed checks"]
-        lines += [f"  {id}: {count} of {ran} that ran (most often: {said[:100]})" for id, count, said in hardest]
+        lines += ["", "most missed checks, and what was said most often"]
+        for id, count, said in hardest:
+            lines.append(f"  {id}: {count} of {ran} that ran")
+            lines += [f"    {times} x {textwrap.shorten(sentence, 110, placeholder=' …')}" for sentence, times in said]
     if reasons:
         lines += ["", "what could not be run, or not to its end"]
         lines += [f"  {name}: {reason}" for name, reason in reasons]
@@ -299,7 +303,8 @@ def summary_page(assignment, graded):
     parts = [f"<p>{_e(head)}</p>", "<h2>Points</h2>", f"<table><tbody>{rows}</tbody></table>"]
     if hardest:
         parts.append("<h2>Most missed checks</h2>")
-        parts.append(_table(["check", f"#missed, of {ran} that ran", "what was said most often"], hardest))
+        rows = [(id, count, "\n".join(f"{times} × {text}" for text, times in said)) for id, count, said in hardest]
+        parts.append(_table(["check", f"#missed, of {ran} that ran", "what was said most often"], rows))
     if reasons:
         parts += ["<h2>Not run, or not to the end</h2>", _table(["student", "reason"], reasons)]
     return _page(f"{assignment.name}, variant {assignment.variant}", *parts)
