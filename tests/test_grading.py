@@ -12,6 +12,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import grading_fixtures as fixtures
 import numpy as np
@@ -636,6 +637,31 @@ class TestAClass:
         assert len({sentence for _, sentence in said}) == report.SENTENCES
         assert text in graded[2].stdout
         assert (graded[1] / "summary.html").read_text(encoding="utf-8").count('class="bar"') == report.BINS
+
+    def test_the_summary_has_mistakes_that_the_notebooks_own_checks_name(self):
+        def result(*lines, status="ok"):
+            check = {"id": "centre", "points": 0.0, "said": "the result: 3 of 3 entries are wrong"}
+            test = {"id": "centre", "status": status, "said": "\n".join(lines)}
+            return {
+                "reason": "",
+                "checks": [check],
+                "tests": [test, {**test, "id": "other", "said": "other: <b>no</b>"}],
+            }
+
+        here = SimpleNamespace(name="hw00", variant="0", points=10.0)
+        who = SimpleNamespace(name="A student")
+        wrong = "centre: the mean is one for all"
+        results = [
+            result("centre: right", wrong),
+            result(wrong, wrong),
+            result("centre: not attempted"),
+            result("", "<i>"),
+        ]
+        page = report.summary_page(here, [(who, one) for one in results])
+        assert f"<td>2 × {wrong}\n1 × &lt;i&gt;</td>" in page
+        assert "<td>4 × the result: 3 of 3 entries are wrong</td>" in page
+        assert "centre: right" not in page
+        assert "no&lt;" not in page
 
     def test_again_nothing_runs_and_nothing_changes(self, graded, source):
         where, out, _, _ = graded

@@ -101,7 +101,15 @@ def numbers_in(value):
 
 def test_there_are_six_assignments():
     assert len(NAMES) == 6
-    assert {path.stem for path in release.RELEASE.rglob("*") if path.is_file()} == set(NAMES)
+    assert {path.stem for path in release.released()} == set(NAMES)
+
+
+def test_what_jupyterlab_keeps_is_no_part_of_the_release(tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "RELEASE", tmp_path)
+    (tmp_path / "hw01" / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("hw01.ipynb", ".ipynb_checkpoints/hw01-checkpoint.ipynb", "notes.txt"):
+        (tmp_path / "hw01" / name).touch()
+    assert [path.name for path in release.released()] == ["hw01.ipynb", "notes.txt"]
 
 
 def test_sources_and_release_are_as_generated():

@@ -276,6 +276,21 @@ def current_variant():
     return variants.pop()
 
 
+def released():
+    """All files of the release, without those that JupyterLab keeps and git passes over.
+
+    Returns
+    -------
+    list of Path
+    """
+    found = (path for path in RELEASE.rglob("*") if path.is_file())
+    return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
+
+
+def _from_root(path):
+    return path.relative_to(ROOT).as_posix()
+
+
 def main(arguments=None):
     """Write the sources and the release, or with --check say whether they are those of the variant."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -295,8 +310,8 @@ def main(arguments=None):
     except (LeakError, ValueError) as error:
         sys.exit(f"homework: {error}")
     stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    extra = sorted(path for path in RELEASE.rglob("*") if path.is_file() and path not in files)
-    names = ", ".join(path.relative_to(ROOT).as_posix() for path in stale + extra)
+    extra = [path for path in released() if path not in files]
+    names = ", ".join(_from_root(path) for path in stale + extra)
     if options.check:
         sys.exit(f"homework: not as generated: {names}; run `make homework VARIANT={variant}`" if names else 0)
     for path in stale:
@@ -305,7 +320,8 @@ def main(arguments=None):
     print(f"homework: {len(assignments())} assignments of variant {variant}, {len(stale)} files written")
     print(f"homework: hand out {RELEASE.relative_to(ROOT)}, never homework/source: homework/README.md says how")
     if extra:
-        sys.exit(f"homework: not made here, remove by hand: {', '.join(path.name for path in extra)}")
+        names = ", ".join(map(_from_root, extra))
+        sys.exit(f"homework: the assignments are complete; what was not made here, remove by hand: {names}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ td, .lines { white-space: pre-line; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
-SENTENCES = 3  # for each check, in the summary
+SENTENCES, LONGEST = 3, 300  # for each check, in the summary
 
 
 def _e(value):
@@ -254,20 +254,31 @@ def grades(assignment, graded, before):
     return out.getvalue()
 
 
+def _named(result, id):
+    """What the notebook's own check, in the cell of that name, found to be wrong: a line for each mistake."""
+    lines = {line.strip() for test in result["tests"] if test["id"] == id for line in test["said"].splitlines()}
+    return sorted(line for line in lines if line and not line.endswith((": right", ": not attempted")))
+
+
 def _numbers(assignment, graded):
     """What both summaries say."""
     totals = [total(result) for _, result in graded]
     width = assignment.points / BINS
     bins = collections.Counter(min(int(value / width + 1e-9), BINS - 1) for value in totals)
     spread = [(f"{_n(round(i * width, 2))} to {_n(round((i + 1) * width, 2))}", bins[i]) for i in range(BINS)]
-    missed, said = collections.Counter(), collections.defaultdict(collections.Counter)
+    missed = collections.Counter()
+    said, own = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
     ran = [result for _, result in graded if any(check["said"] != NOT_RUN for check in result["checks"])]
     for result in ran:
         for check in result["checks"]:
             if not check["points"]:
                 missed[check["id"]] += 1
                 said[check["id"]][check["said"]] += 1
-    hardest = [(id, count, said[id].most_common(SENTENCES)) for id, count in missed.most_common()]
+                own[check["id"]].update(_named(result, check["id"]))
+    hardest = [
+        (id, count, said[id].most_common(SENTENCES), own[id].most_common(SENTENCES))
+        for id, count in missed.most_common()
+    ]
     reasons = [(submission.name, result["reason"]) for submission, result in graded if result["reason"]]
     middle = f"median {_n(round(statistics.median(totals), 2))}, mean {_n(round(statistics.mean(totals), 2))}"
     head = f"{len(totals)} submissions, {middle} of {_n(assignment.points)} points"
@@ -282,13 +293,17 @@ def summary_text(assignment, graded):
     lines += [f"  {name:>12}  {'#' * count} {count}" for name, count in spread]
     if hardest:
         lines += ["", "most missed checks, and what was said most often"]
-        for id, count, said in hardest:
+        for id, count, said, _ in hardest:
             lines.append(f"  {id}: {count} of {ran} that ran")
             lines += [f"    {times} x {textwrap.shorten(sentence, 110, placeholder=' …')}" for sentence, times in said]
     if reasons:
         lines += ["", "what could not be run, or not to its end"]
         lines += [f"  {name}: {reason}" for name, reason in reasons]
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines) + "\n"
+
+
+def _times(sentences):
+    return "\n".join(f"{times} × {sentence[:LONGEST]}" for sentence, times in sentences)
 
 
 def summary_page(assignment, graded):
@@ -303,8 +318,9 @@ def summary_page(assignment, graded):
     parts = [f"<p>{_e(head)}</p>", "<h2>Points</h2>", f"<table><tbody>{rows}</tbody></table>"]
     if hardest:
         parts.append("<h2>Most missed checks</h2>")
-        rows = [(id, count, "\n".join(f"{times} × {text}" for text, times in said)) for id, count, said in hardest]
-        parts.append(_table(["check", f"#missed, of {ran} that ran", "what was said most often"], rows))
+        rows = [(id, count, _times(said), _times(own)) for id, count, said, own in hardest]
+        heads = ["check", f"#missed, of {ran}", "what was said most often", "what the notebooks' own checks said"]
+        parts.append(_table(heads, rows))
     if reasons:
         parts += ["<h2>Not run, or not to the end</h2>", _table(["student", "reason"], reasons)]
     return _page(f"{assignment.name}, variant {assignment.variant}", *parts)
