@@ -4,6 +4,7 @@
 
 VENV ?= .venv
 BUILD ?= build
+GRADES ?= $(BUILD)/grades
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
@@ -53,7 +54,7 @@ test: env  ## what CI runs: lint, unit tests with coverage, every notebook again
 	$(RUN) -m pytest tests utils --cov=utils --cov-report=term-missing:skip-covered --cov-fail-under=95
 	$(RUN) -m pytest notebooks
 
-check: env  ## the quick part of test: lint and notebook hygiene, nothing is executed
+check: env  ## the quick part of test: lint and notebook hygiene, no notebook is executed
 	$(WITH_TESTS)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -71,9 +72,9 @@ readme: env  ## write what README.md and the bibliography say of the notebooks
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
 	@$(RUN) tools/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
-grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into build/grades/hw01 or whichever it is
+grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into GRADES=../grades-2027, else build/grades
 	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }
-	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(BUILD)/grades/{assignment}" --workers "$(WORKERS)" \
+	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(GRADES)/{assignment}" --workers "$(WORKERS)" \
 		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
 
 site: env  ## the course as a web site, in build/site; nothing is executed

@@ -818,6 +818,21 @@ def with_points(table, **points):
     table.write_text("\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
 
 
+def test_what_is_not_written_needs_no_mark(source, tmp_path):
+    (tmp_path / "class").mkdir()
+    texts = {"a": fixtures.submission(), "b": fixtures.submission(why="YOUR ANSWER HERE"), "c": "not a notebook"}
+    for name, text in texts.items():
+        (tmp_path / "class" / f"{name}.ipynb").write_text(text)
+    done = grade_class(tmp_path / "class", source, tmp_path / "out")
+    assert "why: 1 of 1 answers are still to be marked" in done.stdout
+    assert [row["with_manual"] for row in read_grades(tmp_path / "out").values()] == ["", "6", "0"]
+    assert "Nothing was written" in (tmp_path / "out" / "feedback" / "b.html").read_text(encoding="utf-8")
+    with_points(tmp_path / "out" / "grades.csv", b="1")  # for what stands in another cell
+    done = grade_class(tmp_path / "class", source, tmp_path / "out")
+    assert "why: 1 of 2 answers are still to be marked" in done.stdout
+    assert [row["with_manual"] for row in read_grades(tmp_path / "out").values()] == ["", "7", "0"]
+
+
 def test_points_outlive_the_late_submissions_of_others(source, tmp_path):
     out, table = tmp_path / "out", tmp_path / "out" / "grades.csv"
     for where, names in (("class", "ab"), ("late", "c")):

@@ -25,6 +25,7 @@ td, .lines { white-space: pre-line; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
+TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
 SENTENCES, LONGEST = 3, 300  # for each check, in the summary
 
 
@@ -110,7 +111,9 @@ def feedback(assignment, submission, result, marks):
     if wrong:
         rows = [(f"{c['number']} {c['grade_id']}", c["error"] or c["status"]) for c in wrong]
         parts += ["<h2>Cells that did not run through</h2>", _table(["code cell", "what it said"], rows)]
-    printed = [cell for cell in result["cells"] if cell["output"].strip()]
+    shown = {test["id"]: test["said"] for test in result["tests"]}
+    outputs = [(cell, cell["output"].strip()) for cell in result["cells"]]
+    printed = [cell for cell, text in outputs if text and text != shown.get(cell["grade_id"])]
     if printed:
         parts.append("<h2>What cells printed</h2>")
         parts += [f"<p>Code cell {c['number']} {_e(c['grade_id'])}</p><pre>{_e(c['output'])}</pre>" for c in printed]
@@ -126,7 +129,7 @@ def feedback(assignment, submission, result, marks):
         if text is None:
             parts.append("<p>Not read: the reason is at the top of this page.</p>")
         else:
-            parts.append(f"<pre>{_e(text)}</pre>" if text.strip() else "<p>Nothing was written.</p>")
+            parts.append(f"<pre>{_e(text)}</pre>" if _written(part, result) else "<p>Nothing was written.</p>")
     return _page(f"{assignment.name}: {submission.name}", *parts)
 
 
@@ -199,6 +202,11 @@ def _counts(part, mark):
     return 0 <= _number(mark) <= part.points
 
 
+def _written(part, result):
+    """Whether there is something that a person can mark."""
+    return bool(result["manual"].get(part.id, "").replace(TEXT_STUB, "").strip())
+
+
 def _doubts(assignment, submission, marks):
     """A sentence for each mark that is no number, or more than there are points."""
     for part, mark in zip(assignment.manual, marks, strict=True):
@@ -209,20 +217,28 @@ def _doubts(assignment, submission, marks):
 
 def _unmarked(assignment, graded, before):
     """A sentence for each part that a person marks and has not marked for all."""
-    rows = [_marks(assignment, submission, before) for submission, _ in graded]
+    rows = [(_marks(assignment, submission, before), result) for submission, result in graded]
     for number, part in enumerate(assignment.manual):
-        if missing := sum(not marks[number] for marks in rows):
+        answers = [marks[number] for marks, result in rows if marks[number] or _written(part, result)]
+        if missing := answers.count(""):
             yield (
-                f"{part.id}: {missing} of {len(rows)} answers are still to be marked by a person: "
+                f"{part.id}: {missing} of {len(answers)} answers are still to be marked by a person: "
                 "enter points, a 0 too, in grades.csv and start the same command again"
             )
 
 
 def with_manual(assignment, result, marks):
-    """Points of the machine and of the person together; None as long as one is missing or cannot be."""
-    if not all(_counts(part, mark) for part, mark in zip(assignment.manual, marks, strict=True)):
-        return None
-    return total(result) + sum(map(_number, marks))
+    """Points of the machine and of the person together; None as long as one is missing or cannot be.
+
+    Where nothing was written, or nothing could be read, no points of a person are needed.
+    """
+    points = total(result)
+    for part, mark in zip(assignment.manual, marks, strict=True):
+        if _counts(part, mark):
+            points += _number(mark)
+        elif mark or _written(part, result):
+            return None
+    return points
 
 
 def grades(assignment, graded, before):
@@ -293,9 +309,10 @@ def summary_text(assignment, graded):
     lines += [f"  {name:>12}  {'#' * count} {count}" for name, count in spread]
     if hardest:
         lines += ["", "most missed checks, and what was said most often"]
-        for id, count, said, _ in hardest:
+        for id, count, said, own in hardest:
             lines.append(f"  {id}: {count} of {ran} that ran")
-            lines += [f"    {times} x {textwrap.shorten(sentence, 110, placeholder=' …')}" for sentence, times in said]
+            for sentence, times in [*said, *((f"its own check: {sentence}", times) for sentence, times in own)]:
+                lines.append(f"    {times} x {textwrap.shorten(sentence, 110, placeholder=' …')}")
     if reasons:
         lines += ["", "what could not be run, or not to its end"]
         lines += [f"  {name}: {reason}" for name, reason in reasons]
