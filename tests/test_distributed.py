@@ -436,6 +436,15 @@ def jobs(tmp_path, monkeypatch):
         process.kill()
 
 
+@pytest.fixture
+def no_process_left():
+    """Other tests in this process may have left some; none may come on top."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.mark.usefixtures("no_process_left")
 def test_two_processes_against_one(capsys):
     main(["--settings", '{"steps": 3}'])
     report = json.loads(capsys.readouterr().out)
@@ -444,9 +453,9 @@ def test_two_processes_against_one(capsys):
         assert "running statistics" not in found["none"]
         assert max(found["synchronized"].values()) < 1e-10, report
         assert min(found["per process"].values()) > 1e-3, report
-    assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.usefixtures("no_process_left")
 def test_torchrun_starts_it():
     torchrun = Path(sysconfig.get_path("scripts")) / "torchrun"
     command = [torchrun, "--standalone", "--nproc-per-node=2", "-m", "utils.distributed", "--settings", '{"steps": 1}']
@@ -454,7 +463,6 @@ def test_torchrun_starts_it():
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert all(max(found["synchronized"].values()) < 1e-10 for found in report.values())
-    assert not psutil.Process().children(recursive=True)
 
 
 def test_a_failing_rank_ends_all_and_says_why(jobs):
