@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
+from homework.grading import __main__ as grading
 from homework.grading import bubblewrap, cells, comparing, plain, report, sandbox, submissions
 from homework.grading.assignment import AssignmentError, Check, load
 from homework.grading.guess import guess_assignment
@@ -831,6 +832,20 @@ def test_what_is_not_written_needs_no_mark(source, tmp_path):
     done = grade_class(tmp_path / "class", source, tmp_path / "out")
     assert "why: 1 of 2 answers are still to be marked" in done.stdout
     assert [row["with_manual"] for row in read_grades(tmp_path / "out").values()] == ["", "7", "0"]
+
+
+def test_where_the_grader_failed_nobody_knows_the_points(source, tmp_path, monkeypatch, capsys):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "a.ipynb").write_text(fixtures.submission())
+    command = [tmp_path / "class", "--assignment", "hw00", "--source", source, "--out", tmp_path / "out"]
+    monkeypatch.setenv("SANDBOX", "none")  # nothing runs
+    monkeypatch.setattr(grading.pool, "run_here", lambda *_, **__: [(0, grading.pool.failed(OSError("no memory")))])
+    assert grading.main(list(map(str, command))) == 1
+    (row,) = read_grades(tmp_path / "out").values()
+    assert row["with_manual"] == ""
+    assert "the grader failed, grade again (OSError: no memory)" in row["reason"]
+    assert row["reason"] in capsys.readouterr().out
+    assert not list((tmp_path / "out" / "results").glob("*.json"))
 
 
 def test_points_outlive_the_late_submissions_of_others(source, tmp_path):

@@ -19,6 +19,7 @@ import release
 from homework_wrong import WRONG
 from nbclient import NotebookClient
 
+from homework.grading import report
 from homework.grading.assignment import load
 from homework.grading.plain import pack
 from homework.grading.reference import run_reference
@@ -102,6 +103,10 @@ def numbers_in(value):
 def test_there_are_six_assignments():
     assert len(NAMES) == 6
     assert {path.stem for path in release.released()} == set(NAMES)
+
+
+def test_grading_knows_what_students_find_where_they_are_to_write():
+    assert report.TEXT_STUB == release.TEXT_STUB
 
 
 def test_what_jupyterlab_keeps_is_no_part_of_the_release(tmp_path, monkeypatch):

@@ -145,7 +145,7 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
         if "failed" in result:  # not stored: the next run tries again
             failures += 1
             why = f"the grader failed, grade again ({result['failed']})"
-            result = nothing(assignment, why)
+            result = {**nothing(assignment, why), "failed": True}
         else:
             write_atomically(results / f"{keys[index]}.json", json.dumps(result, indent=1))
         known.update(dict.fromkeys(numbers, result))

@@ -230,8 +230,11 @@ def _unmarked(assignment, graded, before):
 def with_manual(assignment, result, marks):
     """Points of the machine and of the person together; None as long as one is missing or cannot be.
 
-    Where nothing was written, or nothing could be read, no points of a person are needed.
+    Where nothing was written, or nothing could be read, no points of a person are needed. If the grader failed, nobody
+    knows the points.
     """
+    if result.get("failed"):
+        return None
     points = total(result)
     for part, mark in zip(assignment.manual, marks, strict=True):
         if _counts(part, mark):
