@@ -174,13 +174,15 @@ def test_a_replica_that_diverges_disturbs_no_other(build, norm, optimizer, huge)
 
 def test_a_loss_that_is_finite_again_stays_infinite():
     class Once(nn.Identity):
-        steps = 0
+        steps = -1000
 
         def forward(self, x):
             self.steps += self.training
             return 0 * x + (3e38 if self.steps == 3 else 1)
 
-    net = MLP(16, 2, seeds=SEEDS, width=1, depth=1, activation=Once())
+    once = Once()
+    net = MLP(16, 2, seeds=SEEDS, width=1, depth=1, activation=once)
+    once.steps = 0  # building the network has tried a copy
     with torch.no_grad():  # outputs 3e38 and -3e38 at the third step: their difference, but no gradient, is infinite
         net.layers[-1].weight.copy_(torch.tensor([[1.0], [-1.0]]))
     split = Split(np.ones((9, 16)), np.ones(9, dtype=int), np.ones((5, 16)), np.ones(5, dtype=int))

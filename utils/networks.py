@@ -11,6 +11,7 @@ import copy
 import math
 import operator
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -75,6 +76,18 @@ def _positive(value, name):
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value!r}")
     return int(value)
+
+
+@contextmanager
+def evaluation_mode(model):
+    """Evaluation mode for a while; afterwards every module has the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class Linear(nn.Module):
@@ -548,9 +561,202 @@ class _Rows(nn.Module):
         return None
 
 
+# What a stack computes as its replicas do alone; the tests hold each against PyTorch's own layer.
+_KNOWN = {Linear, Conv2d, BatchNorm, GroupNorm, RMSNorm, BatchRenorm, Dropout, _Images, _Features, _Rows, nn.MaxPool2d}
+_KNOWN |= set(ACTIVATIONS.values())
+_BATCHES = (48, 60, 7)  # sizes of the batch that is tried on unknown modules; some want a divisor
+
+
 def _norm(value, name):
     """What builds a norm, or None."""
-    return value if value is None or isinstance(value, Callable) else _one_of(value, NORMS, name)
+    if value is None or isinstance(value, _Checked):
+        return value
+    return _Checked(value if isinstance(value, Callable) else _one_of(value, NORMS, name), name)
+
+
+class _Checked:
+    """A callable that builds norms with parameters of the right shapes."""
+
+    def __init__(self, build, name):
+        self.build, self.name = build, name
+
+    def __call__(self, replicas, channels):
+        try:
+            norm = self.build(replicas, channels)
+        except TypeError as error:
+            raise ValueError(
+                f"{self.name}: expected a callable that takes the numbers of replicas and of channels, got {error}"
+            ) from error
+        if not isinstance(norm, nn.Module):
+            raise ValueError(f"{self.name}: expected a callable that returns a module, got {type(norm).__name__}")
+        for key, p in norm.named_parameters():
+            if p.shape[:1] != (replicas,):
+                raise ValueError(
+                    f"{self.name}: expected parameters with a leading axis of the {replicas} replicas, got {key} of "
+                    f"shape {tuple(p.shape)} in {type(norm).__name__}; write the norm like utils.networks.GroupNorm"
+                )
+        return norm
+
+
+def _acts_on_each_value(module):
+    """Whether the output for each value depends on that value alone, and neither on its place nor on the shape."""
+    values = 3 * torch.randn(105, generator=torch.Generator().manual_seed(0))
+    try:
+        for training in (True, False):
+            one = copy.deepcopy(module).train(training)
+            pieces = torch.cat([one(piece.clone()) for piece in values.split(13)])
+            for shape in ((15, 7), (3, 5, 7), (1, 3, 5, 7)):
+                whole = one(values.view(shape).clone())
+                if whole.shape != shape or not torch.allclose(whole.flatten(), pieces, atol=1e-6, equal_nan=True):
+                    return False
+    except Exception:  # of somebody else's module
+        return False
+    return True
+
+
+def _activation(value):
+    """An activation as a module that stacked networks may use."""
+    if not isinstance(value, nn.Module):
+        return _one_of(value, ACTIVATIONS, "activation")()
+    if any(True for _ in value.parameters()):
+        raise ValueError(f"activation: expected a module without parameters, got {value}")
+    if type(value) not in _KNOWN and not _acts_on_each_value(value):
+        raise ValueError(
+            "activation: expected a module that acts on each value by itself and draws no random numbers, "
+            f"got {value}; what looks at several values belongs into a norm, and noise into dropout"
+        )
+    return value
+
+
+def _alone(layer, r, conv):
+    """One layer of replica r as PyTorch's own, with its numbers, mode and what may be trained; or None for nothing."""
+    if isinstance(layer, nn.Sequential):
+        parts = [_alone(part, r, conv) for part in layer]
+        plain = nn.Sequential(*(part for part in parts if part is not None))
+        plain.training = layer.training
+        return plain
+    if nn.utils.parametrize.is_parametrized(layer):
+        raise ValueError(
+            f"replica: expected layers without parametrizations, got {type(layer).__name__} with some; "
+            "call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+    if not hasattr(layer, "replica"):
+        if any(True for _ in layer.state_dict()) or not (isinstance(layer, nn.MaxPool2d) or _acts_on_each_value(layer)):
+            raise ValueError(
+                f"replica: expected modules with a method replica(r, conv), or that act on each value by themselves, "
+                f"got {type(layer).__name__}; write the method as utils.networks.GroupNorm does"
+            )
+        return copy.deepcopy(layer)
+    with torch.device("meta"):  # no numbers are drawn that ours replace anyway
+        plain = layer.replica(r, conv)
+    if plain is None:
+        return None
+    state = {key: (value if value.dim() == 0 else value[r]).clone() for key, value in layer.state_dict().items()}
+    try:
+        plain.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"replica: expected numbers that fit {type(plain).__name__}, got {error}") from None
+    trained = dict(layer.named_parameters())
+    for key, p in plain.named_parameters():
+        p.requires_grad_(trained[key].requires_grad)
+    return plain.train(layer.training)
+
+
+def _is_known(module):
+    """Whether the tests of this course answer for a module and all of its parts."""
+    return type(module) in _KNOWN or (isinstance(module, nn.Sequential) and all(map(_is_known, module)))
+
+
+def _some_batch(model):
+    """Random inputs that the model takes."""
+    failure = None
+    for n in _BATCHES:
+        x = torch.randn(model.replicas, n, model.n_in, generator=torch.Generator().manual_seed(0))
+        x = x.to(next(model.parameters()))
+        try:
+            copy.deepcopy(model)(x)
+        except Exception as error:  # of somebody else's module
+            failure = failure or error
+        else:
+            return x
+    raise failure
+
+
+def _without_dropout(model):
+    """A copy that drops nothing, in the same modes."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, Dropout | nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+@torch.no_grad()
+def _agree(ours, theirs, x, r):
+    """Whether replica r of a network answers as another one; None if the other one draws random numbers.
+
+    As far as rounding lets them, which is less than what a tiny change of the inputs does.
+    """
+    start, examples = copy.deepcopy(theirs.state_dict()), x[r] if isinstance(theirs, nn.Sequential) else x[r : r + 1]
+    right, again, moved = [], [], []
+    for found, inputs in ((moved, examples * (1 + 1e-5)), (again, examples), (right, examples)):
+        theirs.load_state_dict(start)
+        found.append(theirs(inputs).reshape(len(x[r]), -1))
+    right, again, moved, answer = right[0], again[0], moved[0], ours(x)[r]
+    if not torch.allclose(right, again, equal_nan=True):
+        return None
+    finite = right[right.isfinite()].abs()
+    rounding = (moved - right).nan_to_num(0, 0, 0).abs().max() + 1e-4 * (finite.max() if len(finite) else 0)
+    return answer.shape == right.shape and torch.allclose(answer, right, 0, float(rounding), equal_nan=True)
+
+
+def refuse_mixing(build):
+    """Refuse norms with which a replica does not compute what the same network computes alone.
+
+    Three replicas are built and one of them alone, and both see the same examples. Where a norm draws random numbers in
+    training, only this can be said there: no gradient goes from the output of one replica to the inputs of another.
+
+    Parameters
+    ----------
+    build : callable
+        From seeds to a network.
+
+    Raises
+    ------
+    ValueError
+        If there is a difference.
+    """
+    r, why, (stack, alone) = 1, None, (_without_dropout(build(seeds)) for seeds in ((0, 1, 2), (1,)))
+    numbers = stack.state_dict()
+    for key, value in alone.state_dict().items():
+        if numbers[key].numel() == 3 * value.numel() and numbers[key].shape != value.shape:
+            value.copy_(numbers[key].reshape(3, *value.shape)[r])
+        else:
+            value.copy_(numbers[key])
+    fresh = copy.deepcopy((stack, alone))
+    try:
+        one = _some_batch(alone)
+        x = torch.randn(3, *one.shape[1:], generator=torch.Generator().manual_seed(1)).to(one)
+        x[r] = one[0]
+        inputs = x.clone().requires_grad_()
+        y = copy.deepcopy(stack)(inputs)[r]
+        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
+        (reached,) = torch.autograd.grad((y * weights).nan_to_num().sum(), inputs)
+        if reached[[0, 2]].any():
+            why = "one whose output depends on the examples of others"
+        elif (same := _agree(stack, alone, x, r)) is False:
+            why = "another output in training"
+        else:
+            stack, alone = (model.eval() for model in (fresh if same is None else (stack, alone)))
+            if _agree(stack, alone, x, r) is False:
+                why = "another output in evaluation"
+    except Exception as error:  # of somebody else's module
+        why = f"{type(error).__name__}: {error}"
+    if why:
+        raise ValueError(
+            f"norm: expected replicas that compute what they compute alone, got {why}; features come as (R, C, B), "
+            "images as (B, R·C, H, W): keep the replicas apart, as utils.networks.GroupNorm does"
+        )
 
 
 class ReplicaNet(nn.Module):
@@ -592,14 +798,12 @@ class ReplicaNet(nn.Module):
         super().__init__()
         self.seeds = _seeds(seeds)
         self.n_in, self.n_out = _positive(n_in, "n_in"), _positive(n_out, "n_out")
-        if not isinstance(activation, nn.Module):
-            activation = _one_of(activation, ACTIVATIONS, "activation")()
-        if any(True for _ in activation.parameters()):
-            raise ValueError(f"activation: expected a module without parameters, got {activation}")
+        activation = _activation(activation)
         norm, norm_input = _norm(norm, "norm"), _norm(norm_input, "norm_input")
         init_weight = init if isinstance(init, Callable) else _one_of(init, INITS, "init")
         _one_of(place, PLACES, "place")
-        self.activation, self._norm, self._place, self._dropout = activation, norm, place, dropout
+        self.activation, self._norm, self._norm_input = activation, norm, norm_input
+        self._place, self._dropout = place, dropout
         self._generator = torch.Generator().manual_seed(int(np.random.SeedSequence(self.seeds).generate_state(1)[0]))
         self.layers = nn.Sequential(*self._build(norm_input))
         weighted = [layer for layer in self.layers if isinstance(layer, Linear | Conv2d)]
@@ -609,6 +813,17 @@ class ReplicaNet(nn.Module):
     def replicas(self):
         """R."""
         return len(self.seeds)
+
+    def _check_norms(self, how, build):
+        """Refuse a norm that nobody has tested if it mixes the replicas."""
+        begun = isinstance(how["norm"], _Checked) or isinstance(how["norm_input"], _Checked)
+        if not begun and not self._all_known:
+            how = how | {"norm": self._norm, "norm_input": self._norm_input}
+            refuse_mixing(lambda seeds: build(seeds, how))
+
+    @property
+    def _all_known(self):
+        return all(_is_known(layer) or layer is self.activation for layer in self.layers)
 
     def _hidden(self, layer, channels, pool=None):
         """One hidden layer with its norm, activation, pooling and dropout in their order."""
@@ -664,22 +879,30 @@ class ReplicaNet(nn.Module):
         ------
         IndexError
             If there is no such replica.
+        ValueError
+            If a layer has no counterpart for a network alone, or one that computes something else: a norm of your own
+            needs a method ``replica(r, conv)`` as those here have it, and parametrizations have to be removed before.
         """
         if not 0 <= r < self.replicas:
             raise IndexError(f"r: expected 0 to {self.replicas - 1}, got {r}")
         modules, conv = [], False
         for layer in self.layers:
             conv = (conv or isinstance(layer, _Images)) and not isinstance(layer, _Features)
-            if not hasattr(layer, "replica"):  # an activation or a pooling: without numbers of its own
-                modules.append(copy.deepcopy(layer))
-                continue
-            with torch.device("meta"):  # no numbers are drawn that ours replace anyway
-                plain = layer.replica(r, conv)
-            if plain is not None:
-                state = {k: (v if v.dim() == 0 else v[r]).clone() for k, v in layer.state_dict().items()}
-                plain.load_state_dict(state, assign=True)
-                modules.append(plain)
-        return nn.Sequential(*modules).train(self.training)
+            modules.append(_alone(layer, r, conv))
+        plain = nn.Sequential(*(module for module in modules if module is not None))
+        plain.training = self.training
+        if not self._all_known:
+            try:
+                same = _agree(_without_dropout(self), _without_dropout(plain), _some_batch(self), r)
+                why = {True: None, False: "computes something else", None: "draws random numbers"}[same]
+            except Exception as error:  # of somebody else's module
+                why = f"fails with {type(error).__name__}: {error}"
+            if why:
+                raise ValueError(
+                    f"replica: expected a network that answers as replica {r} of the stack does, got one that {why}; "
+                    "look at the method replica of its norms"
+                )
+        return plain
 
 
 class MLP(ReplicaNet):
@@ -725,6 +948,7 @@ class MLP(ReplicaNet):
         self._width, self._depth = _positive(width, "width"), _positive(depth, "depth")
         how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input}
         super().__init__(seeds, n_in, n_out, init=init, dropout=dropout, **how)
+        self._check_norms(how, lambda seeds, how: MLP(n_in, n_out, seeds=seeds, width=width, depth=depth, **how))
 
     def _build(self, norm_input):
         layers, n = [_Rows()], self.n_in
@@ -806,6 +1030,8 @@ class ConvNet(ReplicaNet):
         self._kernel_size = kernel_size
         how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input}
         super().__init__(seeds, math.prod(self.image_shape), n_out, init=init, dropout=dropout, **how)
+        shape = {"channels": channels, "pool_after": pool_after, "kernel_size": kernel_size}
+        self._check_norms(how, lambda seeds, how: ConvNet(image_shape, n_out, seeds=seeds, **shape, **how))
 
     def _build(self, norm_input):
         c, height, width = self.image_shape

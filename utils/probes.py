@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from utils.networks import Conv2d, Linear
+from utils.networks import Conv2d, Linear, evaluation_mode
 
 __all__ = [
     "CovariateShift",
@@ -89,16 +89,20 @@ def activations(model, x):
     """
     seen = []
 
-    def keep(module, inputs, output):
-        seen.append(tuple(_by_unit(values.detach().clone(), model.replicas) for values in (inputs[0], output)))
+    def keep(values):
+        seen.append(_by_unit(values.detach().clone(), model.replicas))
 
     with _untouched(model), torch.no_grad():
-        handle = model.activation.register_forward_hook(keep)
+        handles = [  # the inputs before the activation, which may change them in place
+            model.activation.register_forward_pre_hook(lambda module, inputs: keep(inputs[0])),
+            model.activation.register_forward_hook(lambda module, inputs, output: keep(output)),
+        ]
         try:
             model(x)
         finally:
-            handle.remove()
-    return seen
+            for handle in handles:
+                handle.remove()
+    return list(zip(seen[::2], seen[1::2], strict=True))
 
 
 def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
@@ -138,7 +142,7 @@ def _slopes(activation, z):
     """Derivative of an activation function at every value of z."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        return torch.autograd.grad(activation(z).sum(), z)[0]
+        return torch.autograd.grad(activation(z.clone()).sum(), z)[0]  # it may change its input in place
 
 
 def layer_statistics(model, x):
@@ -250,14 +254,10 @@ def jacobian_singular_values(model, x):
     ndarray, shape (R, min(n_in, n_out)), float64
         Descending.
     """
-    was_training = model.training
     x = x.detach()[:, None].clone().requires_grad_()
-    model.eval()
-    try:
+    with evaluation_mode(model):
         logits = model(x)[:, 0]
         rows = [torch.autograd.grad(one.sum(), x, retain_graph=True)[0][:, 0] for one in logits.unbind(1)]
-    finally:
-        model.train(was_training)
     return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).numpy()
 
 

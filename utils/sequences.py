@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils.networks import INITS, Linear, _norm, _one_of, _positive, _seeds, initialize
+from utils.networks import (
+    INITS,
+    Linear,
+    _Checked,
+    _is_known,
+    _norm,
+    _one_of,
+    _positive,
+    _seeds,
+    initialize,
+    refuse_mixing,
+)
 
 __all__ = ["RNN", "Transformer"]
 
@@ -62,6 +73,13 @@ class SequenceNet(nn.Module):
             raise ValueError(f"x: expected shape ({self.replicas}, B, {self.n_in}), got {tuple(x.shape)}")
         return x.unflatten(2, (-1, self.token)).permute(0, 3, 2, 1).flatten(2)
 
+    def _check_norms(self, given, build):
+        """Refuse a norm that nobody has tested if it mixes the replicas."""
+        own = (Linear, SequenceNet, _Block, nn.ModuleList)
+        tested = all(_is_known(module) or isinstance(module, own) for module in self.modules())
+        if not tested and not isinstance(given, _Checked):
+            refuse_mixing(build)
+
     def _draw(self, init_weight, *, default_bias):
         layers = [layer for layer in self.modules() if isinstance(layer, Linear)]
         initialize(layers, self.seeds, init_weight, default_bias=default_bias)
@@ -104,7 +122,8 @@ class RNN(SequenceNet):
 
     def __init__(self, n_in, n_out, *, seeds, token, width=32, norm=None, gain=1.0):
         super().__init__(n_in, n_out, seeds=seeds, token=token)
-        replicas, width, norm = self.replicas, _positive(width, "width"), _norm(norm, "norm")
+        given, norm = norm, _norm(norm, "norm")
+        replicas, width = self.replicas, _positive(width, "width")
         if not gain > 0:
             raise ValueError(f"gain: expected a positive number, got {gain}")
         self.inputs = Linear(replicas, self.token, width)
@@ -122,6 +141,7 @@ class RNN(SequenceNet):
                 nn.init.xavier_normal_(weight, generator=generator)
 
         self._draw(draw, default_bias=False)
+        self._check_norms(given, lambda seeds: RNN(n_in, n_out, seeds=seeds, token=token, width=width, norm=norm))
 
     def states(self, x):
         """The hidden state after every time step.
@@ -240,7 +260,8 @@ class Transformer(SequenceNet):
         self, n_in, n_out, *, seeds, token, width=16, depth=2, heads=2, norm="layer", place="pre", init="xavier_uniform"
     ):
         super().__init__(n_in, n_out, seeds=seeds, token=token)
-        replicas, width, norm = self.replicas, _positive(width, "width"), _norm(norm, "norm")
+        given, norm = norm, _norm(norm, "norm")
+        replicas, width = self.replicas, _positive(width, "width")
         if width % _positive(heads, "heads"):
             raise ValueError(f"heads: expected a divisor of the width, {width}, got {heads}")
         if _one_of(place, ("pre", "post", "none"), "place") != "none" and norm is None:
@@ -256,6 +277,8 @@ class Transformer(SequenceNet):
         with torch.no_grad():
             for place_of, seed in zip(self.places, self.seeds, strict=True):
                 place_of.normal_(std=0.5, generator=torch.Generator().manual_seed(_own_seed(seed)))
+        how = {"token": token, "width": width, "depth": depth, "heads": heads, "norm": norm, "place": place}
+        self._check_norms(given, lambda seeds: Transformer(n_in, n_out, seeds=seeds, **how))
 
     def forward(self, x):
         """Logits of all replicas, each on its own examples.

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from utils.data import Split
+from utils.networks import evaluation_mode
 from utils.optim import SGD, Adam
 
 __all__ = ["History", "batches", "fit", "outputs", "sweep"]
@@ -314,13 +315,9 @@ def _evaluation_steps(evaluate, steps, name="evaluate"):
 
 @torch.no_grad()
 def _outputs(model, x, which):
-    """Logits in evaluation mode, a few examples at a time; the mode is put back."""
-    was_training = model.training
-    model.eval()
-    try:
+    """Logits in evaluation mode, a few examples at a time; the mode of every layer is put back."""
+    with evaluation_mode(model):
         pieces = [model(x[which, i : i + _EXAMPLES_AT_ONCE]) for i in range(0, x.shape[1], _EXAMPLES_AT_ONCE)]
-    finally:
-        model.train(was_training)
     return torch.cat(pieces, dim=1)
 
 
@@ -454,12 +451,12 @@ def fit(
     losses = torch.empty(steps, model.replicas, dtype=x.dtype)
     accuracy, seconds = {part: [] for part in parts}, 0.0
     every = which[:, None]
-    model.train()
     for step in tqdm(range(1, steps + 1), disable=None if progress is None else not progress, unit="step"):
         batch = rows[step - 1]
         if step in watched:
             watch(model, step, x[every, batch], y[every, batch])
         began = time.perf_counter()
+        model.train()  # whatever the watch did
         logits = model(x[every, batch])
         loss = F.cross_entropy(logits.transpose(1, 2), y[every, batch], reduction="none").mean(1)
         total = loss if penalty is None else loss + _penalty(penalty(model), loss.shape)
@@ -471,6 +468,7 @@ def fit(
             for part, (x_part, y_part) in held_out.items():
                 accuracy[part].append(_accuracy(_outputs(model, x_part, which), y_part[which]))
 
+    model.train()
     losses = losses.double().numpy()
     bad = ~np.isfinite(losses)
     diverged_at = np.where(bad.any(axis=0), bad.argmax(axis=0) + 1.0, np.inf)
