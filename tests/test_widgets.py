@@ -3,14 +3,16 @@
 import base64
 import io
 import itertools
+import sys
 import time
+from types import ModuleType, SimpleNamespace
 
 import ipywidgets
 import numpy as np
 import pytest
 from PIL import Image
 
-from utils import data
+from utils import data, widgets
 from utils import loss_surface as surface
 from utils.widgets import Explorer, loss_surface_explorer, loss_surface_walk
 
@@ -65,6 +67,88 @@ class TestExplorer:
         assert base64.b64decode(data["image/png"]) == b"picture of 2 and x"
         assert data[VIEW]["model_id"] == small.box.model_id
         assert metadata == {"image/png": {"alt": "2 beside x"}}
+
+
+class OldWidget:
+    """A widget as ipywidgets 7 has them: it shows itself by `_ipython_display_`, and knows no MIME bundle."""
+
+    model_id = "0123"
+
+    def __init__(self, children=(), **settings):
+        self.children, self.layout, self.observed = children, SimpleNamespace(), []
+        self.__dict__.update(settings)
+
+    def observe(self, handler, names):
+        self.observed.append(handler)
+
+    def close(self):
+        pass
+
+    def _ipython_display_(self):
+        raise AssertionError("the explorer shows itself")
+
+
+def old_ipywidgets(**changes):
+    module = ModuleType("ipywidgets")
+    kinds = ("IntSlider", "FloatSlider", "FloatLogSlider", "SelectionSlider", "Dropdown", "Image", "VBox")
+    module.__dict__.update(dict.fromkeys(kinds, OldWidget) | changes)
+    return module
+
+
+def broken(*_, **__):
+    raise AttributeError("module 'traitlets' has no attribute 'observe'")
+
+
+WITHOUT = {
+    "not installed": None,
+    "fits no other package": old_ipywidgets(IntSlider=broken),
+    "no kernel to talk to": old_ipywidgets(IntSlider=type("Alone", (OldWidget,), {"model_id": None})),
+    "another package of the name": ModuleType("ipywidgets"),
+}
+
+
+class TestOtherVersions:
+    @pytest.fixture
+    def give(self, monkeypatch):
+        def give(module):
+            monkeypatch.setitem(sys.modules, "ipywidgets", module)
+            widgets._ipywidgets.cache_clear()
+
+        yield give
+        monkeypatch.undo()
+        widgets._ipywidgets.cache_clear()
+
+    @pytest.mark.parametrize("name", WITHOUT)
+    def test_where_there_are_no_widgets_there_is_the_picture(self, give, name, explorer):
+        expected = explorer._repr_mimebundle_()
+        give(WITHOUT[name])
+        alone = loss_surface_explorer(seed=0)
+        data, metadata = alone._repr_mimebundle_()
+        assert alone.box is None
+        assert set(data) == {"text/plain", "image/png"}
+        assert (data["text/plain"], data["image/png"]) == (expected[0]["text/plain"], expected[0]["image/png"])
+        assert metadata == expected[1]
+        assert {key: one.value for key, one in alone.controls.items()} == {
+            key: one.value for key, one in explorer.controls.items()
+        }
+
+    def test_widgets_that_know_no_mime_bundle_are_shown(self, give):
+        give(old_ipywidgets())
+        explorer = loss_surface_explorer(seed=0)
+        data, _ = explorer._repr_mimebundle_()
+        assert data[VIEW] == {"version_major": 2, "version_minor": 0, "model_id": "0123"}
+        assert base64.b64decode(data["image/png"]) == explorer.image.value
+        slider, before = explorer.controls["lr"], explorer.image.value
+        slider.value = 0.5
+        slider.observed[0]({"new": 0.5})
+        assert explorer.image.value != before
+
+    def test_what_is_shown_is_what_the_widgets_say_themselves(self, explorer):
+        assert explorer._repr_mimebundle_()[0][VIEW] == explorer.box._repr_mimebundle_()[VIEW]
+
+    def test_a_control_that_does_not_exist_is_refused(self):
+        with pytest.raises(ValueError, match="kind: expected a class of ipywidgets, .* got 'Slidder'"):
+            widgets.control("Slidder", 1)
 
 
 class TestLossSurfaceWalk:

@@ -16,6 +16,7 @@ import ipywidgets
 import numpy as np
 from execute import ROOT, write_atomically
 
+from utils import widgets
 from utils.loss_surface import condition_number, hessian
 from utils.plotting import COLOURS
 from utils.widgets import loss_surface_explorer, loss_surface_walk
@@ -217,7 +218,7 @@ def propagation_of_notebook():
             "four-standard": ["rms"],
             "five-explorer": ["rng", "unit", "start", "end", "controls"],
         },
-        given={"np": np, "ipywidgets": ipywidgets},
+        given={"np": np, "widgets": widgets},
     )
 
 

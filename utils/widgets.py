@@ -1,9 +1,10 @@
 """Explorers: sliders that redraw a figure at once, with a picture of their first state where widgets do not run."""
 
 import base64
+import functools
+from types import SimpleNamespace
 from typing import NamedTuple
 
-import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
@@ -13,21 +14,70 @@ from utils.data import two_features
 from utils.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
 from utils.plotting import COLOURS, draw_bowl, draw_path, png
 
-__all__ = ["Explorer", "Walk", "loss_surface_explorer", "loss_surface_walk"]
+__all__ = ["Explorer", "Walk", "control", "loss_surface_explorer", "loss_surface_walk"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _EXAMPLES = 100  # of the bowl that is explored; a batch of as many is all of them
 
 
+@functools.cache
+def _ipywidgets():
+    """The package ipywidgets, if it is there and makes widgets; else None."""
+    try:
+        import ipywidgets
+
+        tried = ipywidgets.IntSlider()
+        works = tried.model_id is not None
+        tried.close()
+        return ipywidgets if works else None
+    except Exception:  # not installed, or together with versions of other packages that it does not fit
+        return None
+
+
+def control(kind, value, **settings):
+    """Make a control for an `Explorer`.
+
+    Parameters
+    ----------
+    kind : str
+        A class of ipywidgets, such as "FloatSlider".
+    value : object
+        At the start.
+    **settings
+        Further arguments of the class.
+
+    Returns
+    -------
+    ipywidgets.Widget or types.SimpleNamespace
+        The second, with nothing but the value, where ipywidgets is missing or does not work.
+
+    Raises
+    ------
+    ValueError
+        If ipywidgets has no such class.
+    """
+    ipywidgets = _ipywidgets()
+    if ipywidgets is None:
+        return SimpleNamespace(value=value)
+    if not hasattr(ipywidgets, kind):
+        raise ValueError(f"kind: expected a class of ipywidgets, such as 'FloatSlider', got {kind!r}")
+    return getattr(ipywidgets, kind)(value=value, **settings)
+
+
 class Explorer:
-    """Sliders above a picture that follows them.
+    """Sliders above a picture that follows them; the picture alone where widgets do not run.
 
     Parameters
     ----------
     draw : callable
         ``draw(**values) -> (png bytes, alt text)``, called with the value of each control.
-    controls : dict of str to ipywidgets.Widget
-        Each has a ``value``; its name is the argument of draw.
+    controls : dict of str to object
+        From `control`; the name of each is the argument of draw.
+
+    Attributes
+    ----------
+    box : ipywidgets.VBox or None
+        Controls and picture; None where widgets do not run.
 
     Notes
     -----
@@ -36,13 +86,16 @@ class Explorer:
     """
 
     def __init__(self, draw, controls):
-        self.draw, self.controls = draw, controls
-        self.image = widgets.Image(format="png")
-        self.image.layout.max_width = "100%"
-        self.box = widgets.VBox([*controls.values(), self.image])
+        self.draw, self.controls, self.box = draw, controls, None
+        self.image = control("Image", b"", format="png")
         self.redraw()
-        for control in controls.values():
-            control.observe(self.redraw, names="value")
+        ipywidgets = _ipywidgets()
+        if ipywidgets is None or not all(hasattr(one, "observe") for one in controls.values()):
+            return
+        self.image.layout.max_width = "100%"
+        self.box = ipywidgets.VBox([*controls.values(), self.image])
+        for one in controls.values():
+            one.observe(self.redraw, names="value")
 
     def redraw(self, change=None):
         """Draw the present values.
@@ -52,12 +105,12 @@ class Explorer:
         change : object
             What ipywidgets sends; not used.
         """
-        self.image.value, self.alt = self.draw(**{name: control.value for name, control in self.controls.items()})
+        self.image.value, self.alt = self.draw(**{name: one.value for name, one in self.controls.items()})
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        bundle = self.box._repr_mimebundle_()
-        picture = base64.b64encode(self.image.value).decode("ascii")
-        data = {"text/plain": self.alt, "image/png": picture, _VIEW: bundle[_VIEW]}
+        data = {"text/plain": self.alt, "image/png": base64.b64encode(self.image.value).decode("ascii")}
+        if self.box is not None:  # written out, since ipywidgets 7 and 8 have different methods for it
+            data[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         return data, {"image/png": {"alt": self.alt}}
 
 
@@ -154,16 +207,15 @@ def loss_surface_explorer(*, seed, steps=25):
         )
         return png(fig, compress_level=1), alt
 
-    style, layout = {"description_width": "9em"}, widgets.Layout(width="34em")
-    look = {"style": style, "layout": layout}
+    look = {"style": {"description_width": "9em"}, "layout": {"width": "34em"}}
+    lr = {"min": -2, "max": 0.5, "step": 0.05, "description": "learning rate", "readout_format": ".3g"}
+    ratio = {"min": 1, "max": 5, "step": 0.25, "description": "scale ratio"}
+    momentum = {"min": 0, "max": 0.95, "step": 0.05, "description": "momentum"}
+    sizes = {"options": [1, 4, 16, _EXAMPLES], "description": "batch size"}
     controls = {
-        "lr": widgets.FloatLogSlider(
-            0.1, min=-2, max=0.5, step=0.05, description="learning rate", readout_format=".3g", **look
-        ),
-        "ratio": widgets.FloatSlider(4.0, min=1, max=5, step=0.25, description="scale ratio", **look),
-        "momentum": widgets.FloatSlider(0.0, min=0, max=0.95, step=0.05, description="momentum", **look),
-        "batch_size": widgets.SelectionSlider(
-            options=[1, 4, 16, _EXAMPLES], value=_EXAMPLES, description="batch size", **look
-        ),
+        "lr": control("FloatLogSlider", 0.1, **lr, **look),
+        "ratio": control("FloatSlider", 4.0, **ratio, **look),
+        "momentum": control("FloatSlider", 0.0, **momentum, **look),
+        "batch_size": control("SelectionSlider", _EXAMPLES, **sizes, **look),
     }
     return Explorer(draw, controls)
