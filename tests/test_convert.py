@@ -417,8 +417,8 @@ REFUSED = {
     "forward by name": (lambda: ByName(3), r"got ByName\.forward"),
     "forward of PyTorch's own": (lambda: OfPyTorchs(3), r"got SyncBatchNorm\.forward"),
     "no function": (lambda: Odd(3), r"got Odd\.forward"),
-    "forward of one object": (lambda: with_attribute("forward"), "got forward; delete or rename"),
-    "an attribute that is ours": (lambda: with_attribute("group"), "got group; delete or rename"),
+    "forward of one object": (lambda: with_attribute("forward"), "called forward, got one; delete or rename"),
+    "an attribute that is ours": (lambda: with_attribute("group"), "called group, got one; delete or rename"),
     "parametrized": (
         lambda: parametrizations.spectral_norm(nn.BatchNorm2d(3)),
         "parametrized weight;.*remove_parametrizations",

@@ -299,11 +299,12 @@ def _check_convertible(norm, name):
             f"{name}: expected a batch norm with plain parameters, got parametrized {', '.join(norm.parametrizations)};"
             " call torch.nn.utils.parametrize.remove_parametrizations before convert, and parametrize again after it"
         )
-    if taken := {"forward", "group"} & vars(norm).keys():
-        raise ValueError(
-            f"{name}: expected a batch norm without attributes called forward or group, got {' and '.join(taken)}; "
-            "delete or rename it before convert"
-        )
+    for taken in ("forward", "group"):
+        if taken in vars(norm):
+            raise ValueError(
+                f"{name}: expected a batch norm without an attribute of its own called {taken}, got one; "
+                "delete or rename it before convert"
+            )
     line = _synchronized(kind).__mro__
     for cls in line[: line.index(SyncBatchNorm)]:
         if "forward" in vars(cls) and _hides_ours(vars(cls)["forward"]):
