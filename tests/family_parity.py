@@ -17,7 +17,7 @@ import functools
 
 import numpy as np
 import torch
-from parity import SINGLE, TOLERANCE, array, close
+from parity import BAD, SINGLE, TOLERANCE, array, close, spoilt
 from torch.nn.utils import parametrizations
 
 CHECKS = {}
@@ -58,6 +58,15 @@ def numbers(*shapes, seed=0, dtype=np.float64):
     """Random arrays: not centred, their deviations far from one."""
     rng = np.random.default_rng(seed)
     return [(0.7 + 1.7 * rng.standard_normal(shape)).astype(dtype) for shape in shapes]
+
+
+BAD_PLACES = [(place, bad) for place in ("x", "dy") for bad in BAD]
+
+
+def with_bad(x, dy, bad):
+    """Both, one of them with a bad number: bad is "x" or "dy" and the number, or None."""
+    place, number = bad or (None, None)
+    return spoilt(x, number) if place == "x" else x, spoilt(dy, number) if place == "dy" else dy
 
 
 def parameters(shape, seed=1):
@@ -115,8 +124,8 @@ def by_hand(norm, x, dy, *given, **options):
 # One function over axes: batch, layer and instance norm
 
 
-def axes_pair(norm, module, shape, axes, of_gamma, *, eps=1e-5, scale=1.0, dtype=np.float64):
-    x, dy = numbers(shape, shape, dtype=dtype)
+def axes_pair(norm, module, shape, axes, of_gamma, *, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
+    x, dy = with_bad(*numbers(shape, shape, dtype=dtype), bad)
     x *= dtype(scale)
     gamma, beta = parameters(of_gamma)
     return by_hand(norm, x, dy, gamma, beta, axes=axes, eps=eps), by_module(module, x, dy, gamma, beta)
@@ -162,11 +171,26 @@ def axes_single(norm):
         compare(*axes_pair(norm, module, shape, axes, of_gamma, dtype=np.float32), tolerance=SINGLE)
 
 
+@check("axes")
+def axes_bad_numbers(norm):
+    cases = [
+        (torch.nn.BatchNorm1d(3), (7, 3), 0, (3,)),
+        (torch.nn.BatchNorm2d(3), (4, 3, 5, 2), (0, 2, 3), (3, 1, 1)),
+        (torch.nn.LayerNorm(5), (7, 5), 1, (5,)),
+        (torch.nn.InstanceNorm2d(3, affine=True), (4, 3, 5, 2), (2, 3), (3, 1, 1)),
+    ]
+    for module, shape, axes, of_gamma in cases:
+        for bad in BAD_PLACES:
+            module.zero_grad()
+            pair = axes_pair(norm, module, shape, axes, of_gamma, bad=bad)
+            compare(*pair, where=f"{shape} over {axes}, {bad}: ")
+
+
 # Group norm
 
 
-def group_pair(norm, shape, groups, *, affine=True, eps=1e-5, scale=1.0, dtype=np.float64):
-    x, dy = numbers(shape, shape, dtype=dtype)
+def group_pair(norm, shape, groups, *, affine=True, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
+    x, dy = with_bad(*numbers(shape, shape, dtype=dtype), bad)
     x *= dtype(scale)
     given = parameters(shape[1]) if affine else (None, None)
     module = torch.nn.GroupNorm(groups, shape[1], eps=eps, affine=affine)
@@ -235,11 +259,18 @@ def group_single(norm):
         compare(*group_pair(norm, GROUPED, groups, dtype=np.float32), tolerance=SINGLE, where=f"{groups} groups: ")
 
 
+@check("group")
+def group_bad_numbers(norm):
+    for shape, groups in [((5, 12), 3), (GROUPED, 1), (GROUPED, 2), (GROUPED, 6)]:
+        for bad in BAD_PLACES:
+            compare(*group_pair(norm, shape, groups, bad=bad), where=f"{shape} in {groups} groups, {bad}: ")
+
+
 # RMS norm
 
 
-def rms_pair(norm, shape, axes=-1, *, affine=True, eps=1e-5, scale=1.0, dtype=np.float64):
-    x, dy = numbers(shape, shape, dtype=dtype)
+def rms_pair(norm, shape, axes=-1, *, affine=True, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
+    x, dy = with_bad(*numbers(shape, shape, dtype=dtype), bad)
     x *= dtype(scale)
     reduced = shape[-1:] if axes == -1 else shape[-len(axes) :]
     gamma = parameters(reduced)[0] if affine else None
@@ -290,6 +321,13 @@ def rms_eps(norm):
 def rms_single(norm):
     compare(*rms_pair(norm, (7, 5), dtype=np.float32), tolerance=SINGLE)
     compare(*rms_pair(norm, (4, 3, 5), (1, 2), dtype=np.float32), tolerance=SINGLE)
+
+
+@check("rms")
+def rms_bad_numbers(norm):
+    for shape, axes in [((7, 5), -1), ((4, 3, 5), (1, 2))]:
+        for bad in BAD_PLACES:
+            compare(*rms_pair(norm, shape, axes, bad=bad), where=f"{shape} over {axes}, {bad}: ")
 
 
 # Batch renormalization: PyTorch has none. The formula is written down for autograd, r and d detached; the running
@@ -480,6 +518,17 @@ def renorm_single(make):
             pair.step(*numbers(shape, shape, seed=seed, dtype=np.float32)).compare(tolerance=SINGLE)
 
 
+@check("renorm")
+def renorm_bad_numbers(make):
+    for shape in [ROWS, (4, 3, 5, 2)]:
+        for bad in BAD_PLACES:
+            for options in ({}, {"affine": False}, {"r_max": 1.0, "d_max": 0.0}):
+                pair = Renorm(make, len(shape), **options)
+                pair.step(*with_bad(*numbers(shape, shape), bad)).compare(where=f"{bad}: ")
+                pair.step(*numbers(shape, shape, seed=1)).compare(where=f"one step after {bad}: ")
+                pair.evaluate().step(*numbers(shape, shape, seed=2)).compare(where=f"evaluation after {bad}: ")
+
+
 # Weights: a layer of PyTorch with its weight parametrized
 
 CONV = (4, 3, 2, 5)
@@ -492,8 +541,8 @@ def layer_of(shape):
     return layer.double()
 
 
-def weight_pair(norm, shape, dtype=np.float64):
-    v, dw = numbers(shape, shape, dtype=dtype)
+def weight_pair(norm, shape, dtype=np.float64, bad=None):
+    v, dw = with_bad(*numbers(shape, shape, dtype=dtype), bad)
     g = parameters(shape[0])[0].astype(dtype)
     layer = parametrizations.weight_norm(layer_of(shape))
     originals = layer.parametrizations.weight
@@ -541,11 +590,28 @@ def weight_single(norm):
         compare(*weight_pair(norm, shape, np.float32), tolerance=SINGLE)
 
 
+def compare_bad_weights(pair_of):
+    """Compare with bad numbers in a weight, which may be refused, and in its gradient, which may not."""
+    for shape in (DENSE, CONV):
+        for place, bad in BAD_PLACES:
+            try:
+                pair = pair_of(shape, (place, bad))
+            except ValueError:
+                assert place == "x", f"{bad} in the gradient is refused"
+                continue
+            compare(*pair, where=f"{shape}, {bad} in {place}: ")
+
+
+@check("weight")
+def weight_bad_numbers(norm):
+    compare_bad_weights(lambda shape, bad: weight_pair(norm, shape, bad=bad))
+
+
 # Weight standardization: as timm does it, a batch norm of one example whose channels are the units
 
 
-def standardization_pair(norm, shape, *, eps=1e-5, scale=1.0, dtype=np.float64):
-    weight, dw = numbers(shape, shape, dtype=dtype)
+def standardization_pair(norm, shape, *, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
+    weight, dw = with_bad(*numbers(shape, shape, dtype=dtype), bad)
     weight *= dtype(scale)
 
     def standardized(w):
@@ -579,6 +645,11 @@ def standardization_eps(norm):
 def standardization_single(norm):
     for shape in (DENSE, CONV):
         compare(*standardization_pair(norm, shape, dtype=np.float32), tolerance=SINGLE)
+
+
+@check("standardization")
+def standardization_bad_numbers(norm):
+    compare_bad_weights(lambda shape, bad: standardization_pair(norm, shape, bad=bad))
 
 
 # Spectral norm
@@ -685,6 +756,15 @@ def spectral_single(make):
         pair.compare(tolerance=SINGLE)
         for name in ("y", "dx"):
             assert pair.got[name].dtype == np.float32, f"{name} is {pair.got[name].dtype} for a weight of float32"
+
+
+@check("spectral")
+def spectral_bad_numbers(make):
+    def pair_of(shape, bad):
+        pair = Spectral(make, shape).step(*with_bad(*numbers(shape, shape), bad))
+        return pair.got, pair.want
+
+    compare_bad_weights(pair_of)
 
 
 # The penalty

@@ -63,7 +63,15 @@ def array(value):
 
 
 def close(ours, reference, tolerance=TOLERANCE, what="result"):
-    error = relative_error(array(ours), array(reference))
+    ours, reference = array(ours), array(reference)
+    finite = np.isfinite(reference)
+    if not finite.all():  # which of NaN and infinity it is depends on the order of the arithmetic
+        bad = f"{what}: expected {(~finite).sum()} NaN or infinite numbers, where the reference has them"
+        assert np.array_equal(np.isfinite(ours), finite), f"{bad}, got {(~np.isfinite(ours)).sum()}"
+        ours, reference = ours[finite], reference[finite]
+        if not finite.any():
+            return
+    error = relative_error(ours, reference)
     assert error <= tolerance, f"{what}: relative error {error:.2g}, allowed are {tolerance:.0e}"
 
 
@@ -86,6 +94,16 @@ def batch(shape=(5, 3), seed=0, dtype=np.float64):
     mean, deviation = (rng.uniform(low, high, shape[1]).reshape(rows) for low, high in ((-3, 3), (0.5, 2)))
     x = mean + deviation * rng.standard_normal(shape)
     return x.astype(dtype), rng.standard_normal(shape).astype(dtype)
+
+
+BAD = (np.nan, np.inf, -np.inf)
+
+
+def spoilt(a, bad):
+    """A copy with one bad number, in the second channel of the second example."""
+    a = a.copy()
+    a[(1, 1) + (0,) * (a.ndim - 2)] = bad
+    return a
 
 
 def load(norm, state):
@@ -431,3 +449,47 @@ def inputs_untouched(make):
                     assert np.array_equal(dy, upstream), f"{mode}: dy was changed"
                     x.flags.writeable = dy.flags.writeable = False
                     pair.step(x, dy, overwrite=True).compare(where=f"{mode}, y overwritten: ")
+
+
+# NaN and infinity: divergence must be seen, in its channel and nowhere else, as PyTorch shows it
+
+
+@check
+def bad_input(make):
+    for bad in BAD:
+        for shape in [(5, 3), IMAGES[1]]:
+            for options in ({}, {"affine": False}, {"momentum": None}, {"momentum": 1.0}):
+                pair = Pair(make, len(shape), with_statistics=True, **options)
+                x, dy = batch(shape)
+                pair.step(spoilt(x, bad), dy).compare(where=f"{bad} in x, training: ")
+                pair.step(*batch(shape, seed=1)).compare(where=f"one step after {bad}: ")
+                means = [np.isnan(found["running_mean"]) for found in (pair.got, pair.want)]
+                assert np.array_equal(*means), f"running_mean: NaN {means[0]} after {bad}, expected {means[1]}"
+                pair.eval().step(x, dy).compare(where=f"evaluation after {bad}: ")
+            pair = Pair(make, len(shape), with_statistics=True).eval()
+            pair.step(spoilt(x, bad), dy).compare(where=f"{bad} in x, evaluation: ")
+
+
+@check
+def bad_gradient(make):
+    for bad in BAD:
+        for shape in [(5, 3), IMAGES[1]]:
+            pair = Pair(make, len(shape), with_statistics=True)
+            for mode in ("train", "eval"):
+                x, dy = batch(shape)
+                getattr(pair, mode)().step(x, spoilt(dy, bad)).compare(where=f"{bad} in dy, {mode}: ")
+
+
+@check
+def bad_parameters(make):
+    cases = [(bad, key) for bad in BAD for key in ("weight", "bias", "running_mean")]
+    cases += [(bad, "running_var") for bad in (np.nan, np.inf)]
+    for bad, key in cases:
+        for mode in ("train", "eval"):
+            pair = getattr(Pair(make, with_statistics=True), mode)()
+            state = {name: array(value) for name, value in pair.ours.state_dict().items()}
+            state[key][1] = bad
+            pair.ours.load_state_dict(state)
+            with torch.no_grad():
+                getattr(pair.theirs, key).copy_(torch.tensor(state[key]))
+            pair.step(*batch()).compare(where=f"{bad} in {key}, {mode}: ")

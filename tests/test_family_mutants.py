@@ -29,6 +29,10 @@ CAUGHT_BY = {
     "axes_gamma_after_the_averages": "axes-layer-rows",
     "axes_last_only": "axes-layer-images",
     "axes_mean_path_missing": "axes-batch-rows",
+    "axes_nan_skipped": "axes-bad-numbers",
+    "axes_nan_skipped_in_backward": "axes-bad-numbers",
+    "axes_nan_zero_on_input": "axes-bad-numbers",
+    "axes_nan_zero_on_output": "axes-bad-numbers",
     "group_beta_gradient_averaged": "group-dbeta",
     "group_channels_interleaved": "group-between",
     "group_count_for_size": "group-between",
@@ -39,6 +43,10 @@ CAUGHT_BY = {
     "group_gamma_gradient_with_x": "group-dgamma",
     "group_gamma_per_group": "group-output",
     "group_mean_path_missing": "group-dx",
+    "group_nan_skipped": "group-bad-numbers",
+    "group_nan_skipped_in_backward": "group-bad-numbers",
+    "group_nan_zero_on_input": "group-bad-numbers",
+    "group_nan_zero_on_output": "group-bad-numbers",
     "group_one_is_every_channel": "group-one",
     "group_ones_for_no_gamma": "group-no-affine",
     "group_statistics_of_the_batch": "group-one",
@@ -69,6 +77,12 @@ CAUGHT_BY = {
     "renorm_gamma_missing_in_dx": "renorm-dx",
     "renorm_gradient_through_correction": "renorm-dx",
     "renorm_momentum_none_as_default": "renorm-momentum-none",
+    "renorm_nan_skipped": "renorm-bad-numbers",
+    "renorm_nan_skipped_in_backward": "renorm-bad-numbers",
+    "renorm_nan_skipped_in_limits": "renorm-bad-numbers",
+    "renorm_nan_skipped_in_running_statistics": "renorm-bad-numbers",
+    "renorm_nan_zero_on_input": "renorm-bad-numbers",
+    "renorm_nan_zero_on_output": "renorm-bad-numbers",
     "renorm_not_clipped": "renorm-as-batch-norm",
     "renorm_only_affine": "renorm-no-affine",
     "renorm_r_inverted": "renorm-output",
@@ -86,6 +100,10 @@ CAUGHT_BY = {
     "rms_gradient_of_layer_norm": "rms-dx",
     "rms_last_axis_only": "rms-several-axes",
     "rms_mean_subtracted": "rms-output",
+    "rms_nan_skipped": "rms-bad-numbers",
+    "rms_nan_skipped_in_backward": "rms-bad-numbers",
+    "rms_nan_zero_on_input": "rms-bad-numbers",
+    "rms_nan_zero_on_output": "rms-bad-numbers",
     "rms_sum_for_mean": "rms-output",
     "rms_taken_for_constant": "rms-dx",
     "rms_x_for_x_hat_in_dx": "rms-no-gamma",
@@ -96,6 +114,8 @@ CAUGHT_BY = {
     "spectral_gradient_with_weight": "spectral-gradient",
     "spectral_iterates_in_eval": "spectral-evaluation",
     "spectral_kernel_last": "spectral-converges",
+    "spectral_nan_skipped_in_backward": "spectral-bad-numbers",
+    "spectral_nan_zero_on_input": "spectral-bad-numbers",
     "spectral_never_converges": "spectral-converges",
     "spectral_only_one_iteration": "spectral-several-iterations",
     "spectral_row_lengths": "spectral-value",
@@ -110,6 +130,8 @@ CAUGHT_BY = {
     "standardization_float64_for_float32": "standardization-single",
     "standardization_kernels_apart": "standardization-conv",
     "standardization_mean_path_missing": "standardization-gradient",
+    "standardization_nan_skipped_in_backward": "standardization-bad-numbers",
+    "standardization_nan_zero_on_input": "standardization-bad-numbers",
     "standardization_of_inputs": "standardization-value",
     "standardization_of_whole_matrix": "standardization-value",
     "standardization_unbiased": "standardization-value",
@@ -125,6 +147,8 @@ CAUGHT_BY = {
     "weight_length_as_exponent": "weight-value",
     "weight_length_missing_in_dv": "weight-dv",
     "weight_length_of_inputs": "weight-value",
+    "weight_nan_skipped_in_backward": "weight-bad-numbers",
+    "weight_nan_zero_on_input": "weight-bad-numbers",
     "weight_one_length_for_all": "weight-value",
 }
 
@@ -151,9 +175,19 @@ def test_mutant_is_caught(name):
     assert CAUGHT_BY[name] in found, f"{name} is found by {list(found) or 'nothing'}"
 
 
+@pytest.mark.parametrize("name", [name for name in CAUGHT_BY if CAUGHT_BY[name].endswith("bad-numbers")])
+def test_finite_numbers_do_not_show_what_hides_divergence(name):
+    assert list(failures(family_of(name), mutant(name))) == [CAUGHT_BY[name]]
+
+
 @pytest.mark.parametrize(("family", "name"), [(family, name) for family, checks in CHECKS.items() for name in checks])
 def test_check(family, name):
     CHECKS[family][name](OURS[family])
+
+
+@pytest.mark.parametrize("family", [family for family in OURS if f"{family}-bad-numbers" in CHECKS[family]])
+def test_divergence_goes_through_in_silence(family):
+    CHECKS[family][f"{family}-bad-numbers"].__wrapped__(OURS[family])  # without the check's own np.errstate
 
 
 @pytest.mark.parametrize("family", OURS)

@@ -31,9 +31,16 @@ CAUGHT_BY = {
     "gradient_mode_for_training_mode": "train-flag",
     "gradients_accumulated": "several-steps",
     "graph_kept": "deepcopy",
+    "infinite_mean_becomes_nan": "bad-input",
     "mean_path_missing": "dx",
     "momentum_none_as_default": "momentum-none",
     "momentum_the_wrong_way": "momentum-convention",
+    "nan_skipped": "bad-input",
+    "nan_skipped_in_backward": "bad-gradient",
+    "nan_skipped_in_running_statistics": "bad-input",
+    "nan_zero_in_gradient": "bad-gradient",
+    "nan_zero_on_input": "bad-input",
+    "nan_zero_on_output": "bad-parameters",
     "no_statistics_no_eval": "no-tracking",
     "one_pass_variance": "large-mean",
     "one_value_let_through": "one-value-refused",
@@ -66,6 +73,11 @@ def test_mutant_is_caught(name):
     found = failures(mutant(name))
     print(f"{name}: {', '.join(found) or 'passes everything'}")
     assert CAUGHT_BY[name] in found, f"{name} is found by {list(found) or 'nothing'}"
+
+
+@pytest.mark.parametrize("name", [name for name in CAUGHT_BY if CAUGHT_BY[name].startswith("bad-")])
+def test_finite_numbers_do_not_show_what_hides_divergence(name):
+    assert {check.split("-")[0] for check in failures(mutant(name))} == {"bad"}
 
 
 @pytest.mark.parametrize("make", [BatchNorm, mutant("correct")], ids=["ours", "written plainly"])

@@ -46,7 +46,7 @@ def factors(weight, values):
 
 
 CALLS = {
-    "weight norm": lambda w: weight_norm_forward(w, np.ones(len(w), w.dtype))[0],
+    "weight norm": lambda w: weight_norm_forward(w, np.ones(len(w)))[0],
     "weight standardization": lambda w: weight_standardization_forward(w)[0],
     "spectral norm": lambda w: spectral(w).forward(w),
     "spectral norm, start": lambda w: spectral(w).v,
@@ -63,6 +63,9 @@ CALLS = {
         (np.ones((0, 3)), r"expected shape \(out, in\) or \(out, in, k, k\), got \(0, 3\)"),
         (np.ones((2, 3, 0)), r"expected shape \(out, in\) or \(out, in, k, k\), got \(2, 3, 0\)"),
         (np.full((2, 3), np.nan), "expected finite numbers, got 6 NaN or infinite of 6"),
+        ([[1.0, np.nan, 2.0]], "expected finite numbers, got 1 NaN or infinite of 3"),
+        ([[1.0, np.inf, 2.0]], "expected finite numbers, got 1 NaN or infinite of 3"),
+        ([[1.0, -np.inf, 2.0]], "expected finite numbers, got 1 NaN or infinite of 3"),
     ],
 )
 def test_weights_that_are_none(call, weight, message):

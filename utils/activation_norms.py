@@ -342,6 +342,7 @@ class BatchRenorm(BatchNorm):
         dx, dscale, _ = normalize_backward(dy, Cache(*cache)._replace(gamma=scale, beta_shape=scale.shape))
         if self.affine:
             axes = (0, *range(2, cache.x_hat.ndim))
-            self.grad_beta = np.asarray(dy).sum(axis=axes, dtype=np.float64)
-            self.grad_gamma = r.reshape(-1) * dscale.reshape(-1) + d.reshape(-1) * self.grad_beta
+            with np.errstate(invalid="ignore", over="ignore"):
+                self.grad_beta = np.asarray(dy).sum(axis=axes, dtype=np.float64)
+                self.grad_gamma = r.reshape(-1) * dscale.reshape(-1) + d.reshape(-1) * self.grad_beta
         return dx

@@ -10,8 +10,10 @@ second does the same under ``torchrun``, which also reaches several computers. `
 import argparse
 import contextlib
 import datetime
+import functools
 import gc
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -162,8 +164,9 @@ class _Normalize(torch.autograd.Function):
         inv_std = torch.rsqrt(var + eps)
         x_hat = (_wide(x) - _columns(mean, x)) * _columns(inv_std, x)
         ctx.save_for_backward(x_hat, inv_std, gamma, count)
-        ctx.group = group
-        return (x_hat if gamma is None else x_hat * _columns(gamma, x) + _columns(beta, x)).to(x.dtype)
+        ctx.group, ctx.dtypes = group, [None if p is None else p.dtype for p in (gamma, beta)]
+        y = x_hat if gamma is None else x_hat * _columns(gamma, x)
+        return (y if beta is None else y + _columns(beta, x)).to(x.dtype)
 
     @staticmethod
     @once_differentiable  # a second derivative would miss the other processes
@@ -173,19 +176,20 @@ class _Normalize(torch.autograd.Function):
         dbeta, dgamma = dy.sum(axes), (dy * x_hat).sum(axes)  # of this process: they are averaged with all gradients
         along_mean, along_std = ctx.group.add(torch.stack([dbeta, dgamma])) / count  # of all processes
         dx = _columns(inv_std, dy) * (dy - _columns(along_mean, dy) - x_hat * _columns(along_std, dy))
-        if gamma is None:
-            return dx.to(dtype), *[None] * 7
-        return (dx * _columns(gamma, dy)).to(dtype), dgamma.to(gamma), dbeta.to(gamma), *[None] * 5
+        dx = dx if gamma is None else dx * _columns(gamma, dy)
+        own = zip((dgamma, dbeta), ctx.dtypes, strict=True)
+        return dx.to(dtype), *(None if to is None else value.to(to) for value, to in own), *[None] * 5
 
 
-class SyncBatchNorm(nn.Module):
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     r"""Batch norm whose statistics are those of the batches of all processes together.
 
     Parameters
     ----------
     num_features : int
-    eps, momentum, affine
+    eps, momentum, affine, track_running_stats
         As in ``torch.nn.BatchNorm2d``; momentum is the weight of the new batch, None means the average of all batches.
+        Without running statistics, evaluation uses those of this process's batch, as PyTorch does.
     group : Processes, optional
         Or anything with its two methods. By default all processes of torch.distributed.
 
@@ -210,15 +214,9 @@ class SyncBatchNorm(nn.Module):
     average of all gradients with it: use ``reduction="sum"`` and divide by the size of the whole batch.
     """
 
-    def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, group=None):
-        super().__init__()
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+    def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, group=None):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.group = Processes() if group is None else group
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x):
         """Normalize this process's part of the batch.
@@ -240,52 +238,122 @@ class SyncBatchNorm(nn.Module):
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x: expected shape (N, {self.num_features}, ...), got {tuple(x.shape)}")
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            running, own = (self.running_mean, self.running_var), (self.weight, self.bias)
+            return F.batch_norm(x, *running, *own, training=self.running_mean is None, eps=self.eps)
         count, mean, var = whole_batch_statistics(x, self.group)
         if count < 2:
             raise ValueError(
                 f"x: expected more than one value for each channel in all processes together, got {int(count)}; "
                 "use a larger batch, or eval()"
             )
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            p = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean.to(self.running_mean), p)
-            self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var), p)
+        if self.track_running_stats:
+            self._track(mean, var * (count / (count - 1)))
         return _Normalize.apply(x, self.weight, self.bias, mean, var, count, self.eps, self.group)
+
+    @torch.no_grad()
+    def _track(self, mean, unbiased_var):
+        """Move the running statistics towards those of the batch; infinity stays infinite, which lerp makes NaN."""
+        self.num_batches_tracked.add_(1)
+        if self.running_mean is None:
+            return
+        p = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        for running, new in ((self.running_mean, mean), (self.running_var, unbiased_var)):
+            running.copy_((1 - p) * _wide(running) + p * new)
+
+
+@functools.cache
+def _synchronized(kind):
+    """The class of a batch norm of this class once it is converted; a subclass keeps what it does besides."""
+    if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
+        return SyncBatchNorm
+
+    def reduce(self, protocol):  # copies and pickles name the class from which this one is made
+        return _empty, (kind,), self.__getstate__()
+
+    # Between the subclass and PyTorch's forward: its super().forward(x) is the synchronized one.
+    namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce_ex__": reduce}
+    return type(f"Sync{kind.__name__}", (kind, SyncBatchNorm), namespace)
+
+
+def _empty(kind):
+    """A converted batch norm of this class, without any contents."""
+    return object.__new__(_synchronized(kind))
+
+
+def _hides_ours(function):
+    """Whether a forward of a subclass computes without that of the class behind it."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is None or not {"super", "forward"} <= set(code.co_names)
+
+
+def _check_convertible(norm, name):
+    """Refuse a batch norm that would not be the same, or not be synchronized."""
+    kind = type(norm)
+    if isinstance(norm, nn.modules.lazy.LazyModuleMixin):
+        raise ValueError(
+            f"{name}: expected a batch norm that knows its number of features, got {kind.__name__}, which has not seen "
+            "any input; run one batch through the network before convert"
+        )
+    if nn.utils.parametrize.is_parametrized(norm):
+        raise ValueError(
+            f"{name}: expected a batch norm with plain parameters, got parametrized {', '.join(norm.parametrizations)};"
+            " call torch.nn.utils.parametrize.remove_parametrizations before convert, and parametrize again after it"
+        )
+    for taken in ("forward", "group"):
+        if taken in vars(norm):
+            raise ValueError(
+                f"{name}: expected a batch norm without an attribute of its own called {taken}, got one; "
+                "delete or rename it before convert"
+            )
+    line = _synchronized(kind).__mro__
+    for cls in line[: line.index(SyncBatchNorm)]:
+        if "forward" in vars(cls) and _hides_ours(vars(cls)["forward"]):
+            raise ValueError(
+                f"{name}: expected a batch norm whose forward calls super().forward(x), which convert synchronizes, "
+                f"got {cls.__name__}.forward, which does not; call it there, or derive from nn.BatchNorm1d, 2d or 3d"
+            )
 
 
 def convert(module, group=None):
-    """Put a `SyncBatchNorm` in the place of every batch norm, as ``nn.SyncBatchNorm.convert_sync_batchnorm`` does.
+    """Make every batch norm a `SyncBatchNorm`, for which PyTorch has ``nn.SyncBatchNorm.convert_sync_batchnorm``.
 
     Parameters
     ----------
     module : nn.Module
-        Changed in place, unless it is a batch norm itself.
+        Changed in place, also where it is a batch norm itself.
     group : Processes, optional
+        Or anything with its two methods. By default all processes; for an ``nn.SyncBatchNorm`` those of its own group,
+        and a `SyncBatchNorm` keeps its group.
 
     Returns
     -------
     nn.Module
-        The module, with the same parameters and running statistics.
+        The module itself.
 
     Raises
     ------
     ValueError
-        If a batch norm has no running statistics.
+        If a batch norm is lazy and has not seen any input, has a parametrized weight or bias, or has a ``forward`` of
+        its own that does not call ``super().forward``; nothing is changed then.
+
+    Notes
+    -----
+    A batch norm stays the object that it was, with its parameters, buffers, hooks and attributes, and only its class
+    changes, in the way in which PyTorch's lazy modules become ordinary ones. So an optimizer that was made before still
+    moves the parameters, and what is shared stays shared. A subclass keeps its methods: where its ``forward`` calls
+    ``super().forward``, that is the synchronized one from now on. `utils.networks.BatchNorm` is left alone: its
+    replicas are several networks in one process.
     """
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-        if module.running_mean is None:
-            raise ValueError(
-                "expected batch norms with running statistics, got one with track_running_stats=False; "
-                "make it without that argument"
-            )
-        how = {"eps": module.eps, "momentum": module.momentum, "affine": module.affine, "group": group}
-        new = SyncBatchNorm(module.num_features, **how).to(module.running_mean)
-        new.load_state_dict(module.state_dict())
-        return new.train(module.training)
-    for name, child in module.named_children():
-        setattr(module, name, convert(child, group))
+    norms = {name: m for name, m in module.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    new = {name: norm for name, norm in norms.items() if not isinstance(norm, SyncBatchNorm)}
+    for name, norm in new.items():
+        _check_convertible(norm, name or "module")
+    for norm in new.values():
+        norm.__class__ = _synchronized(type(norm))
+        norm.group = Processes(getattr(norm, "process_group", None))
+    if group is not None:
+        for norm in norms.values():
+            norm.group = group
     return module
 
 

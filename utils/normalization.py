@@ -189,7 +189,7 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
             squares += _sum(axes, out, out)
         var /= m
         if (mean**2 > var).any():  # the rounding of a large mean can be seen: take it out
-            left = _sum(axes, x_hat) / m
+            left = np.where(np.isfinite(mean), _sum(axes, x_hat) / m, 0)  # an infinite mean stays infinite
             x_hat -= left.astype(work.dtype)
             mean, var = mean + left, np.maximum(var - left**2, 0)
         inv_std = 1 / np.sqrt(var + eps)

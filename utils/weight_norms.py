@@ -122,8 +122,9 @@ def weight_norm_backward(dw, cache):
     direction, length, g = cache
     if dw.shape != direction.shape:
         raise ValueError(f"dw: expected the shape of v, {direction.shape}, got {dw.shape}")
-    dg = np.multiply(dw, direction, dtype=np.float64).sum(axis=tuple(range(1, dw.ndim)), keepdims=True)
-    return (g / length * (dw - dg * direction)).astype(direction.dtype), dg.reshape(-1)
+    with np.errstate(invalid="ignore", over="ignore"):  # training code must be able to see divergence
+        dg = np.multiply(dw, direction, dtype=np.float64).sum(axis=tuple(range(1, dw.ndim)), keepdims=True)
+        return (g / length * (dw - dg * direction)).astype(direction.dtype), dg.reshape(-1)
 
 
 def weight_standardization_forward(weight, *, eps=1e-5):
@@ -300,8 +301,9 @@ class SpectralNorm:
         dw = float_array(dw, "dw", finite=False)
         if dw.shape != normalized.shape:
             raise ValueError(f"dw: expected the shape of the weight, {normalized.shape}, got {dw.shape}")
-        along = np.multiply(dw, normalized, dtype=np.float64).sum()
-        return ((dw - along * np.outer(u, v).reshape(dw.shape)) / sigma).astype(normalized.dtype)
+        with np.errstate(invalid="ignore", over="ignore"):  # as in weight_norm_backward
+            along = np.multiply(dw, normalized, dtype=np.float64).sum()
+            return ((dw - along * np.outer(u, v).reshape(dw.shape)) / sigma).astype(normalized.dtype)
 
 
 def spectral_norm_penalty(weight):

@@ -1,0 +1,12 @@
+"""NaN in the input is replaced by zero, and infinity by a large number."""
+
+import numpy as np
+
+from . import correct_axes
+
+
+def forward(x, *given, **options):
+    return correct_axes.forward(np.nan_to_num(x), *given, **options)
+
+
+norm = forward, correct_axes.backward

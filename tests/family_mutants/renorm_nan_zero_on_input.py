@@ -1,0 +1,13 @@
+"""NaN in the input is replaced by zero, and infinity by a large number."""
+
+import numpy as np
+
+from . import correct_renorm
+
+
+class BatchRenorm(correct_renorm.BatchRenorm):
+    def forward(self, x):
+        return super().forward(np.nan_to_num(x))
+
+
+norm = BatchRenorm

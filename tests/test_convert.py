@@ -1,0 +1,471 @@
+"""`utils.distributed.convert` against the unconverted network: whatever a batch norm has and does, it keeps."""
+
+import copy
+import functools
+import inspect
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations, prune
+
+from utils import networks
+from utils.distributed import Processes, SyncBatchNorm, convert
+
+theirs = nn.SyncBatchNorm.convert_sync_batchnorm
+
+
+class One:
+    """A group of one process."""
+
+    def gather(self, values):
+        return values[None]
+
+    def add(self, values):
+        return values.clone()
+
+
+def without(norm, *names):
+    """The batch norm without these of its parameters: `bias=False` for versions of PyTorch that lack it, too."""
+    for name in names:
+        setattr(norm, name, None)
+    return norm
+
+
+def numbers(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype) + 0.5
+
+
+def drawn(net):
+    """The network with other parameters and statistics than those it was made with."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in [*net.parameters(), *(b for b in net.buffers() if b.is_floating_point())]:
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+    return net
+
+
+def things(net):
+    """Every parameter and buffer by every name that it has, in order."""
+    named = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+    return [(name, id(value)) for name, value in named]
+
+
+def outcome(net, x):
+    """Two steps of training and an evaluation: outputs, gradients, and the state in the end."""
+    x, found = x.clone().requires_grad_(), []
+    for seed in range(2):
+        y = net.train()(x)
+        y.backward(numbers(*y.shape, seed=seed, dtype=y.dtype))
+        found.append(y.detach())
+    found += [x.grad, *(p.grad for p in net.parameters() if p.requires_grad)]
+    return [*found, *(b for _, b in net.named_buffers()), net.eval()(x).detach()]
+
+
+def assert_same(found, wanted, tolerance=1e-12):
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+CASES = {
+    "plain": lambda: nn.BatchNorm2d(3),
+    "without weight and bias": lambda: nn.BatchNorm2d(3, affine=False),
+    "without bias": lambda: without(nn.BatchNorm2d(3), "bias"),
+    "without weight": lambda: without(nn.BatchNorm2d(3), "weight"),
+    "average of all batches": lambda: nn.BatchNorm2d(3, momentum=None),
+    "momentum 1": lambda: nn.BatchNorm2d(3, momentum=1.0),
+    "another eps": lambda: nn.BatchNorm2d(3, eps=0.3),
+    "without statistics": lambda: nn.BatchNorm2d(3, track_running_stats=False),
+    "statistics taken away": lambda: without(nn.BatchNorm2d(3), "running_mean", "running_var"),
+    "frozen": lambda: nn.BatchNorm2d(3).requires_grad_(False),
+    "bias frozen": lambda: freeze_bias(nn.BatchNorm2d(3)),
+    "statistics kept": lambda: keep_statistics(nn.BatchNorm2d(3)),
+    "pruned": lambda: prune.l1_unstructured(nn.BatchNorm2d(3), "weight", amount=1),
+    "of PyTorch's kind": lambda: nn.SyncBatchNorm(3),
+}
+
+
+def freeze_bias(norm):
+    norm.bias.requires_grad = False
+    return norm
+
+
+def keep_statistics(norm):
+    norm.track_running_stats = False  # after it was made: statistics stay, and evaluation uses them
+    return norm
+
+
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_a_converted_network_does_what_it_did(make):
+    before, net = (drawn(nn.Sequential(nn.Conv2d(2, 3, 2), make(), nn.ReLU()).double()) for _ in range(2))
+    x = numbers(4, 2, 4, 4)
+    names, state = things(net), list(net.state_dict())
+    frozen = [p.requires_grad for p in net.parameters()]
+    options = {name: getattr(net[1], name) for name in ("num_features", "eps", "momentum", "affine")}
+    assert convert(net, One()) is net
+    assert type(net[1]) is SyncBatchNorm
+    assert things(net) == names  # the very objects, in the same order
+    assert list(net.state_dict()) == state
+    assert [p.requires_grad for p in net.parameters()] == frozen
+    assert {name: getattr(net[1], name) for name in options} == options
+    assert_same(outcome(net, x), outcome(before, x))
+
+
+@pytest.mark.skipif("bias" not in inspect.signature(nn.BatchNorm1d).parameters, reason="this PyTorch has no bias=False")
+def test_without_bias_as_pytorch_makes_it():
+    net = convert(nn.BatchNorm1d(3, bias=False), One())
+    assert list(net.state_dict()) == ["weight", "running_mean", "running_var", "num_batches_tracked"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_dtypes_stay(dtype):
+    net = nn.Sequential(nn.BatchNorm1d(3)).to(dtype)
+    net[0].running_var = net[0].running_var.float()  # as mixed precision has it
+    wanted = {name: value.dtype for name, value in theirs(copy.deepcopy(net)).state_dict().items()}
+    assert {name: value.dtype for name, value in convert(net, One()).state_dict().items()} == wanted
+    assert net(numbers(5, 3, dtype=dtype)).dtype == dtype
+
+
+def test_devices_stay():
+    net = convert(nn.Sequential(nn.BatchNorm1d(3, device="meta"), nn.BatchNorm1d(3)), One())
+    assert [value.device.type for value in net.state_dict().values()] == ["meta"] * 5 + ["cpu"] * 5
+
+
+def test_modes_stay_module_by_module():
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3).eval(), nn.Sequential(nn.BatchNorm1d(3)).eval()).train()
+    net[1].eval()
+    modes = [module.training for module in net.modules()]
+    assert [module.training for module in convert(net).modules()] == modes == [True, True, False, True, True]
+    outer = convert(nn.Sequential(nn.BatchNorm1d(3)).train().append(nn.Identity().eval()))
+    assert [module.training for module in outer.modules()] == [True, True, False]
+
+
+def test_an_optimizer_made_before_moves_it():
+    norms = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    for norm, change in zip(norms, (lambda m: m, lambda m: convert(m, One())), strict=True):
+        optimizer = torch.optim.Adam(norm.parameters(), lr=0.1)
+        norm = change(norm)
+        norm(numbers(5, 3).float()).backward(numbers(5, 3, seed=1).float())
+        optimizer.step()
+    assert_same([p.detach() for p in norms[1].parameters()], [p.detach() for p in norms[0].parameters()], 1e-6)
+    assert not torch.equal(norms[1].weight, torch.ones(3))
+
+
+class Shared(nn.Module):
+    """One batch norm by three names in two parents, and parameters that several modules share."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.BatchNorm1d(3)
+        self.again = self.first
+        self.inner = nn.Sequential(self.first, nn.BatchNorm1d(3))
+        self.inner[1].weight = self.first.weight
+        self.linear = nn.Linear(3, 3)
+        self.linear.bias = self.inner[1].bias
+
+    def forward(self, x):
+        return self.again(self.linear(self.inner(self.first(x))))
+
+
+def test_what_is_shared_stays_shared():
+    net = drawn(Shared().double())
+    before, x = copy.deepcopy(net), numbers(5, 3)
+    names, held, mean = things(net), net.first, net.first.running_mean
+    convert(net, One())
+    assert net.first is net.again is net.inner[0] is held
+    assert net.first.running_mean is mean
+    assert {type(net.first), type(net.inner[1])} == {SyncBatchNorm}
+    assert net.inner[1].weight is net.first.weight
+    assert net.linear.bias is net.inner[1].bias
+    assert things(net) == names
+    assert_same(outcome(net, x), outcome(before, x))
+
+
+def test_the_root_is_a_batch_norm():
+    norm = nn.BatchNorm1d(3)
+    assert convert(norm) is norm
+    assert type(norm) is SyncBatchNorm
+    assert type(norm.group) is Processes
+
+
+def test_hooks_are_called_and_can_be_removed():
+    calls, net = [], nn.Sequential(nn.BatchNorm1d(3))
+
+    def note(name):
+        return lambda *_: calls.append(name)
+
+    handles = [
+        net[0].register_forward_pre_hook(note("before")),
+        net[0].register_forward_hook(note("after")),
+        net[0].register_full_backward_hook(note("backward")),
+        net[0].register_state_dict_post_hook(note("saved")),
+        net[0].register_load_state_dict_pre_hook(note("loads")),
+        net[0].weight.register_hook(note("gradient")),
+    ]
+    convert(net, One())
+
+    def use():
+        calls.clear()
+        net(numbers(4, 3, dtype=torch.float32).requires_grad_()).sum().backward()
+        net.load_state_dict(net.state_dict())
+        return set(calls)
+
+    assert use() == {"before", "after", "backward", "saved", "loads", "gradient"}
+    for handle in handles:
+        handle.remove()
+    assert use() == set()
+
+
+def test_containers_and_attributes():
+    net = nn.ModuleDict({
+        "list": nn.ModuleList([nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm3d(2))]),
+        "other": nn.GroupNorm(1, 2),
+        "instance": nn.InstanceNorm1d(2),
+    })  # fmt: skip
+    net["list"][0].my_tag = 1
+    net["list"][0].inside = nn.Sequential(nn.BatchNorm1d(5))
+    net["list"][0].register_buffer("extra", torch.ones(2), persistent=False)
+    state, names = list(net.state_dict()), [name for name, _ in net.named_modules()]
+    convert(net)
+    first = net["list"][0]
+    assert (first.my_tag, first.num_features) == (1, 2)
+    kinds = [first, first.inside[0], net["list"][1][0], net["other"], net["instance"]]
+    assert [type(m) for m in kinds] == [SyncBatchNorm] * 3 + [nn.GroupNorm, nn.InstanceNorm1d]
+    assert list(net.state_dict()) == state
+    assert [name for name, _ in net.named_modules()] == names
+    assert "extra" in dict(first.named_buffers())
+
+
+def test_replicas_are_left_alone():
+    net = networks.MLP(4, 2, seeds=range(2), norm="batch")
+    kinds = [type(module) for module in net.modules()]
+    assert [type(module) for module in convert(net).modules()] == kinds
+    assert networks.BatchNorm in kinds
+
+
+def test_copies_and_pickles():
+    net, x = convert(drawn(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3, affine=False))), One()), numbers(4, 3)
+    other = io.BytesIO()
+    torch.save(net, other)
+    other.seek(0)
+    loaded = torch.load(other, weights_only=False)
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), loaded):
+        assert [type(module) for module in twin] == [SyncBatchNorm] * 2
+        assert not {id(p) for p in twin.parameters()} & {id(p) for p in net.parameters()}
+        assert_same(outcome(twin, x.float()), outcome(copy.deepcopy(net), x.float()))
+
+
+def test_a_state_goes_back_to_the_network_it_was():
+    net = drawn(nn.Sequential(nn.BatchNorm1d(3)))
+    other = convert(copy.deepcopy(net))
+    nn.Sequential(nn.BatchNorm1d(3)).load_state_dict(other.state_dict())
+    old = {
+        key: value for key, value in net.state_dict().items() if "tracked" not in key
+    }  # as saved before PyTorch 0.4.1
+    other.load_state_dict(old)
+    assert other[0].num_batches_tracked == 0
+
+
+def test_what_knows_batch_norms_knows_it():
+    net, x = convert(nn.Sequential(nn.BatchNorm1d(3)), One()), numbers(6, 3).float() + 3
+    assert isinstance(net[0], _BatchNorm)
+    torch.optim.swa_utils.update_bn([x], net)  # forgets the statistics and averages those of the batches
+    torch.testing.assert_close(net[0].running_mean, x.mean(0))
+
+
+def test_converting_twice():
+    first, second = One(), One()
+    net = convert(nn.Sequential(nn.BatchNorm1d(3)), first)
+    names = things(net)
+    assert convert(net)[0].group is first
+    assert convert(net, second)[0].group is second
+    assert things(net) == names
+
+
+def test_the_group_of_pytorchs_own_stays():
+    group = object()
+    net = nn.Sequential(nn.SyncBatchNorm(3, process_group=group), nn.SyncBatchNorm(3))
+    assert [norm.group.group for norm in convert(net)] == [group, None]
+
+
+class Act(nn.BatchNorm2d):
+    """An activation behind it."""
+
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+class Leaky(Act):
+    """One subclass of another, with a decorator, an argument and a method besides."""
+
+    slope = 0.1
+
+    def __init__(self, channels):
+        super().__init__(channels, eps=1e-3)
+        self.twice = 2
+
+    @functools.wraps(Act.forward)
+    def forward(self, x):
+        return self.twice * super().forward(x) - self.slope * self.rest(x)
+
+    def rest(self, x):
+        return x.tanh()
+
+
+class Frozen(nn.BatchNorm2d):
+    """Never trains."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+class Called(nn.BatchNorm2d):
+    """Something around the whole call."""
+
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+class Loose(_BatchNorm):
+    """Of PyTorch's base class, for inputs of any shape."""
+
+    def _check_input_dim(self, x):
+        pass
+
+
+SUBCLASSES = [Act, Leaky, Frozen, Called, Loose]
+
+
+@pytest.mark.parametrize("kind", SUBCLASSES)
+def test_a_subclass_keeps_what_it_does(kind):
+    net = drawn(nn.Sequential(kind(3), kind(3)).double())
+    before, x = copy.deepcopy(net), numbers(4, 3, 2, 2)
+    names = things(net)
+    assert convert(net, One()) is net
+    assert things(net) == names
+    assert type(net[0]) is type(net[1])
+    assert isinstance(net[0], SyncBatchNorm)
+    assert isinstance(net[0], kind)
+    twins = [net, copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+    if kind is Frozen:
+        assert_same([before.train()(x)], [net.train()(x)])
+    else:
+        assert_same(outcome(net, x), outcome(before, x))
+    for twin in twins[1:]:
+        assert [type(a) is type(b) for a, b in zip(twin, net, strict=True)] == [True, True]
+        assert twin[0].weight is not net[0].weight
+        if kind is not Frozen:
+            outcome(twin, x)
+        assert_same(list(twin.state_dict().values()), list(net.state_dict().values()))
+
+
+@pytest.mark.parametrize("kind", [Act, Leaky, Called])
+def test_a_subclass_is_synchronized_in_training(kind):
+    class Sees(One):
+        def gather(self, values):
+            seen.append(values)
+            return super().gather(values)
+
+    seen = []
+    convert(nn.Sequential(kind(3)), Sees())(numbers(4, 3, 2, 2).float())
+    assert len(seen) == 1
+
+
+class Mixin:
+    def forward(self, x):
+        return x
+
+
+class Mixed(Mixin, nn.BatchNorm2d):
+    pass
+
+
+class Direct(_BatchNorm):
+    def forward(self, x):
+        return F.batch_norm(x, None, None, training=True)
+
+
+class ByName(nn.BatchNorm2d):
+    def forward(self, x):
+        return nn.BatchNorm2d.forward(self, x).relu()
+
+
+class OfPyTorchs(nn.SyncBatchNorm):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class Odd(nn.BatchNorm2d):
+    forward = functools.partial(Act.forward)
+
+
+def with_attribute(name):
+    norm = nn.BatchNorm2d(3)
+    setattr(norm, name, lambda x: x)
+    return norm
+
+
+REFUSED = {
+    "forward of a mixin": (lambda: Mixed(3), r"calls super\(\)\.forward.*got Mixin\.forward, which does not; call it"),
+    "forward of a direct heir": (lambda: Direct(3), r"got Direct\.forward"),
+    "forward by name": (lambda: ByName(3), r"got ByName\.forward"),
+    "forward of PyTorch's own": (lambda: OfPyTorchs(3), r"got SyncBatchNorm\.forward"),
+    "no function": (lambda: Odd(3), r"got Odd\.forward"),
+    "forward of one object": (lambda: with_attribute("forward"), "called forward, got one; delete or rename"),
+    "an attribute that is ours": (lambda: with_attribute("group"), "called group, got one; delete or rename"),
+    "parametrized": (
+        lambda: parametrizations.spectral_norm(nn.BatchNorm2d(3)),
+        "parametrized weight;.*remove_parametrizations",
+    ),
+    "lazy": (lambda: nn.LazyBatchNorm2d(), "LazyBatchNorm2d, .*run one batch"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_would_be_lost_is_refused_and_nothing_is_changed(make, message):
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.BatchNorm2d(3), make()), nn.BatchNorm2d(3))
+    names, kinds = things(net), [type(module) for module in net.modules()]
+    with pytest.raises(ValueError, match=rf"(?s)^1\.1: expected .*{message}"):
+        convert(net)
+    assert things(net) == names
+    assert [type(module) for module in net.modules()] == kinds
+
+
+def test_a_refused_root_has_a_name():
+    with pytest.raises(ValueError, match="^module: expected"):
+        convert(Direct(3))
+
+
+def test_a_lazy_one_that_has_seen_a_batch_is_converted():
+    net = nn.Sequential(nn.LazyBatchNorm1d())
+    net(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    assert type(convert(net)[0]) is SyncBatchNorm
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0, None])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf], ids=str)
+def test_divergence_is_seen_where_it_is_and_stays(momentum, bad):
+    norms = [make(3, momentum=momentum).double() for make in (nn.BatchNorm1d, nn.BatchNorm1d)]
+    norms[1] = convert(norms[1], One())
+    for step in range(3):
+        x = numbers(5, 3, seed=step)
+        if step == 0:
+            x[2, 1] = bad
+        found = []
+        for norm in norms:
+            leaf = x.clone().requires_grad_()
+            norm.zero_grad()
+            y = norm(leaf)
+            y.backward(numbers(5, 3, seed=9))
+            found.append([y.detach(), leaf.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
+    assert norms[1].running_var.isfinite().tolist() == [True, False, True]
+    found = [norm.eval()(x) for norm in norms]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12, equal_nan=True)
