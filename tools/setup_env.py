@@ -213,8 +213,8 @@ def make(venv, extras=()):
     try:
         if not is_ours(venv):
             stop(
-                "Expected %s to be missing, empty or an environment of the course, got a folder with other files: put the "
-                "environment into another folder with VENV=/path/to/.venv, or delete this one." % venv
+                "Expected %s to be missing, empty or an environment of the course, got a folder with other files: put "
+                "the environment into another folder with VENV=/path/to/.venv, or delete this one." % venv
             )
         if only_extras:
             print("Adding %s to %s (once; about half a minute) ..." % (", ".join(extras), venv), flush=True)
