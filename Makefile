@@ -97,6 +97,5 @@ lock: env  ## make requirements.txt (exact versions) from pyproject.toml
 	$(RUN) -m uv pip compile --quiet --universal --fork-strategy fewest --no-header --no-annotate --upgrade \
 		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml --extra test --extra site -o requirements.txt
 
-clean:  ## remove results, grades among them, and caches (not the environment)
-	rm -rf "$(BUILD)" .pytest_cache .ruff_cache .hypothesis .coverage
-	find utils tests tools homework -name __pycache__ -type d -prune -exec rm -rf {} +
+clean:  ## remove results and caches that these commands made (not grades, not the environment)
+	@"$(PYTHON)" -B tools/clean.py --build "$(BUILD)" --grades "$(GRADES)"

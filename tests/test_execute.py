@@ -91,7 +91,7 @@ class TestCourse:
     def test_every_notebook_leaves_a_copy_and_a_page(self, done, out):
         stems = ["1_good", "2_failing", "3_dying", "4_good"]
         expected = sorted([f"{stem}.{kind}" for stem in stems for kind in ("html", "ipynb")] + ["timings.json"])
-        assert sorted(path.name for path in out.iterdir()) == expected
+        assert sorted(path.name for path in out.iterdir()) == [".written-by-the-course.txt", *expected]
 
     def test_the_copy_is_executed(self, done, out):
         value, stream = outputs(out / "1_good.ipynb")

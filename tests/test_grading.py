@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from homework.grading import __main__ as grading
-from homework.grading import bubblewrap, cells, comparing, plain, report, sandbox, submissions
+from homework.grading import bubblewrap, cells, comparing, plain, report, submissions
 from homework.grading.assignment import AssignmentError, Check, load
 from homework.grading.guess import guess_assignment
 
@@ -763,16 +763,6 @@ def test_ended_half_way_and_started_again(source, tmp_path, how, code):
     assert f"{len(kept)} done before" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert [row["total"] for row in read_grades(out).values()] == ["6"] * 6
-
-
-def test_folders_of_a_killed_grader_are_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for name in (f"grading-{ended.pid}-x", f"grading-{os.getpid()}-x", "grading-me", "other"):
-        (tmp_path / name).mkdir()
-    sandbox.sweep()
-    assert {path.name for path in tmp_path.iterdir()} == {f"grading-{os.getpid()}-x", "grading-me", "other"}
 
 
 def test_a_result_that_is_not_whole_is_made_again(source, tmp_path):

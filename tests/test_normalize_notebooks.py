@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -208,3 +209,26 @@ class TestTheTool:
 
     def test_nothing_else_is_left_in_the_folder(self, runs):
         assert set(runs[1][1]) == {f"{name}.ipynb" for name in SOURCES}
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+def test_what_is_saved_while_a_notebook_is_executed_stays(tool, tmp_path, monkeypatch, capsys, change):
+    path, other = tmp_path / "1.ipynb", tmp_path / "2.ipynb"
+    for one in (path, other):
+        nbformat.write(new_notebook(cells=[new_code_cell("1", id="one")]), one)
+
+    def execute_all(paths):
+        runs = [SimpleNamespace(path=one, notebook=executed_notebook(), seconds=1.0, error=None) for one in paths]
+        path.unlink()
+        if change == "edited":
+            path.write_text("of a person")
+        return runs
+
+    monkeypatch.setattr(tool, "execute_all", execute_all)
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", str(path), str(other)])
+    with pytest.raises(SystemExit) as caught:
+        tool.main()
+    assert caught.value.code == 1
+    assert "FAILED 1.ipynb: it was changed while it was being executed, and is left as it is" in capsys.readouterr().err
+    assert (path.read_text() if path.exists() else None) == ("of a person" if change == "edited" else None)
+    assert '"Box"' in other.read_text(), "the others are written"

@@ -270,11 +270,43 @@ class TestMake:
         assert stamps(venv) == []
 
     def test_when_a_file_is_in_the_way_one_sentence_says_so(self, setup_env, venv):
-        venv.mkdir(parents=True)
+        setup_env.make(str(venv))
+        (venv / "course-installed.txt").unlink()
+        (venv / "install.log").unlink()
         (venv / "install.log").mkdir()
         with pytest.raises(SystemExit, match="^setup: .*Is a directory: .*install.log"):
             setup_env.make(str(venv))
         assert stamps(venv) == []
+
+    @pytest.mark.parametrize("whose", ["a folder of a person", "an environment of a person", "a home", "only a log"])
+    def test_a_folder_of_a_person_is_refused_and_stays(self, setup_env, venv, whose):
+        files = {
+            "a folder of a person": ["thesis.txt", "bin/activate", "deep/notes.txt"],
+            "an environment of a person": ["pyvenv.cfg", "bin/python", "lib/site-packages/numpy.py"],
+            "a home": [".bashrc", "course-installed.txt/notes"],
+            "only a log": ["install.log"],
+        }[whose]
+        for name in files:
+            (venv / name).parent.mkdir(parents=True, exist_ok=True)
+            (venv / name).write_text("mine")
+        with pytest.raises(SystemExit, match="^setup: Expected .* got a folder with other files: .*VENV=") as caught:
+            setup_env.make(str(venv))
+        assert "\n" not in str(caught.value)
+        assert {path.relative_to(venv).as_posix() for path in venv.rglob("*") if path.is_file()} == set(files)
+        assert all((venv / name).read_text() == "mine" for name in files)
+
+    @pytest.mark.parametrize("when", ["empty", "begun", "finished by an older edition"])
+    def test_a_folder_that_is_empty_or_an_environment_of_the_course_is_taken(self, setup_env, venv, monkeypatch, when):
+        venv.mkdir(parents=True)
+        if when == "begun":
+            with monkeypatch.context() as patch:
+                patch.setenv("VENV_EXIT", "1")
+                with pytest.raises(SystemExit):
+                    setup_env.make(str(venv))
+        elif when != "empty":
+            (venv / "course-installed.txt").write_text("of another lock file")
+        assert setup_env.make(str(venv)) is True
+        assert stamps(venv) == ["course-installed.txt"]
 
     def test_a_full_disk_stops_it_before_anything_is_made(self, setup_env, venv, no_disk):
         no_disk(10**6)

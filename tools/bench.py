@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from execute import ROOT, write_atomically
+from execute import ROOT
+from results import Results
 from torch.nn import functional as F
 
 from utils.networks import MLP, ConvNet
@@ -17,6 +18,7 @@ from utils.normalization import BatchNorm
 from utils.optim import SGD
 from utils.runtime import configure
 
+ELSEWHERE = "Put them elsewhere with BUILD=/path."
 WARM_UP_ROUNDS = 3
 ROUNDS = 20
 REPLICAS, N_EXAMPLES = 16, 1300
@@ -176,6 +178,12 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json", help="file for the ratios")
     parser.add_argument("--rounds", type=_rounds, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})")
     arguments = parser.parse_args()
+    out = arguments.out.resolve()
+    try:
+        folder = Results(out.parent, shared=True)
+        folder.check([out.name])
+    except OSError as error:
+        raise SystemExit(f"The ratios could not be written: {error}. {ELSEWHERE}") from None
     configure()
     widest, results, seconds = max(map(len, BENCHMARKS)), {}, {}
     print(f"{'name':{widest}}  {'ours ms':>8}  {'torch ms':>8}  {'ratio':>6}  {'target':>6}", flush=True)
@@ -188,11 +196,10 @@ def main():
         print(row, flush=True)
     reached, peak = (1e-9 * rate for rate in share_of_peak(seconds["replicas_mlp"], arguments.rounds))
     print(f"replicas_mlp: {reached:.0f} of {peak:.0f} GFLOP/s of a matrix product, {reached / peak:.0%}")
-    out = arguments.out.resolve()
     try:
-        write_atomically(out, json.dumps(results, indent=2) + "\n")
+        folder.write(out.name, json.dumps(results, indent=2) + "\n")
     except OSError as error:
-        raise SystemExit(f"The ratios could not be written: {error}. Put them elsewhere with BUILD=/path.") from None
+        raise SystemExit(f"The ratios could not be written: {error}. {ELSEWHERE}") from None
     print(f"Ratios: {out}")
 
 

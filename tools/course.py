@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 import nbformat
-from execute import ROOT, execute_all, find_notebooks, report_failures, write_atomically
+from execute import ROOT, execute_all, find_notebooks, report_failures
 from latex2mathml import converter
 from nbconvert import HTMLExporter
+from results import Results
 from traitlets.config import Config
 
 MATH_OR_CODE = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL)
@@ -65,15 +66,16 @@ def main():
     arguments = parser.parse_args()
     paths, out = find_notebooks(arguments.notebooks), arguments.out.resolve()
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        results = Results(out)
+        results.check(["timings.json", *(f"{path.stem}{end}" for path in paths for end in (".ipynb", ".html"))])
         print(f"Executing {len(paths)} notebook{'s, two at a time' if len(paths) > 1 else ''} ...", flush=True)
         pages = {}
         runs = execute_all(paths, done=lambda run: pages.update({run.path: as_page(run.notebook)}))
         for run in runs:
-            write_atomically(out / run.path.name, nbformat.writes(run.notebook) + "\n")
-            write_atomically(out / f"{run.path.stem}.html", pages[run.path])
+            results.write(run.path.name, nbformat.writes(run.notebook) + "\n")
+            results.write(f"{run.path.stem}.html", pages[run.path])
         times = {run.path.stem: round(run.seconds, 2) for run in runs}
-        write_atomically(out / "timings.json", json.dumps(times, indent=2) + "\n")
+        results.write("timings.json", json.dumps(times, indent=2) + "\n")
     except OSError as error:
         raise SystemExit(f"The results could not be written: {error}. Put them elsewhere with BUILD=/path.") from None
     for stem, seconds in times.items():

@@ -59,12 +59,12 @@ def find_notebooks(names):
     return paths
 
 
-def write_atomically(path, text):
-    """Write a whole file or nothing: to a temporary file beside it, which then takes its name."""
+def write_atomically(path, content):
+    """Write a whole file, text or bytes, or nothing: to a temporary file beside it, which then takes its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:
-            part.write(text)
+            part.write(content.encode("utf-8") if isinstance(content, str) else content)
             part.flush()
             os.chmod(part.name, 0o644)
             os.replace(part.name, path)

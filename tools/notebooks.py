@@ -85,8 +85,12 @@ def main():
     """Execute, normalize, write; a notebook that fails stays as it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
-    runs = execute_all(find_notebooks(parser.parse_args().notebooks))
+    paths = find_notebooks(parser.parse_args().notebooks)
+    before = {path: path.read_bytes() for path in paths}
+    runs = execute_all(paths)
     for run in runs:
+        if run.error is None and (not run.path.is_file() or run.path.read_bytes() != before[run.path]):
+            run.error = "it was changed while it was being executed, and is left as it is: run the same command again"
         if run.error is None:
             normalize(run.notebook)
             write_atomically(run.path, nbformat.writes(run.notebook, indent=1) + "\n")

@@ -10,6 +10,8 @@ import copy
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 import sys
 from importlib import import_module
 
@@ -19,6 +21,7 @@ from execute import ROOT, write_atomically
 sys.path.append(str(ROOT))  # for homework.source
 
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
+KEPT = ROOT / "build" / "replaced"
 STUB, TEXT_STUB = "raise NotImplementedError", "YOUR ANSWER HERE"
 MARKS = ("SOLUTION", "HIDDEN TESTS", "MARK SCHEME")
 # A line of a solution that is shorter than this, such as "return y", says nothing.
@@ -287,6 +290,49 @@ def released():
     return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
 
 
+def _in_git(path):
+    """Whether git has the content of a file, so that replacing it loses nothing."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        number = subprocess.run([*git, "hash-object", str(path)], capture_output=True, text=True, check=False).stdout
+        known = [*git, "cat-file", "-e", number.strip() or "nothing"]
+        return subprocess.run(known, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def keep(paths):
+    """Copy what is about to be replaced, where neither git has it nor we can make it again.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Of `generated`.
+
+    Returns
+    -------
+    list of Path
+        The copies.
+    """
+    copies = []
+    for path in paths:
+        if not path.exists() or _in_git(path):
+            continue
+        try:
+            variant = nbformat.read(path, as_version=4).metadata["homework"]["variant"]
+            if generated(variant, [path.stem])[path] == path.read_text(encoding="utf-8"):
+                continue
+        except Exception:  # it was changed so much that nothing can be made of it
+            pass
+        first = KEPT / path.relative_to(ROOT / "homework")
+        ends = ("", *(f"-{number}" for number in range(2, 1000)))
+        other = next(one for one in (first.with_stem(first.stem + end) for end in ends) if not one.exists())
+        other.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, other)
+        copies.append(other)
+    return copies
+
+
 def _from_root(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -314,10 +360,14 @@ def main(arguments=None):
     names = ", ".join(_from_root(path) for path in stale + extra)
     if options.check:
         sys.exit(f"homework: not as generated: {names}; run `make homework VARIANT={variant}`" if names else 0)
+    copies = keep(stale)
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, files[path])
     print(f"homework: {len(assignments())} assignments of variant {variant}, {len(stale)} files written")
+    if copies:
+        names = ", ".join(map(_from_root, copies))
+        print(f"homework: what was there was changed by hand, and is kept: {names}")
     print(f"homework: hand out {RELEASE.relative_to(ROOT)}, never homework/source: homework/README.md says how")
     if extra:
         names = ", ".join(map(_from_root, extra))

@@ -21,6 +21,7 @@ import time
 OLDEST = (3, 11)
 NEEDED_BYTES = 3 * 1024**3  # the environment takes about 1.6 GB, pip unpacks beside it
 EXTRA_BYTES = 1024**3  # what an extra adds to an environment that is there
+MARK = "course-environment.txt"  # in every environment that is begun here
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # What pip says -> the one sentence that helps. The first that fits is printed.
@@ -134,6 +135,14 @@ def stamp_of(venv, extra=""):
     return os.path.join(venv, "course-installed%s.txt" % (extra and "-" + extra))
 
 
+def is_ours(venv):
+    """Whether a folder is missing, empty or an environment of the course, and not something of a person."""
+    if not os.path.isdir(venv) or not os.listdir(venv):
+        return True
+    names = (name for name in os.listdir(venv) if os.path.isfile(os.path.join(venv, name)))
+    return any(name == MARK or name.startswith("course-installed") for name in names)
+
+
 def is_finished(stamp, wanted):
     """Whether a stamp is there and is that of the present files."""
     if not os.path.exists(stamp):
@@ -202,10 +211,19 @@ def make(venv, extras=()):
     only_extras = there and is_finished(stamps[0], wanted)
     check_disk(venv, EXTRA_BYTES if only_extras else NEEDED_BYTES)
     try:
+        if not is_ours(venv):
+            stop(
+                "Expected %s to be missing, empty or an environment of the course, got a folder with other files: put "
+                "the environment into another folder with VENV=/path/to/.venv, or delete this one." % venv
+            )
         if only_extras:
             print("Adding %s to %s (once; about half a minute) ..." % (", ".join(extras), venv), flush=True)
         else:
             print("Setting up %s (once; a minute or two, 1.6 GB) ..." % venv, flush=True)
+        if not os.path.isdir(venv):
+            os.makedirs(venv)
+        with open(os.path.join(venv, MARK), "w") as file:
+            file.write("The environment of the course in %s, made by its tools/setup_env.py.\n" % ROOT)
         for stamp in stamps:
             if os.path.exists(stamp):
                 os.remove(stamp)

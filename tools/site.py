@@ -6,6 +6,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pages
 from collected import summary, verdicts
 from execute import ROOT, find_notebooks
 from publish import launch_links, published
+from results import Results
 
 from utils import evidence
 
@@ -49,10 +51,9 @@ def stage(folder, notebooks):
     Parameters
     ----------
     folder : Path
-        Made anew.
+        New.
     notebooks : list of Path
     """
-    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(SITE, folder, ignore=shutil.ignore_patterns(*NOT_PAGES))
     assets.unpack("mathjax", folder / "_static" / "mathjax")
     fragments = explorers.build(folder / "explorers")
@@ -107,29 +108,48 @@ def _stage_modules(folder):
     return ideas
 
 
-def build(source, out, *, builder="html"):
-    """Run Sphinx; a warning is an error, and the old site stays where the new one fails.
+def build(source, *, builder="html"):
+    """Run Sphinx; a warning is an error.
 
     Parameters
     ----------
     source : Path
         As `stage` leaves it; Sphinx works beside it.
-    out : Path
-        Where the results go.
     builder : str
         ``html``, or ``linkcheck``.
+
+    Returns
+    -------
+    Path or None
+        The folder of the site beside the source; None if Sphinx found something wrong and said so.
     """
     part = source.with_name(builder)
-    shutil.rmtree(part, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
     command += ["-d", str(source.with_name("trees")), str(source), str(part)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
-        sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {part}")
+        return None
     for path in part.rglob("*.map"):  # of the theme, for debugging it
         path.unlink()
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(part, out)
+    return part
+
+
+def _build_into(out, builder):
+    """Build in a new folder, then put the site in its place: the old one stays where the new one fails."""
+    results = Results(out)
+    work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
+    keep = False
+    try:
+        stage(work / "source", find_notebooks([]))
+        part = build(work / "source", builder=builder)
+        if part is None:
+            keep = True
+            Results(work, shared=True).adopt()
+            sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
+        results.write_tree(part)
+    finally:
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def main():
@@ -142,11 +162,9 @@ def main():
         sys.exit(f"site: expected {', '.join(missing)}, found none: make site installs them (extra 'site')")
     began, results = time.perf_counter(), arguments.build.resolve()
     out = results / ("links" if arguments.linkcheck else "site")
-    source = results / "site-work" / "source"
     print("Building the site, which takes about half a minute ...", flush=True)
     try:
-        stage(source, find_notebooks([]))
-        build(source, out, builder="linkcheck" if arguments.linkcheck else "html")
+        _build_into(out, "linkcheck" if arguments.linkcheck else "html")
     except (assets.AssetError, ValueError) as error:
         sys.exit(f"site: {error}")
     except OSError as error:

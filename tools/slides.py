@@ -10,6 +10,7 @@ import ast
 import base64
 import re
 import struct
+import tempfile
 from copy import deepcopy
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import jinja2
 import nbformat
 from execute import ROOT, find_notebooks, write_atomically
 from nbconvert import SlidesExporter
+from results import Results
 from traitlets.config import Config
 
 SOURCES = ROOT / "site" / "slides"
@@ -231,8 +233,12 @@ def main():
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
     arguments = parser.parse_args()
     out = arguments.build.resolve() / "slides"
+    paths = find_notebooks(arguments.notebooks)
     try:
-        decks = write_decks(find_notebooks(arguments.notebooks), out)
+        results = Results(out)
+        with tempfile.TemporaryDirectory() as folder:
+            decks = write_decks(paths, Path(folder))
+            results.write_tree(Path(folder), whole=not arguments.notebooks)
     except OSError as error:
         raise SystemExit(f"The slides could not be written: {error}. Put them elsewhere with BUILD=/path.") from None
     except (SlidesError, assets.AssetError) as error:

@@ -15,7 +15,7 @@ from .bubblewrap import SandboxError, choose
 from .files import write_atomically
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
-from .sandbox import sweep
+from .places import sweep
 from .submissions import SubmissionsError, find
 
 

@@ -1,7 +1,12 @@
-"""Whole files or none."""
+"""Whole files or none, and no file lost that a person wrote or changed."""
 
+import contextlib
+import hashlib
 import os
+import shutil
 import tempfile
+
+LIST = ".written"  # of each file that we wrote its hash and its name
 
 
 def write_atomically(path, data):
@@ -24,3 +29,68 @@ def write_atomically(path, data):
         except BaseException:
             os.unlink(part.name)
             raise
+
+
+def _line(data, name):
+    return f"{hashlib.sha256(data).hexdigest()}  {name}"
+
+
+def _written(folder):
+    """The lines of the list of what we wrote."""
+    with contextlib.suppress(OSError):
+        return (folder / LIST).read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def is_ours(folder, name):
+    """Whether we wrote a file, and nobody changed it since.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Within the folder.
+
+    Returns
+    -------
+    bool
+    """
+    path = folder / name
+    return path.is_file() and _line(path.read_bytes(), name) in _written(folder)
+
+
+def replace(folder, name, data):
+    """Write a file; what a person wrote or changed there is copied to the folder ``kept`` first.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Within the folder.
+    data : str or bytes
+
+    Returns
+    -------
+    list of str
+        The name of the copy within the folder, if one was made.
+    """
+    path, copies = folder / name, []
+    data = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
+    if path.is_file() and path.read_bytes() != data and not is_ours(folder, name):
+        copies.append(_keep(folder, name))
+    folder.mkdir(parents=True, exist_ok=True)
+    if (line := _line(data, name)) not in _written(folder):
+        with (folder / LIST).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    write_atomically(path, data)
+    return copies
+
+
+def _keep(folder, name):
+    """Copy a file to ``kept``, under a name that is free there."""
+    first = folder / "kept" / name
+    ends = ("", *(f"-{number}" for number in range(2, 1000)))
+    copy = next(path for path in (first.with_stem(first.stem + end) for end in ends) if not path.exists())
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(folder / name, copy)
+    return copy.relative_to(folder).as_posix()

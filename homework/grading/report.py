@@ -9,7 +9,7 @@ import shutil
 import statistics
 import textwrap
 
-from .files import write_atomically
+from .files import is_ours, replace, write_atomically
 from .grade import NOT_RUN
 from .submissions import safe
 
@@ -25,6 +25,7 @@ td, .lines { white-space: pre-line; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
+LAST_TABLE = "results/grades.csv"  # as the grader wrote it, to see what a person changed
 TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
 SENTENCES, LONGEST = 3, 300  # for each check, in the summary
 
@@ -167,22 +168,48 @@ def entered(out):
     return found
 
 
-def _keep(out, ids):
-    """Keep a table that cannot be read, or has students who are not in the new one; gives a sentence about it."""
-    table = out / "grades.csv"
+def _same(cell, other):
+    """Whether two cells say the same, also where a spreadsheet has written a number in its own way."""
+    cell, other = str(cell or "").strip(), str(other or "").strip()
+    return cell == other or _number(cell) == _number(other)
+
+
+def _changed(rows, last, manual):
+    """The columns that a person changed or added, beside those that a person is to fill in."""
+    free = {*manual, "with_manual"}
+    return sorted(
+        {
+            column or "without a name"
+            for id, row in rows.items()
+            for column, cell in row.items()
+            if column not in free and id in last and not _same(cell, last[id].get(column))
+        }
+    )
+
+
+def _keep(out, ids, manual):
+    """Keep a table that has something which the new one will not have; gives sentences about it."""
+    table, last = out / "grades.csv", out / LAST_TABLE
     if not table.exists():
         return []
     rows = _rows(table)
-    gone = None if rows is None else [id for id in rows if id not in ids]
-    if gone == []:
+    gone = [id for id in rows or () if id not in ids]
+    changed = _changed(rows, _rows(last) or {}, manual) if rows and last.exists() else []
+    if rows is not None and not gone and not changed:
         return []
     names = (out / f"grades-before{number}.csv" for number in ("", *(f"-{i}" for i in range(2, 1000))))
     copy = next(name for name in names if not name.exists())
     shutil.copy2(table, copy)
-    if gone is None:
-        return [f"grades.csv could not be read, and no points were taken from it: it is kept as {copy.name}"]
-    said = f"grades.csv had {len(gone)} who are not among these submissions"
-    return [f"{said}: it is kept as {copy.name}, and points in it are found again"]
+    said = []
+    if rows is None:
+        said.append(f"grades.csv could not be read, and no points were taken from it: it is kept as {copy.name}")
+    if gone:
+        why = f"grades.csv had {len(gone)} who are not among these submissions"
+        said.append(f"{why}: it is kept as {copy.name}, and points in it are found again")
+    if changed:
+        why = f"grades.csv had changes in columns that a person is not asked to fill in ({', '.join(changed)})"
+        said.append(f"{why}: it is kept as {copy.name}, and the new table does not have them")
+    return said
 
 
 def _marks(assignment, submission, before):
@@ -361,19 +388,32 @@ def write(out, assignment, graded, log):
     list of str
         What the instructor should know; it is in the log, too.
     """
-    said, before = _keep(out, {_cell(submission.id) for submission, _ in graded}), entered(out)
-    pages = {f"{safe(submission.id)}.html" for submission, _ in graded}
-    for stale in (out / "feedback").glob("*.html"):
-        if stale.name not in pages:
-            stale.unlink()
+    manual = [part.id for part in assignment.manual]
+    said, before = _keep(out, {_cell(submission.id) for submission, _ in graded}, manual), entered(out)
+    pages, kept, others = {f"{safe(submission.id)}.html" for submission, _ in graded}, [], []
+    for page in sorted((out / "feedback").glob("*.html")):
+        if page.name not in pages and is_ours(out, f"feedback/{page.name}"):
+            page.unlink()
+        elif page.name not in pages:
+            others.append(page.name)
     for submission, result in graded:
         marks = _marks(assignment, submission, before)
         said += _doubts(assignment, submission, marks)
         page = feedback(assignment, submission, result, marks)
-        write_atomically(out / "feedback" / f"{safe(submission.id)}.html", page)
+        kept += replace(out, f"feedback/{safe(submission.id)}.html", page)
     said += _unmarked(assignment, graded, before)
-    write_atomically(out / "summary.html", summary_page(assignment, graded))
-    write_atomically(out / "summary.txt", summary_text(assignment, graded))
-    write_atomically(out / "log.txt", "".join(f"{' '.join(line.split())}\n" for line in [*log, *said]))
-    write_atomically(out / "grades.csv", grades(assignment, graded, before))
+    kept += replace(out, "summary.html", summary_page(assignment, graded))
+    kept += replace(out, "summary.txt", summary_text(assignment, graded))
+    if kept:
+        said.append(f"files that the grader did not write, or that were changed since, are kept: {', '.join(kept)}")
+    if others:
+        said.append(f"feedback/ has pages of nobody here, which the grader does not remove: {', '.join(others)}")
+    said += [f"a log.txt of somebody else is kept: {name}" for name in replace(out, "log.txt", _log_text(log, said))]
+    table = grades(assignment, graded, before)
+    write_atomically(out / LAST_TABLE, table)
+    write_atomically(out / "grades.csv", table)
     return said
+
+
+def _log_text(log, said):
+    return "".join(f"{' '.join(line.split())}\n" for line in [*log, *said])

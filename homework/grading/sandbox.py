@@ -4,11 +4,9 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,12 +16,11 @@ from jupyter_client.kernelspec import KernelSpec
 
 from .bubblewrap import EXCHANGE, START, command, environment
 from .limits import MB, Limits
+from .places import Place
 
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_END = 10
-LONGEST_PLACE = 66
-PREFIX = "grading-"
 HIGHEST_USERS = 0x40000000  # user ids that nobody has
 
 
@@ -32,15 +29,6 @@ def _runs(process):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def sweep():
-    """Remove the folders that graders left which were killed; theirs have the number of their process in the name."""
-    for place in {tempfile.gettempdir(), "/tmp"}:
-        for folder in Path(place).glob(f"{PREFIX}*-*"):
-            owner = folder.name.removeprefix(PREFIX).split("-")[0]
-            if owner.isdigit() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 class Sandbox:
@@ -72,10 +60,8 @@ class Sandbox:
         self._said = b""
 
     def __enter__(self):
-        place = tempfile.gettempdir()
-        if len(place) > LONGEST_PLACE:  # the paths of sockets have to be short
-            place = "/tmp"
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
+        self._place = Place()
+        self.folder = self._place.folder
         try:
             self._start()
         except BaseException:
@@ -210,7 +196,7 @@ class Sandbox:
         """End everything and remove the folder."""
         self._closing.set()
         self.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._place.remove()
 
     def _family(self):
         try:

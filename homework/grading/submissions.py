@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from .cells import LARGEST_FILE
-from .files import write_atomically
+from .files import replace
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?")
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_(?P<file>\d+)_.+")
@@ -218,11 +218,11 @@ def _choose(id, name, sent, assignment, keep, log):
         chosen.notes.append(f"{name}: sent {len(notebooks)} notebooks; {chosen.origin!r} counts, not {others}"[:1000])
         log += chosen.notes
     if chosen.problem is None and last.open is not None:
-        _unpack(chosen, last, keep)
+        _unpack(chosen, last, keep, log)
     return chosen
 
 
-def _unpack(chosen, entry, keep):
+def _unpack(chosen, entry, keep, log):
     data = b""
     try:
         with entry.open() as file:
@@ -237,7 +237,10 @@ def _unpack(chosen, entry, keep):
         chosen.problem = f"more than {LARGEST_FILE // 2**20} MB when unpacked"
         return
     chosen.path = keep / f"{safe(chosen.id)}.ipynb"
-    write_atomically(chosen.path, data)
+    for copy in replace(keep, chosen.path.name, data):
+        log.append(
+            f"{chosen.name}: {chosen.path.name} was changed since it was unpacked; it is kept as {keep.name}/{copy}"
+        )
 
 
 def _natural(text):

@@ -1,0 +1,81 @@
+"""Remove what the commands of the course made, and nothing else; grades stay, for a person may have entered points."""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from results import LIST, Results
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHES = (".pytest_cache", ".ruff_cache", ".hypothesis")
+CODE = ("utils", "tests", "tools", "homework")
+
+
+def remove_results(build):
+    """Remove the results in a folder.
+
+    Parameters
+    ----------
+    build : Path
+        Its folders with a list of what the course wrote, and those one level further down, are cleaned.
+
+    Returns
+    -------
+    list of Path
+        What is left.
+    """
+    for written in sorted(path for depth in ("*/*/", "*/", "") for path in build.glob(depth + LIST)):
+        Results(written.parent).remove()
+        for folder in written.parents:
+            if folder == build or build in folder.parents:
+                with contextlib.suppress(OSError):  # it is gone, or there is something else in it
+                    folder.rmdir()
+    return sorted(build.iterdir()) if build.is_dir() else []
+
+
+def remove_caches(root):
+    """Remove the caches of Python, pytest, Ruff, Hypothesis and coverage.
+
+    Parameters
+    ----------
+    root : Path
+        Of the course.
+    """
+    for name in CACHES:
+        if not (root / name).is_symlink():
+            shutil.rmtree(root / name, ignore_errors=True)
+    (root / ".coverage").unlink(missing_ok=True)
+    for code in CODE:
+        for folder, _, names in os.walk(root / code, topdown=False):
+            if Path(folder).name == "__pycache__":
+                for name in names:
+                    if name.endswith(".pyc"):
+                        (Path(folder) / name).unlink()
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+
+
+def main():
+    """Clean, and say what was kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="the folder of the results (%(default)s)")
+    parser.add_argument("--grades", type=Path, help="the folder of the grades (default: BUILD/grades)")
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
+    grades = (arguments.grades or build / "grades").resolve()
+    try:
+        remove_caches(ROOT)
+        left = remove_results(build)
+    except OSError as error:
+        sys.exit(f"clean: not everything could be removed: {error}")
+    if grades.exists():
+        print(f"clean: kept {grades}, for points that a person entered may be in it; to remove it: rm -r '{grades}'")
+    if others := [path.name for path in left if path != grades]:
+        print(f"clean: kept in {build} what the course did not write, or what was changed since: {', '.join(others)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Folders of results, each with a list of what the course wrote there: nothing else is ever replaced or removed."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+LIST = ".written-by-the-course.txt"
+SHOWN = 3  # names in a message
+
+
+class ResultsError(OSError):
+    """Something in a folder of results is not ours; the message says what to do."""
+
+
+def _digest(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _few(names):
+    """The first names, for a sentence."""
+    names = sorted(names)
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+class Results:
+    """A folder of results.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made where it is missing.
+    shared : bool
+        The folder may have other files, too.
+
+    Raises
+    ------
+    ResultsError
+        If the folder is not empty, not shared, and has no list of what the course wrote there.
+    """
+
+    def __init__(self, folder, *, shared=False):
+        self.folder = Path(folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._list, self._written = self.folder / LIST, set()
+        if self._list.is_file():
+            lines = self._list.read_text(encoding="utf-8").splitlines()
+            self._written = {tuple(line.split("  ", 1)) for line in lines if "  " in line}
+        elif not shared and (names := os.listdir(self.folder)):
+            raise ResultsError(
+                f"{self.folder}: expected an empty folder, or one that the course made; got {_few(names)}, and no list "
+                f"{LIST} of what the course wrote there. Move it to another place, or delete it"
+            )
+
+    def _names(self):
+        return {name for _, name in self._written}
+
+    def _is_ours(self, name):
+        """Whether a file is one that we wrote and that nobody changed since, and no link leads to it."""
+        path = self.folder / name
+        inside = path.resolve() == path and path.is_relative_to(self.folder)
+        return inside and path.is_file() and (_digest(path), name) in self._written
+
+    def check(self, names):
+        """Refuse to replace what is not ours.
+
+        Parameters
+        ----------
+        names : iterable of str
+            What is about to be written; paths within the folder, with slashes.
+
+        Raises
+        ------
+        ResultsError
+            If there is a file of such a name that the course did not write, or that was changed since.
+        """
+        paths = {name: self.folder / name for name in names}
+        there = {name for name, path in paths.items() if os.path.lexists(path) or path.resolve() != path}
+        if others := {name for name in there if not self._is_ours(name)}:
+            raise ResultsError(
+                f"{self.folder}: expected to replace only what the course wrote, got {_few(others)}, which it did not "
+                "write or which was changed since. Move it to another place to keep it, or delete it"
+            )
+
+    def _record(self, digest, name):
+        if (digest, name) not in self._written:
+            with self._list.open("a", encoding="utf-8") as file:
+                file.write(f"{digest}  {name}\n")
+            self._written.add((digest, name))
+
+    def write(self, name, content):
+        """Write a file and list it; the list comes first, so that whenever we are interrupted the file counts as ours.
+
+        Parameters
+        ----------
+        name : str
+        content : str or bytes
+        """
+        from execute import write_atomically  # needs the environment, which `make clean` does without
+
+        content = content.encode("utf-8") if isinstance(content, str) else content
+        self.check([name])
+        self._record(hashlib.sha256(content).hexdigest(), name)
+        write_atomically(self.folder / name, content)
+
+    def write_tree(self, tree, *, whole=True):
+        """Write all files of another folder, or none if one of them would replace what is not ours.
+
+        Parameters
+        ----------
+        tree : Path
+        whole : bool
+            Remove what we wrote earlier and what is not in that folder.
+        """
+        paths = {path.relative_to(tree).as_posix(): path for path in sorted(tree.rglob("*")) if path.is_file()}
+        self.check(paths)
+        for name, path in paths.items():
+            self.write(name, path.read_bytes())
+        if whole:
+            self._remove(self._names() - set(paths))
+
+    def adopt(self):
+        """List all files that are there, for a folder that we have just made."""
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file() and path != self._list:
+                self._record(_digest(path), path.relative_to(self.folder).as_posix())
+
+    def _remove(self, names):
+        """Remove files of ours, and the folders that get empty."""
+        for name in sorted(names):
+            if self._is_ours(name):
+                path = self.folder / name
+                path.unlink()
+                for folder in path.relative_to(self.folder).parents[:-1]:
+                    with contextlib.suppress(OSError):  # there is something else in it
+                        (self.folder / folder).rmdir()
+
+    def remove(self):
+        """Remove what we wrote, and the folder if nothing else is in it."""
+        self._remove(self._names())
+        if not any(os.path.lexists(self.folder / name) for name in self._names()):
+            self._list.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
