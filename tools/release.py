@@ -16,8 +16,6 @@ from importlib import import_module
 import nbformat
 from execute import ROOT, write_atomically
 
-sys.path.append(str(ROOT))  # for homework.source
-
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
 STUB, TEXT_STUB = "raise NotImplementedError", "YOUR ANSWER HERE"
 MARKS = ("SOLUTION", "HIDDEN TESTS", "MARK SCHEME")
