@@ -531,7 +531,7 @@ def variables(**more):
 def found_by(python, folder, *options, code="import utils; print(utils.__file__)", **more):
     """The file of the helpers that a Python finds which starts in a folder."""
     command = [python, *options, "-c", code]
-    done = subprocess.run(command, cwd=folder, env=variables(**more), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, env=variables(**more), capture_output=True, text=True, timeout=180)
     assert done.stderr == ""
     return Path(done.stdout.strip()).parents[1]
 
@@ -653,6 +653,15 @@ class TestStartup:
         assert sys.path[0] == str(checkouts[0])
         assert min(timeit.repeat(space["checkout"], number=20, repeat=10)) / 20 < 1e-3
 
+    def test_so_does_its_import_where_python_may_not_compile_it(self, python, tmp_path):
+        microseconds = []
+        for _ in range(10):
+            command = [python, "-B", "-X", "importtime", "-c", ""]
+            said = subprocess.run(command, cwd=tmp_path, env=variables(), capture_output=True, text=True).stderr
+            microseconds += [int(line.split("|")[1]) for line in said.splitlines() if "_normalization_course" in line]
+        assert len(microseconds) == 10
+        assert min(microseconds) < 1000
+
 
 class TestCommands:
     """Whoever runs the script of a checkout gets its helpers, from any folder and with any PYTHONPATH."""
@@ -666,7 +675,7 @@ class TestCommands:
         out = tmp_path / "out"
         command = [python, b / "tools" / "course.py", "--out", out, a / "notebooks" / "x.ipynb"]
         environment = variables(PYTHONPATH=str(a), JUPYTER_PATH=f"{sys.prefix}/share/jupyter")  # templates of pages
-        done = subprocess.run(command, cwd=a, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=a, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         (cell,) = nbformat.read(out / "x.ipynb", as_version=4).cells
         assert cell.outputs[0].text == f"{b.name} {b}{os.pathsep}{a}\n"

@@ -18,6 +18,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -223,6 +224,7 @@ def add_startup(venv):
     if not os.path.isdir(os.path.dirname(place)):
         os.makedirs(os.path.dirname(place))
     write(place + ".py", STARTUP)
+    py_compile.compile(place + ".py")  # now: whoever starts Python later may not be allowed to write there
     write(place + ".pth", "import %s\n" % STARTUP_NAME)
 
 
