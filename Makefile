@@ -9,7 +9,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
 RUN := "$(VENV)/bin/python"
-ADD_SITE = "$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --extra site
+# An environment of another Python is as good, unless somebody names one.
+SETUP = "$(PYTHON)" tools/setup_env.py --venv "$(VENV)" $(if $(filter file,$(origin PYTHON)),,--this-python)
+ADD_SITE = $(SETUP) --extra site
 NOTEBOOKS ?=
 VARIANT ?=
 ASSIGNMENT ?=
@@ -24,6 +26,8 @@ FIRST = notebooks/01_input_standardization.ipynb
 # One thread a process: two processes of two threads on two cores spin against each other.
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
+# Several checkouts may share an environment: the helpers are those of this one.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -35,7 +39,7 @@ help:  ## list the commands
 
 env:  ## make the environment (every other command does it when needed)
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "setup: No $(PYTHON) was found: install Python 3.11 or newer, or name yours with PYTHON=/path/to/python3." >&2; exit 1; }
-	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)"
+	@$(SETUP)
 
 course: env  ## execute every notebook and leave copies, HTML and times in build/course
 	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
@@ -95,7 +99,8 @@ bench: env  ## our batch norm against PyTorch's, replicas against a plain loop, 
 lock: env  ## make requirements.txt (exact versions) from pyproject.toml
 	@$(RUN) -m pip install -q uv
 	$(RUN) -m uv pip compile --quiet --universal --fork-strategy fewest --no-header --no-annotate --upgrade \
-		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml --extra test --extra site -o requirements.txt
+		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml \
+		--extra lessons --extra lab --extra run --extra grading --extra test --extra site -o requirements.txt
 
 clean:  ## remove results and caches that these commands made (not grades, not the environment)
 	@"$(PYTHON)" -B tools/clean.py --build "$(BUILD)" --grades "$(GRADES)"

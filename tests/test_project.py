@@ -33,6 +33,7 @@ IMPORTED_AS = {
 # Distributions that nothing imports: where they are called, and by what.
 CALLED = {
     "ipykernel": ("tools/notebooks.py", "(ipykernel)"),  # the kernel of every notebook
+    "hatchling": ("tests/test_wheel.py", '"-m", "hatchling"'),
     "jupyterlab": ("Makefile", "-m jupyterlab"),
     "myst-nb": ("site/conf.py", '"myst_nb"'),
     "pytest-cov": ("Makefile", "--cov=utils"),
@@ -43,6 +44,10 @@ CALLED = {
     "sphinx-copybutton": ("site/conf.py", '"sphinx_copybutton"'),
     "sphinxcontrib-bibtex": ("site/conf.py", '"sphinxcontrib.bibtex"'),
 }
+
+
+# The extras that `make course` installs.
+INSTALLED = ("lessons", "lab", "run", "grading", "test")
 
 
 def text_of(name):
@@ -56,9 +61,9 @@ def project():
 
 @cache
 def dependencies():
-    """Every requirement of pyproject.toml that the lock holds, also those of tests and site, by canonical name."""
+    """Every requirement of pyproject.toml that the lock holds, by canonical name."""
     extras = project()["optional-dependencies"]
-    lines = [*project()["dependencies"], *extras["test"], *extras["site"]]
+    lines = [*project()["dependencies"], *(line for name in (*INSTALLED, "site") for line in extras[name])]
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
@@ -112,7 +117,7 @@ def test_the_lock_has_exact_versions_and_nothing_else():
 
 
 def test_the_lock_is_for_every_machine():
-    assert "torch==2.13.0" in locked()
+    assert [line for line in locked() if re.fullmatch(r"torch==2\.13\.0( ; .+)?", line)]
     assert [line for line in locked() if re.search(r"nvidia|cuda|cu\d\d|triton|\+cpu|\+cu", line)] == []
 
 
@@ -147,7 +152,7 @@ def test_each_dependency_is_used(name):
 def test_each_import_is_a_dependency():
     """Nothing is imported that only comes along with something else."""
     extras = project()["optional-dependencies"]
-    optional = {Requirement(line).name for extra in ("grading", "cluster") for line in extras[extra]}
+    optional = {Requirement(line).name for extra in ("nbgrader", "cluster") for line in extras[extra]}
     declared = {IMPORTED_AS.get(name, name) for name in dependencies()} | optional | {"dask"}  # dask is distributed
     own = {path.stem for path in files() if path.suffix == ".py"} | {path.parent.name for path in files()}
     assert imported() - declared - own - sys.stdlib_module_names == set()
@@ -159,9 +164,35 @@ def test_conda_installs_this_repository():
     (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
     assert environment["name"] == project()["name"]
     assert [re.match(r"[\w-]+", item)[0] for item in conda] == ["python", "pip"], "packages stand in pyproject.toml"
-    assert "--editable .[test]" in pip
+    assert f"--editable .[{','.join(INSTALLED)}]" in pip
     assert "--constraint requirements.txt" in pip
     assert [line for line in pip if not line.startswith("--")] == [], "packages stand in pyproject.toml"
+
+
+def test_a_package_has_one_range_wherever_it_stands():
+    extras = project()["optional-dependencies"]
+    ranges = {}
+    for line in [*project()["dependencies"], *sum(extras.values(), [])]:
+        ranges.setdefault(canonicalize_name(Requirement(line).name), set()).add(line)
+    assert {name: lines for name, lines in ranges.items() if len(lines) > 1} == {}
+
+
+def test_whoever_installs_the_course_names_the_same_extras():
+    tree = ast.parse(text_of("tools/setup_env.py"))
+    named = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    assert ast.literal_eval(named["EXTRAS"]) == INSTALLED
+    everything = ",".join((*INSTALLED, "site"))
+    assert f"pip install --upgrade -e '.[{everything}]'" in text_of(".github/workflows/weekly.yml")
+    assert re.findall(r"--extra (\w+)", make("-n", "lock")) == [*INSTALLED, "site"]
+    optional = set(project()["optional-dependencies"]) - {*INSTALLED, "site"}
+    assert optional == {"nbgrader", "cluster"}
+
+
+def test_commands_in_the_text_name_extras_that_exist():
+    extras = set(project()["optional-dependencies"])
+    for name in ("README.md", "CONTRIBUTING.md", "homework/README.md", "site/teach.md"):
+        asked = re.findall(r"pip install -e '\.\[([\w,]+)\]'", text_of(name))
+        assert {extra for extras in asked for extra in extras.split(",")} <= extras
 
 
 def test_conda_takes_a_python_that_the_course_allows():

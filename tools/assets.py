@@ -13,9 +13,10 @@ import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from execute import ROOT
+
 from utils import download
 
-ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "site" / "assets.toml"
 NPM = "registry.npmjs.org"
 INSTEAD = "Then run the same command again."

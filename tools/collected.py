@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import execute  # noqa: F401  puts this checkout's helpers first
 import nbformat
 
 from utils import evidence

@@ -24,6 +24,9 @@ LAST_WORDS = 4000  # characters
 JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
 
+# The environment may be that of another checkout: this one's helpers come first, here and in the kernels.
+sys.path.insert(0, str(ROOT))
+
 
 @dataclass
 class Run:
@@ -89,6 +92,12 @@ def _error_of(cell):
     return next((output for output in cell.get("outputs", []) if output.output_type == "error"), None)
 
 
+def _environment():
+    """The variables of a kernel: those of this process, with this checkout's helpers first."""
+    others = [folder for folder in (os.environ.get("PYTHONPATH"),) if folder]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *others])}
+
+
 async def _execute(path, bar):
     """Run one notebook in a kernel of its own, from a clean copy."""
     notebook = nbformat.read(path, as_version=4)
@@ -108,7 +117,7 @@ async def _execute(path, bar):
     # What a kernel says in closing its sockets is of no use; what one said that died may be.
     with tempfile.TemporaryFile() as heard:
         try:
-            await client.async_execute(stderr=heard)
+            await client.async_execute(stderr=heard, env=_environment())
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
             error = _what_failed(notebook, caught, at)
             if isinstance(caught, DeadKernelError):

@@ -4,6 +4,7 @@ import copy
 import html
 import re
 
+import execute  # noqa: F401  puts this checkout's helpers first
 import nbformat
 
 from utils import evidence

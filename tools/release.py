@@ -18,8 +18,6 @@ from importlib import import_module
 import nbformat
 from execute import ROOT, write_atomically
 
-sys.path.append(str(ROOT))  # for homework.source
-
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
 KEPT = ROOT / "build" / "replaced"
 STUB, TEXT_STUB = "raise NotImplementedError", "YOUR ANSWER HERE"

@@ -4,6 +4,9 @@ Called by the Makefile; on Windows call it by hand (README). It needs nothing bu
 standard library, does nothing when there is nothing to do, and may be interrupted at any time:
 the environment counts as finished only when its stamp is written, as the very last step.
 
+One environment serves every checkout that asks for the same packages: the stamp knows no folder, and
+when Python starts in a checkout, or below it, it finds that checkout's own helpers (STARTUP).
+
 The file must be readable by old versions of Python too, down to 2.7: the first thing it has to
 say is that such a version will not do. That is why it has no f-strings and no annotations.
 """
@@ -11,18 +14,70 @@ say is that such a version will not do. That is why it has no f-strings and no a
 from __future__ import print_function
 
 import argparse
+import contextlib
+import errno
 import hashlib
 import os
+import py_compile
+import re
 import shutil
 import subprocess
 import sys
 import time
 
 OLDEST = (3, 11)
+THIS_PYTHON = "%d.%d" % tuple(sys.version_info[:2])
 NEEDED_BYTES = 3 * 1024**3  # the environment takes about 1.6 GB, pip unpacks beside it
 EXTRA_BYTES = 1024**3  # what an extra adds to an environment that is there
-MARK = "course-environment.txt"  # in every environment that is begun here
+LOCK = "course-setup.lock"  # in every environment that is begun here
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+EXTRAS = ("lessons", "lab", "run", "grading", "test")  # what every environment has
+
+# A module of the environment that its Python imports when it starts, because a .pth file says so.
+STARTUP_NAME = "_normalization_course"
+STARTUP = '''\
+"""Find the helpers of the checkout in which Python starts; written by tools/setup_env.py."""
+
+import os
+import sys
+
+
+def is_checkout(folder):
+    """Whether a folder is the top of a checkout of this course."""
+    try:
+        if not os.path.isfile(os.path.join(folder, "utils", "__init__.py")):
+            return False
+        with open(os.path.join(folder, "pyproject.toml"), "rb") as file:
+            return b'name="normalization-course"' in file.read(4096).replace(b" ", b"")
+    except (OSError, ValueError):
+        return False
+
+
+def checkout():
+    """The first checkout from the current folder upwards; None where there is none or PYTHONPATH names one."""
+    named = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    if any(is_checkout(folder) for folder in named.split(os.pathsep) if folder):
+        return None
+    folder, below = os.getcwd(), None
+    while folder != below:
+        if is_checkout(folder):
+            return folder
+        folder, below = os.path.dirname(folder), folder
+    return None
+
+
+def start():
+    """Put it in front of everything else; an isolated Python takes nothing from the current folder."""
+    try:
+        found = None if sys.flags.safe_path else checkout()
+    except Exception:  # the current folder is gone, for example: Python has to start all the same
+        found = None
+    if found:
+        sys.path.insert(0, found)
+
+
+start()
+'''
 
 # What pip says -> the one sentence that helps. The first that fits is printed.
 REASONS = (
@@ -108,18 +163,100 @@ def reason(log):
 
 
 def fingerprint(root=ROOT):
-    """What the environment depends on: the two files, this Python and the place of the checkout."""
+    """What the environment depends on: the two files, and what it does when Python starts; no folder."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "requirements.txt"):
         with open(os.path.join(root, name), "rb") as file:
             digest.update(file.read())
-    digest.update(("%s %s" % (sys.version, root)).encode("utf-8"))
+    digest.update(STARTUP.encode("utf-8"))
     return digest.hexdigest()
 
 
 def python_of(venv):
     """The interpreter inside a virtual environment."""
     return os.path.join(venv, "Scripts", "python.exe") if os.name == "nt" else os.path.join(venv, "bin", "python")
+
+
+def version_of(venv):
+    """The version of Python, such as 3.12, for which an environment was made; None where it does not say."""
+    try:
+        with open(os.path.join(venv, "pyvenv.cfg")) as file:
+            pairs = [line.partition("=")[::2] for line in file]
+    except (IOError, OSError):
+        return None
+    found = [value.strip() for name, value in pairs if name.strip() in ("version", "version_info")]
+    return ".".join(found[0].split(".")[:2]) if found else None
+
+
+def has_python(venv):
+    """Whether the Python of an environment is still there, and is of the version that has its packages."""
+    python = python_of(venv)
+    found = re.match(r"python(\d+\.\d+)", os.path.basename(os.path.realpath(python)))
+    return os.path.exists(python) and (not found or version_of(venv) in (None, found.group(1)))
+
+
+def forget_python(venv):
+    """Remove the links to a Python that is gone or another one: venv would leave them as they are."""
+    folder = os.path.dirname(python_of(venv))
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if name.startswith("python") and os.path.islink(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
+
+
+def site_packages(venv):
+    """The folder of an environment's packages."""
+    if os.name == "nt":
+        return os.path.join(venv, "Lib", "site-packages")
+    usual = os.path.join(venv, "lib", "python" + (version_of(venv) or THIS_PYTHON))
+    threaded = usual + "t"  # a Python without the global lock
+    return os.path.join(threaded if os.path.isdir(threaded) else usual, "site-packages")
+
+
+def write(path, text):
+    """Write a whole file or nothing."""
+    with open(path + ".part", "w") as file:
+        file.write(text)
+    os.replace(path + ".part", path)
+
+
+def add_startup(venv):
+    """Make the environment's Python look for the checkout in which it starts."""
+    place = os.path.join(site_packages(venv), STARTUP_NAME)
+    if not os.path.isdir(os.path.dirname(place)):
+        os.makedirs(os.path.dirname(place))
+    write(place + ".py", STARTUP)
+    py_compile.compile(place + ".py")  # now: whoever starts Python later may not be allowed to write there
+    write(place + ".pth", "import %s\n" % STARTUP_NAME)
+
+
+@contextlib.contextmanager
+def alone(venv):
+    """Hold the lock of an environment, which the system takes back when this process ends, however it ends."""
+    if not os.path.isdir(venv):
+        os.makedirs(venv)
+    with open(os.path.join(venv, LOCK), "a") as file:
+        if not took(file):
+            print("Another process is setting up %s: waiting until it is done ..." % venv, flush=True)
+            while not took(file):
+                time.sleep(0.2)
+        yield
+
+
+def took(file):
+    """Try to lock a file; where the system has no locks that succeeds, too."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (IOError, OSError) as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
 
 
 def known_extras(root=ROOT):
@@ -140,15 +277,22 @@ def is_ours(venv):
     if not os.path.isdir(venv) or not os.listdir(venv):
         return True
     names = (name for name in os.listdir(venv) if os.path.isfile(os.path.join(venv, name)))
-    return any(name == MARK or name.startswith("course-installed") for name in names)
+    return any(name == LOCK or name.startswith("course-installed") for name in names)
 
 
-def is_finished(stamp, wanted):
-    """Whether a stamp is there and is that of the present files."""
-    if not os.path.exists(stamp):
+def is_finished(venv, extras=(), this_python=False):
+    """Whether an environment and some extras are there, with the packages of the present files; only reads."""
+    if not has_python(venv) or not os.path.exists(os.path.join(site_packages(venv), STARTUP_NAME + ".pth")):
         return False
-    with open(stamp) as file:
-        return file.read().strip() == wanted
+    if this_python and version_of(venv) not in (None, THIS_PYTHON):
+        return False
+    for stamp in [stamp_of(venv, extra) for extra in ("",) + tuple(extras)]:
+        if not os.path.exists(stamp):
+            return False
+        with open(stamp) as file:
+            if file.read().strip() != fingerprint():
+                return False
+    return True
 
 
 def pip_install(venv, log_path, extras=()):
@@ -164,10 +308,11 @@ def pip_install(venv, log_path, extras=()):
         "--retries",
         "3",
     ]
-    wanted = "%s[%s]" % (ROOT, ",".join(("test",) + tuple(extras)))
+    wanted = "%s[%s]" % (ROOT, ",".join(EXTRAS + tuple(extras)))
     command += ["-c", os.path.join(ROOT, "requirements.txt"), "-e", wanted]
     began, lines, shown = time.time(), [], sys.stdout.isatty()
     env = dict(os.environ, PYTHONUNBUFFERED="1")
+    env.pop("PYTHONPATH", None)  # pip would count what lies there as installed
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, env=env, cwd=ROOT
     )
@@ -191,60 +336,64 @@ def pip_install(venv, log_path, extras=()):
     return time.time() - began
 
 
-def make(venv, extras=()):
+def make(venv, extras=(), this_python=False):
     """Make the environment, or finish one that was begun, or add an extra to it.
 
-    An extra that was added earlier stays when the environment is asked for without it.
+    An extra that was added earlier stays when the environment is asked for without it. An environment that another
+    version of Python made is as good, unless this one is asked for.
     """
-    venv, extras = os.path.abspath(venv), sorted(set(extras) - {"test"})
+    venv, extras = os.path.abspath(venv), sorted(set(extras) - set(EXTRAS))
     unknown = sorted(set(extras) - set(known_extras()))
     if unknown:
         stop(
             "Expected extras of pyproject.toml (%s), got %s: correct the name after --extra."
             % (", ".join(known_extras()), ", ".join(unknown))
         )
-    stamps = [stamp_of(venv, extra) for extra in [""] + extras]
-    wanted = fingerprint()
-    there = os.path.exists(python_of(venv))
-    if there and all(is_finished(stamp, wanted) for stamp in stamps):
+    if is_finished(venv, extras, this_python):
         return False
-    only_extras = there and is_finished(stamps[0], wanted)
-    check_disk(venv, EXTRA_BYTES if only_extras else NEEDED_BYTES)
+    check_disk(venv, EXTRA_BYTES if is_finished(venv, (), this_python) else NEEDED_BYTES)
     try:
         if not is_ours(venv):
             stop(
                 "Expected %s to be missing, empty or an environment of the course, got a folder with other files: put "
                 "the environment into another folder with VENV=/path/to/.venv, or delete this one." % venv
             )
-        if only_extras:
-            print("Adding %s to %s (once; about half a minute) ..." % (", ".join(extras), venv), flush=True)
-        else:
-            print("Setting up %s (once; a minute or two, 1.6 GB) ..." % venv, flush=True)
-        if not os.path.isdir(venv):
-            os.makedirs(venv)
-        with open(os.path.join(venv, MARK), "w") as file:
-            file.write("The environment of the course in %s, made by its tools/setup_env.py.\n" % ROOT)
-        for stamp in stamps:
-            if os.path.exists(stamp):
-                os.remove(stamp)
-        if not only_extras:
-            made = subprocess.run(
-                [sys.executable, "-m", "venv", venv],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                universal_newlines=True,
-            )
-            if made.returncode:
-                stop("No virtual environment could be made in %s: %s" % (venv, reason(made.stdout)))
-        seconds = pip_install(venv, os.path.join(venv, "install.log"), extras)
-        for stamp in stamps:
-            with open(stamp + ".part", "w") as file:
-                file.write(wanted + "\n")
-            os.replace(stamp + ".part", stamp)
-    except OSError as error:
+        with alone(venv):
+            if is_finished(venv, extras, this_python):  # the process that we waited for did it
+                return False
+            seconds = install(venv, extras, everything=not is_finished(venv, (), this_python))
+    except (IOError, OSError) as error:
         stop(reason("%s" % error))
     print("Set up in %.0f s." % seconds)
     return True
+
+
+def install(venv, extras, everything):
+    """Install everything, or some extras only; the stamps come last."""
+    if everything:
+        print("Setting up %s (once; a minute or two, 1.6 GB) ..." % venv, flush=True)
+    else:
+        print("Adding %s to %s (once; about half a minute) ..." % (", ".join(extras), venv), flush=True)
+    stamps = [stamp_of(venv, extra) for extra in [""] + extras]
+    for stamp in stamps:
+        if os.path.exists(stamp):
+            os.remove(stamp)
+    if everything:
+        if not has_python(venv) or version_of(venv) not in (None, THIS_PYTHON):
+            forget_python(venv)
+        made = subprocess.run(
+            [sys.executable, "-m", "venv", venv],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
+        if made.returncode:
+            stop("No virtual environment could be made in %s: %s" % (venv, reason(made.stdout)))
+        add_startup(venv)
+    seconds = pip_install(venv, os.path.join(venv, "install.log"), extras)
+    for stamp in stamps:
+        write(stamp, fingerprint() + "\n")
+    return seconds
 
 
 def main():
@@ -254,9 +403,12 @@ def main():
     parser.add_argument(
         "--extra", action="append", default=[], metavar="NAME", help="add an extra of pyproject.toml, such as site"
     )
+    parser.add_argument(
+        "--this-python", action="store_true", help="make an environment anew that has another version of Python"
+    )
     arguments = parser.parse_args()
     try:
-        make(arguments.venv, arguments.extra)
+        make(arguments.venv, arguments.extra, arguments.this_python)
     except KeyboardInterrupt:
         stop("interrupted; run the same command again and it goes on.")
 

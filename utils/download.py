@@ -11,6 +11,7 @@ What there is to fetch stands in ``data/registry.toml``. Three environment varia
 """
 
 import functools
+import hashlib
 import os
 import tempfile
 import threading
@@ -20,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 from tqdm import tqdm
+
+from utils.data_files import data_file
 
 __all__ = ["REGISTRY", "DownloadError", "cache_folder", "fetch"]
 
-REGISTRY = Path(__file__).resolve().parents[1] / "data" / "registry.toml"
+REGISTRY = data_file("registry.toml")
 CHUNK = 1 << 14
 WITHOUT = "The default data set, digits, needs no download: unset DATASET."
 
@@ -61,6 +63,20 @@ class _File:
         return f"Put the file by hand as\n  {self.path}\n  ({self.size} bytes, {self.hash}).\n{WITHOUT}"
 
 
+def _pooch():
+    """Import pooch where something is to be downloaded: everything else works without it."""
+    try:
+        import pooch
+    except ModuleNotFoundError as error:
+        if error.name != "pooch":
+            raise
+        raise ImportError(
+            "pooch: expected this package, which downloads data sets, but it is not installed: pip install pooch. "
+            + WITHOUT
+        ) from None
+    return pooch
+
+
 def cache_folder():
     """Where downloaded files are kept, in a folder for each data set.
 
@@ -68,9 +84,14 @@ def cache_folder():
     -------
     Path
         What the environment variable ``COURSE_DATA`` says; without it the cache folder of the operating system.
+
+    Raises
+    ------
+    ImportError
+        If the operating system is to be asked and pooch, which knows how, is not installed.
     """
     chosen = os.environ.get("COURSE_DATA")
-    return Path(chosen).expanduser().absolute() if chosen else pooch.os_cache("normalization-course")
+    return Path(chosen).expanduser().absolute() if chosen else _pooch().os_cache("normalization-course")
 
 
 def _offline():
@@ -102,7 +123,8 @@ def _files(name, registry, folder):
 @functools.lru_cache(maxsize=64)
 def _digest(path, algorithm, state):
     """Hash a file; it is hashed again when its number, size or time of change is another one."""
-    return pooch.file_hash(str(path), alg=algorithm)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def fetch(name, *, registry=None, folder=None, timeout=20.0, limit=1800.0):
@@ -134,6 +156,8 @@ def fetch(name, *, registry=None, folder=None, timeout=20.0, limit=1800.0):
     DownloadError
         If the cache cannot be written to, if every mirror fails, or, with ``COURSE_OFFLINE=1``, if a file is missing
         or has another checksum. A file of that name is then the old one or none, never a part of a new one.
+    ImportError
+        If a file has to be downloaded and pooch is not installed.
 
     Notes
     -----
@@ -148,6 +172,7 @@ def fetch(name, *, registry=None, folder=None, timeout=20.0, limit=1800.0):
         if found != file.hash:
             if _offline():
                 raise DownloadError(_why_offline(name, file, found))
+            _pooch()  # before the mirrors are tried, none of which is to blame if it is missing
             _download(name, file, timeout, limit)
     return {file.path.name: file.path for file in files}
 
@@ -231,7 +256,7 @@ class _Bar(tqdm):
 
 def _download_from(url, file, folder, timeout, seconds):
     """Download into a folder, in a thread of its own that can be left behind, however the server behaves."""
-    failures, responses = [], []
+    pooch, failures, responses = _pooch(), [], []
 
     def work():
         try:
@@ -245,7 +270,7 @@ def _download_from(url, file, folder, timeout, seconds):
     def remember(response, **options):
         responses.append(response)
 
-    with _Bar(file, url, folder) as bar, _quiet_pooch():
+    with _Bar(file, url, folder) as bar, _quiet(pooch.get_logger()):
         downloader = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=CHUNK, timeout=timeout, hooks={"response": remember}
         )
@@ -264,9 +289,8 @@ def _download_from(url, file, folder, timeout, seconds):
 
 
 @contextmanager
-def _quiet_pooch():
+def _quiet(logger):
     """Pooch would announce the temporary folder; the bar says more."""
-    logger = pooch.get_logger()
     level = logger.level
     logger.setLevel("WARNING")
     try:

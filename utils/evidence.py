@@ -9,14 +9,15 @@ import html
 import os
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import quantile_test
 
+from utils.data_files import data_file
+
 __all__ = ["CLAIMS", "MIME", "VERDICTS", "Card", "Cards", "Claim", "check", "claims", "judge"]
 
-CLAIMS = Path(__file__).resolve().parents[1] / "data" / "claims.toml"
+CLAIMS = data_file("claims.toml")
 MIME = "application/vnd.course.claim+json"
 VERDICTS = ("supported", "supported in part", "refuted", "inconclusive")
 CONFIDENCE = 0.95

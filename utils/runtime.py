@@ -24,6 +24,17 @@ def _retain_heap():
     return bool(mallopt(_M_MMAP_THRESHOLD, _RETAINED_BLOCK) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def _torch():
+    """PyTorch, or None where it is not installed; one that is there and cannot be loaded is an error."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return None
+    return torch
+
+
 def configure(threads=1):
     """Make a run fast beside others and the same every time.
 
@@ -39,8 +50,8 @@ def configure(threads=1):
     Returns
     -------
     dict
-        What is in force: "threads" (of PyTorch), "blas_threads" (the largest of any BLAS or OpenMP pool),
-        "deterministic", "heap_retained".
+        What is in force: "threads" and "deterministic" (of PyTorch, both None where it is not installed),
+        "blas_threads" (the largest of any BLAS or OpenMP pool), "heap_retained".
 
     Raises
     ------
@@ -53,16 +64,17 @@ def configure(threads=1):
         os.environ[name] = str(threads)
     import numpy  # noqa: F401  the pools exist once their libraries are loaded
     import scipy.linalg  # noqa: F401
-    import torch
 
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms also loads a compiler, for a second
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a fifth of a training step
+    torch = _torch()
+    if torch is not None:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms also loads a compiler, for a second
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that slows training by a fifth
     threadpoolctl.threadpool_limits(limits=threads)
     pools = threadpoolctl.threadpool_info()
     return {
-        "threads": torch.get_num_threads(),
+        "threads": torch and torch.get_num_threads(),
         "blas_threads": max((pool["num_threads"] for pool in pools), default=threads),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "deterministic": torch and torch.are_deterministic_algorithms_enabled(),
         "heap_retained": _retain_heap(),
     }
