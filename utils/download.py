@@ -27,6 +27,9 @@ from utils.arrays import number, one_of
 
 __all__ = ["REGISTRY", "DownloadError", "cache_folder", "fetch"]
 
+#: Where the files, their checksums and mirrors are listed.
+#:
+#: :meta hide-value:
 REGISTRY = Path(__file__).resolve().parents[1] / "data" / "registry.toml"
 CHUNK = 1 << 14
 WITHOUT = "The default data set, digits, needs no download: unset DATASET."

@@ -18,8 +18,13 @@ from utils.arrays import number, numeric, one_of
 
 __all__ = ["CLAIMS", "MIME", "VERDICTS", "Card", "Cards", "Claim", "check", "claims", "judge"]
 
+#: The claims of the course.
+#:
+#: :meta hide-value:
 CLAIMS = Path(__file__).resolve().parents[1] / "data" / "claims.toml"
+#: The type of a card among the outputs of a cell.
 MIME = "application/vnd.course.claim+json"
+#: What a verdict can be.
 VERDICTS = ("supported", "supported in part", "refuted", "inconclusive")
 CONFIDENCE = 0.95
 # Colour-blind safe and with a word beside it: colour is never the only sign.

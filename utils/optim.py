@@ -30,7 +30,7 @@ class _Optimizer:
                 raise ValueError(
                     f"learning_rates: expected one for each of {p.shape[0]} replicas, got shape {tuple(rates.shape)}"
                 )
-        self.rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
+        self._rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
 
     def _decayed(self, p, g):
         return g if self.weight_decay == 0 else g.add_(p, alpha=self.weight_decay)
@@ -84,7 +84,7 @@ class SGD(_Optimizer):
                 for v, g in zip(self._velocity, gradients, strict=True):
                     torch.add(g, v, alpha=self.momentum, out=v)
             gradients = self._velocity
-        for p, g, rate in zip(self.parameters, gradients, self.rates, strict=True):
+        for p, g, rate in zip(self.parameters, gradients, self._rates, strict=True):
             p.addcmul_(g, rate, value=-factor)
 
 
@@ -140,5 +140,5 @@ class Adam(_Optimizer):
         # PyTorch's own step, from zero at a rate of one: where it arrives is the direction. Fused, it reads all tensors
         # as contiguous.
         adam(self._moves, gradients, self._m, self._v, [], self._t, **self._how)
-        for p, move, rate in zip(self.parameters, self._moves, self.rates, strict=True):
+        for p, move, rate in zip(self.parameters, self._moves, self._rates, strict=True):
             p.addcmul_(move, rate, value=factor)

@@ -16,7 +16,7 @@ from utils.loss_surface import condition_number, hessian, minimum
 
 __all__ = ["COLOURS", "draw_band", "draw_bowl", "draw_path", "png", "show", "use_course_style"]
 
-# The same colour for the same thing in all notebooks (Okabe and Ito, 2008).
+#: The same colour for the same thing in all notebooks (Okabe and Ito, 2008).
 COLOURS = {
     "raw": "#D55E00",  # the inputs as they come; a network without normalization
     "standardized": "#0072B2",  # z-scores
