@@ -148,7 +148,7 @@ def test_the_first_training_examples_can_be_had_alone():
     n = len(split.x_train)
     assert same(split.first(n), split)
     for wrong in (0, n + 1):
-        with pytest.raises(ValueError, match=f"n: expected 1 to {n}, the training examples, got {wrong}"):
+        with pytest.raises(ValueError, match=f"n: expected an integer from 1 to {n}, got {wrong}"):
             split.first(wrong)
 
 
