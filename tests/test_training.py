@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -618,6 +618,7 @@ def test_two_rates_are_one_if_they_differ_by_rounding_only(one, other, same):
         assert len(sweep(lambda seeds: dense(seeds=seeds), [examples(0)], **how).rates) == 3
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5),
     st.lists(st.integers(-3, 3), min_size=5, max_size=5),

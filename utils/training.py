@@ -416,7 +416,8 @@ def fit(
     learning_rates : float or sequence of R floats
     optimizer : {"sgd", "adam"}
     schedule : callable, optional
-        From the share of steps done, 0 to below 1, to a factor on all learning rates.
+        From the share of steps done, 0 to below 1, to a factor on all learning rates, at least 0; called for all steps
+        before the first one.
     reshuffle : bool
         Draw a new order of the examples for every epoch.
     rows : dict of int to array_like, shapes (steps, batch_size), optional
@@ -424,7 +425,7 @@ def fit(
     penalty : callable, optional
         From the model to a Tensor of shape (R,) that is added to the losses, for the gradients only.
     evaluate : int or sequence of int, optional
-        Every so many steps, or after these steps; the last step comes in any case.
+        Every so many steps, or after these steps, each named once; the last step comes in any case.
     parts : sequence of {"validation", "test"}, optional
         Evaluated; by default those that the split has.
     watch : callable, optional
@@ -515,6 +516,7 @@ def sweep(build, splits, *, learning_rates, **how):
     splits : list of Split
         That of seed 0, of seed 1, and so on.
     learning_rates : sequence of float
+        Each once; rates that differ by rounding only are the same.
     **how
         Further arguments of `fit`.
 
