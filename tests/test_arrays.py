@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from utils import arrays
 from utils.arrays import float_array, matrix, targets
 
 FLOATS = [np.float16, np.float32, np.float64]
@@ -97,3 +98,47 @@ def test_targets_that_are_not_finite_floats_are_refused():
         targets([1.0, np.nan], 2)
     with pytest.raises(ValueError, match="y: expected floating-point numbers.*got int64"):
         targets([1, 2], 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "expected"),
+    [
+        (0, {"at_least": 0}, "a number of at least 0"),
+        (0.5, {"at_least": 0, "below": 1}, "a number from 0 to below 1"),
+        (1.0, {"at_least": 0, "at_most": 1}, "a number from 0 to 1"),
+        (0.25, {"above": 0, "below": 1}, "a number between 0 and 1"),
+        (1e-300, {"above": 0}, "a positive number"),
+        (3, {"above": 2}, "a number above 2"),
+        (np.float32(0.5), {}, "a finite number"),
+    ],
+)
+def test_a_number_is_in_its_range(value, limits, expected):
+    assert arrays.number(value, "p", **limits) == float(value)
+    ends = [limits[key] for key in ("above", "below") if key in limits]  # these are outside
+    beyond = [limits[key] + step for key, step in (("at_least", -1), ("above", -1), ("at_most", 1)) if key in limits]
+    for wrong in (*ends, *beyond, np.nan, None, "1", True, [0.5]):
+        with pytest.raises(ValueError, match=f"^p: expected {expected}, got "):
+            arrays.number(wrong, "p", **limits)
+    with pytest.raises(ValueError, match="^p: expected a .*, got inf; why$"):
+        arrays.number(np.inf, "p", **limits, hint="; why")
+
+
+def test_an_infinite_number_can_be_let_through():
+    assert arrays.number(np.inf, "p", at_least=0, finite=False) == np.inf
+    assert np.isnan(arrays.number(np.nan, "p", finite=False))
+    with pytest.raises(ValueError, match="p: expected a number of at least 0, got -inf"):
+        arrays.number(-np.inf, "p", at_least=0, finite=False)
+
+
+def test_an_integer_is_in_its_range():
+    for value in (1, 5, np.int8(3), np.array(2)):
+        assert type(arrays.whole(value, "n", at_most=5)) is int
+    for wrong in (0, 6, 2.0, np.float64(2), True, np.True_, "2", None, [2], np.nan):
+        with pytest.raises(ValueError, match="n: expected an integer from 1 to 5, got "):
+            arrays.whole(wrong, "n", at_most=5)
+
+
+def test_a_seed_or_a_generator_makes_a_generator():
+    drawn = np.random.default_rng(3)
+    assert arrays.generator(drawn) is drawn
+    assert arrays.generator(np.int64(3)).random() == arrays.generator(3).random() == np.random.default_rng(3).random()

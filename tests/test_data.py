@@ -148,7 +148,7 @@ def test_the_first_training_examples_can_be_had_alone():
     n = len(split.x_train)
     assert same(split.first(n), split)
     for wrong in (0, n + 1):
-        with pytest.raises(ValueError, match=f"n: expected 1 to {n}, the training examples, got {wrong}"):
+        with pytest.raises(ValueError, match=f"n: expected an integer from 1 to {n}, got {wrong}"):
             split.first(wrong)
 
 
@@ -296,7 +296,7 @@ class TestAgesAndIncomes:
 
     def test_it_needs_eight_people(self):
         assert len(data.ages_and_incomes(n=8).x) == 8
-        with pytest.raises(ValueError, match="n: expected at least 8 people, got 7"):
+        with pytest.raises(ValueError, match="n: expected an integer of at least 8, got 7"):
             data.ages_and_incomes(n=7)
 
 
@@ -327,7 +327,7 @@ class TestTwoFeatures:
         "arguments", [{"n": 2}, {"ratio": 0}, {"ratio": -1}, {"ratio": np.nan}, {"correlation": 1}, {"correlation": -1}]
     )
     def test_what_is_out_of_range_is_refused(self, arguments):
-        with pytest.raises(ValueError, match="expected n >= 3, ratio > 0 and -1 < correlation < 1, got") as caught:
+        with pytest.raises(ValueError, match=f"{next(iter(arguments))}: expected a[n ].*, got ") as caught:
             data.two_features(seed=0, **arguments)
         assert str(*arguments.values()) in str(caught.value)
 
@@ -352,13 +352,13 @@ class TestPhotoPatches:
     @pytest.mark.parametrize(
         ("arguments", "got"),
         [
-            ({"n": 1}, "n=1, size=16"),
-            ({"size": 0}, "n=512, size=0"),
-            ({"size": 401}, "n=512, size=401"),
+            ({"n": 1}, 1),
+            ({"size": 0}, 0),
+            ({"size": 401}, 401),
         ],
     )
     def test_what_is_out_of_range_is_refused(self, arguments, got):
-        with pytest.raises(ValueError, match=f"expected n of at least 2 and size from 1 to 400, got {got}"):
+        with pytest.raises(ValueError, match=f"{next(iter(arguments))}: expected an integer .*, got {got}"):
             data.photo_patches(**arguments)
 
 
@@ -437,7 +437,7 @@ class TestDownloaded:
     @pytest.mark.parametrize("part", ["n_train", "n_test"])
     def test_numbers_that_are_none_are_refused_before_anything_is_fetched(self, name, part, n, monkeypatch):
         monkeypatch.setattr(data.download, "fetch", None)
-        message = f"{part}: expected a whole number of at least 1, or None for all images, got {n!r}"
+        message = f"{part}: expected a positive integer, got {n!r}; None takes all images"
         with pytest.raises(ValueError, match=message):
             DOWNLOADED[name](**{part: n})
         with pytest.raises(ValueError, match=message):
@@ -570,7 +570,7 @@ def test_more_training_examples_than_there_are_are_refused():
     split = data.iris(seed=0)
     assert_same_but((), split, split.first(112))
     for n in (0, -1, 113):
-        with pytest.raises(ValueError, match=f"n: expected 1 to 112, the training examples, got {n}"):
+        with pytest.raises(ValueError, match=f"n: expected an integer from 1 to 112, got {n}"):
             split.first(n)
 
 
@@ -618,10 +618,10 @@ def test_wrong_labels_are_those_of_their_seed():
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
 def test_a_share_of_wrong_labels_that_is_none_is_refused(share):
-    with pytest.raises(ValueError, match=f"share: expected 0 to 1, and classes to draw from, got {share} and int64"):
+    with pytest.raises(ValueError, match=f"share: expected a number from 0 to 1, got {share}"):
         data.iris().with_wrong_labels(share, seed=0)
 
 
 def test_targets_that_are_no_classes_have_no_wrong_labels():
-    with pytest.raises(ValueError, match="share: expected 0 to 1, and classes to draw from, got 0.5 and float64"):
+    with pytest.raises(ValueError, match=r"y_train: expected classes to draw from \(int64\), got float64"):
         data.diabetes().with_wrong_labels(0.5, seed=0)

@@ -439,9 +439,11 @@ def test_processes_on_one_computer_use_its_loopback(monkeypatch, interfaces):
     assert distributed._here_only()["GLOO_SOCKET_IFNAME"] == "eth7"
 
 
-@pytest.mark.parametrize("how", [{"world_size": 0}, {"timeout": 0}, {"timeout": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"world_size": 0}, {"timeout": 0}, {"timeout": float("nan")}, {"job": "math"}], ids=str
+)
 def test_run_refuses(how):
-    with pytest.raises(ValueError, match="expected at least one process and a positive timeout"):
+    with pytest.raises(ValueError, match=f"{next(iter(how))}: expected "):
         run(**how)
 
 

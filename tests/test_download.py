@@ -477,7 +477,9 @@ def test_the_environment_says_what_the_arguments_leave_open(place, server, monke
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_are_known(monkeypatch, tmp_path):
-    message = f"name: expected one of mnist, fashion_mnist, cifar10, which {REGISTRY} has, got 'imagenet'"
+    message = (
+        f"name: expected one of mnist, fashion_mnist, cifar10, got 'imagenet'; these are the data sets of {REGISTRY}"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         fetch("imagenet", folder=tmp_path)
 

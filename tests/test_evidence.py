@@ -337,7 +337,7 @@ class TestClaims:
         path = tmp_path / "claims.toml"
         path.write_text("")
         assert claims(path) == {}
-        with pytest.raises(ValueError, match="unknown claim 'x': expected one of none yet"):
+        with pytest.raises(ValueError, match="claim_id: expected one of none, got 'x'"):
             judge("x", effect=[1.0], path=path)
 
     @pytest.mark.parametrize(
@@ -360,7 +360,9 @@ class TestClaims:
 
     def test_an_unknown_claim_is_refused_with_what_to_do(self, claim):
         for weigh in (lambda: judge("other", effect=[1.0], path=claim()), lambda: check("other", 0, 1, path=claim())):
-            with pytest.raises(ValueError, match=r"'other': expected one of a-claim; add a table \[claims\.other\]"):
+            with pytest.raises(
+                ValueError, match=r"claim_id: expected one of a-claim, got 'other'; add a table \[claims\.other\]"
+            ):
                 weigh()
 
 

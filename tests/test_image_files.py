@@ -98,7 +98,7 @@ def test_a_wrong_idx_file_is_refused(source, kind, message):
 
 
 def test_there_are_two_kinds():
-    with pytest.raises(ValueError, match="kind: expected 'images' or 'labels', got 'audio'"):
+    with pytest.raises(ValueError, match="kind: expected one of images, labels, got 'audio'"):
         read_idx(packed(IMAGES), kind="audio")
 
 

@@ -271,7 +271,7 @@ def test_scales_that_are_none(value):
         (lambda: init.xavier_uniform((2, 2), gain=value, rng=0), "gain"),
         (lambda: init.orthogonal((2, 2), gain=value, rng=0), "gain"),
     ):
-        with pytest.raises(ValueError, match=f"{name}: expected a finite number of at least 0, got {value!r}"):
+        with pytest.raises(ValueError, match=f"{name}: expected a (finite )?number of at least 0, got {value!r}"):
             call()
 
 
@@ -281,12 +281,12 @@ def test_gains_that_are_none():
     with pytest.raises(ValueError, match=r"param: expected none for relu, got 0\.1; only leaky_relu has one"):
         init.gain("relu", 0.1)
     for slope in ("0.1", True, math.inf):
-        with pytest.raises(ValueError, match="param: expected the negative slope, a finite number"):
+        with pytest.raises(ValueError, match="param: expected a finite number"):
             init.gain("leaky_relu", slope)
-    with pytest.raises(ValueError, match="param: expected the negative slope"):
+    with pytest.raises(ValueError, match="a: expected a finite number"):
         init.kaiming_normal((2, 2), rng=0, a=math.nan)
     for draw in (init.kaiming_normal, init.kaiming_uniform):
-        with pytest.raises(ValueError, match="mode: expected 'fan_in' or 'fan_out', got 'fan_avg'"):
+        with pytest.raises(ValueError, match="mode: expected one of fan_in, fan_out, got 'fan_avg'"):
             draw((2, 2), rng=0, mode="fan_avg")
 
 

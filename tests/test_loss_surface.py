@@ -123,7 +123,7 @@ class TestConditionNumber:
 
     @pytest.mark.parametrize("kappa", [0.99, 0, -3, np.nan, -np.inf])
     def test_what_is_no_condition_number_is_refused(self, kappa):
-        with pytest.raises(ValueError, match=f"kappa: expected a condition number of at least 1, got {kappa}"):
+        with pytest.raises(ValueError, match=f"kappa: expected a number of at least 1, got {kappa}"):
             convergence_factor(kappa)
 
 
@@ -339,9 +339,9 @@ class TestBadInput:
         [
             ({"lr": -0.1}, r"lr: expected .*got -0\.1"),
             ({"lr": np.nan}, "lr: expected .*got nan"),
-            ({"lr": [0.1, 0.2]}, r"lr: expected a number .*or one for each of the 3 weights, got \[0\.1 0\.2\]"),
+            ({"lr": [0.1, 0.2]}, r"lr: expected a finite number .*or one for each of the 3 weights, got \[0\.1 0\.2\]"),
             ({"lr": [0.1, -0.2, 0.1]}, r"lr: expected .*got \[ 0\.1 -0\.2"),
-            ({"steps": -1}, "steps: expected a whole number of at least 0, got -1"),
+            ({"steps": -1}, "steps: expected an integer of at least 0, got -1"),
             ({"momentum": -0.1}, r"momentum: expected a number .*got -0\.1"),
             ({"momentum": np.nan}, "momentum: expected a number .*got nan"),
             ({"start": np.ones(2)}, r"expected shape \(.*3.*\), .*got \(2,\)"),
@@ -350,11 +350,11 @@ class TestBadInput:
             ({"batch_size": 2}, r"rng: expected a numpy\.random\.Generator .*got None"),
             (
                 {"batch_size": 0, "rng": np.random.default_rng(0)},
-                "batch_size: expected a whole number of at least 1, got 0",
+                "batch_size: expected a positive integer, got 0",
             ),
             (
                 {"batch_size": -3, "rng": np.random.default_rng(0)},
-                "batch_size: expected a whole number of at least 1, got -3",
+                "batch_size: expected a positive integer, got -3",
             ),
         ],
     )

@@ -627,7 +627,9 @@ def test_eps_is_positive(eps):
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, np.nan])
 def test_momentum_goes_from_zero_to_one(momentum):
-    with pytest.raises(ValueError, match="momentum: expected None or a number from 0 to 1, got"):
+    with pytest.raises(
+        ValueError, match="momentum: expected a number from 0 to 1, got .*; None averages over all batches"
+    ):
         BatchNorm(3, momentum=momentum)
 
 
@@ -738,7 +740,10 @@ BAD_STATES = {
     "shape": (lambda state: state.update(running_var=np.ones(4)), r"state\['running_var'\]: expected shape \(3,\)"),
     "scalar": (lambda state: state.update(weight=1.0), r"state\['weight'\]: expected shape \(3,\), got \(\)"),
     "count": (lambda state: state.update(num_batches_tracked=[1]), r"state\['num_batches_tracked'\]: expected shape"),
-    "words": (lambda state: state.update(num_batches_tracked="many"), "invalid literal"),
+    "words": (
+        lambda state: state.update(num_batches_tracked="many"),
+        r"state\['num_batches_tracked'\]: expected numbers",
+    ),
 }
 
 

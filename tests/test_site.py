@@ -1,12 +1,16 @@
 """The site without Sphinx: what notebooks say about themselves, how they are published, what is made for the pages."""
 
+import ast
 import html.parser
+import importlib
+import inspect
 import math
 import os
 import re
 import runpy
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +20,7 @@ import nbformat
 import pages
 import publish
 import pytest
+import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -371,3 +376,84 @@ class TestSettings:
         assert "myst_nb" in done.stderr
         assert "make site installs" in done.stderr
         assert not list(tmp_path.iterdir())
+
+
+def utils_names():
+    """What the code cells of notebooks and assignments take from utils: (module, name) and every attribute's name."""
+    names, attributes = set(), set()
+    for path in [*NOTEBOOKS, *sorted((ROOT / "homework" / "source").glob("*/*.ipynb"))]:
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        trees = [ast.parse(re.sub(r"^[ \t]*[%!].*$", "", source, flags=re.MULTILINE)) for source in cells]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        modules = {}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module == "utils":
+                modules |= {alias.asname or alias.name: alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("utils."):
+                names |= {(node.module.removeprefix("utils."), alias.name) for alias in node.names}
+        for node in nodes:
+            if isinstance(node, ast.Attribute):
+                attributes.add(node.attr)
+                if isinstance(node.value, ast.Name) and node.value.id in modules:
+                    names.add((modules[node.value.id], node.attr))
+    return names, attributes
+
+
+NAMES, ATTRIBUTES = utils_names()
+MODULES = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+
+
+class TestReference:
+    """What notebooks use stands in the reference, which autodoc makes of what is documented in each __all__."""
+
+    def test_the_notebooks_were_read(self):
+        assert {("data", "digits"), ("training", "sweep"), ("networks", "MLP"), ("checks", "review")} <= NAMES
+        assert {"fit_transform", "best_rate", "running_mean"} <= ATTRIBUTES
+
+    @pytest.mark.parametrize(("module", "name"), sorted(NAMES), ids=lambda each: each)
+    def test_every_name_that_is_used_is_public(self, module, name):
+        assert module in MODULES
+        assert name in importlib.import_module(f"utils.{module}").__all__
+
+    def test_a_page_shows_all_and_what_is_inherited_from_the_course(self):
+        page = pages.module_page("data")
+        assert ".. automodule:: utils.data\n   :members:\n" in page
+        assert "ignore-module-all" not in page
+        (line,) = (line for line in page.splitlines() if "inherited-members" in line)
+        hidden = {name.strip() for name in line.split(":")[2].split(",")}
+        for module in MODULES:
+            space = importlib.import_module(f"utils.{module}")
+            for shown in (getattr(space, name) for name in space.__all__):
+                foreign = {base for base in getattr(shown, "__mro__", ()) if not base.__module__.startswith("utils")}
+                for base in foreign - {object}:
+                    assert hidden & {each.__name__ for each in base.__mro__}
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_everything_public_is_documented(self, module):
+        space = importlib.import_module(f"utils.{module}")
+        source = Path(space.__file__).read_text(encoding="utf-8")
+        for name in space.__all__:
+            thing = getattr(space, name)
+            if not callable(thing):
+                assert re.search(rf"^#: .*\n(#.*\n)*{name} = ", source, re.MULTILINE), f"{name}: no comment with #:"
+                continue
+            assert inspect.getdoc(thing), name
+            for base in getattr(thing, "__mro__", ()):
+                own = vars(base) if base.__module__.startswith("utils") else {}
+                for key, value in own.items():
+                    if not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                        assert inspect.getdoc(value), f"{name}.{key}"
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_every_attribute_that_is_used_is_documented(self, module):
+        space = importlib.import_module(f"utils.{module}")
+        for each in (getattr(space, name) for name in space.__all__):
+            if inspect.isclass(each) and issubclass(each, torch.nn.Module):  # parameters and buffers, as PyTorch's
+                continue
+            bases = [base for base in getattr(each, "__mro__", ()) if base.__module__.startswith("utils")]
+            told = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in bases)
+            for base in bases:
+                code = textwrap.dedent(inspect.getsource(base))
+                for key in set(re.findall(r"^ +(?:self\.\w+, )*self\.(\w+)(?:, self\.\w+)* = ", code, re.MULTILINE)):
+                    if key[0] != "_" and key in ATTRIBUTES:
+                        assert re.search(rf"^(\w+, )*{key}(, \w+)*( :|$)", told, re.MULTILINE), f"{each.__name__}.{key}"

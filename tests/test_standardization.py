@@ -181,7 +181,7 @@ def test_the_sign_of_the_directions_is_fixed():
 
 @pytest.mark.parametrize("method", ["PCA", "", None, 2])
 def test_another_method_is_refused(method):
-    with pytest.raises(ValueError, match="method: expected 'pca' or 'zca', got "):
+    with pytest.raises(ValueError, match="method: expected one of pca, zca, got "):
         Whitener(method)
 
 

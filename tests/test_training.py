@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
@@ -279,7 +281,7 @@ def test_losses_are_those_before_the_step():
         (5, [5, 10]),
         (np.int64(4), [4, 8, 10]),
         (99, [10]),
-        ([7, 2, 7], [2, 7, 10]),
+        ([7, 2], [2, 7, 10]),
         ((10,), [10]),
         (np.array([1, 4]), [1, 4, 10]),
         ([], [10]),
@@ -509,10 +511,28 @@ def test_a_sweep_needs_rates(rates):
         sweep(lambda seeds: dense(seeds=seeds), [examples(0)], learning_rates=rates, steps=1, batch_size=1)
 
 
+@pytest.mark.parametrize("rates", [[0.1, -0.2], [0.1, math.nan], [math.inf], "fast", [True], None])
+def test_the_rates_of_a_sweep_are_numbers(rates):
+    with pytest.raises(ValueError, match="learning_rates: expected (finite )?numbers"):
+        sweep(lambda seeds: dense(seeds=seeds), [examples(0)], learning_rates=rates, steps=1, batch_size=1)
+
+
+def test_the_network_of_a_sweep_has_the_seeds_that_it_was_built_from():
+    for wrong in ([0, 0, 1, 2], [0, 0, 1], [0, 1, 0, 1]):
+        with pytest.raises(ValueError, match=r"build: expected a network with the seeds \[0, 0, 1, 1\], got "):
+            sweep(
+                lambda seeds, wrong=wrong: dense(seeds=wrong),
+                [examples(0)] * 2,
+                learning_rates=[0.1, 1],
+                steps=1,
+                batch_size=1,
+            )
+
+
 def test_a_sweep_needs_splits():
-    with pytest.raises(ValueError, match="seeds: expected at least one"):
+    with pytest.raises(ValueError, match="splits: expected a list of Split, at least one"):
         sweep(lambda seeds: dense(seeds=seeds), [], learning_rates=[0.1], steps=1, batch_size=1)
-    with pytest.raises(ValueError, match="splits: expected a list of Split, got Split"):
+    with pytest.raises(ValueError, match="splits: expected a list of Split, at least one, got Split"):
         sweep(lambda seeds: dense(seeds=seeds), examples(0), learning_rates=[0.1], steps=1, batch_size=1)
 
 
@@ -557,6 +577,61 @@ def test_the_replicas_at_one_rate():
     assert history.at(0.1 + 1e-12).rates.tolist() == [0.1]  # however the rate was computed
     with pytest.raises(ValueError, match=r"rate: expected one of \[0.1, 1.0, 10.0\], got 0.11"):
         history.at(0.11)
+
+
+# One notion of the same rate, in every method: equal up to rounding, 1e-9; an independent oracle is `math.isclose`.
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (0.3, 0.1 * 3, True),
+        (0.7, 0.1 * 7, True),
+        (1e-12, 1e-12 * (1 + 2e-16), True),
+        (0.1, 0.1 * (1 + 1e-6), False),
+        (0.1, 0.1001, False),
+        (1e-12, 2e-12, False),
+        (0.0, 1e-300, False),
+        (0.0, 0.0, True),
+    ],
+)
+def test_two_rates_are_one_if_they_differ_by_rounding_only(one, other, same):
+    assert math.isclose(one, other, rel_tol=1e-9, abs_tol=0) is same
+    seeds, rates = np.array([0, 1, 0, 1]), np.array([one, other, 5.0, 5.0])
+    accuracy = {"test": np.array([[80.0, 90, 10, 20]]), "validation": np.array([[80.0, 90, 10, 20]])}
+    history = History(seeds, rates, np.array([1]), accuracy, np.ones((1, 4)), np.full(4, np.inf), 4.0)
+    assert len(history.rates) == (2 if same else 3)
+    assert len(history.at(one).seeds) == len(history.at(other).seeds) == (2 if same else 1)
+    if same:
+        np.testing.assert_array_equal(history.grid(history.final()), [[80, 10], [90, 20]])
+        assert history.best_rate() == min(one, other)
+        np.testing.assert_array_equal(history.at_best(), [80, 90])
+        np.testing.assert_array_equal(history.usable_range(50)[0], [min(one, other)] * 2)
+    else:
+        with pytest.raises(ValueError, match="grid: expected one replica for each of 2 seeds and 3 learning rates"):
+            history.grid(history.final())
+    built = []
+    how = {"steps": 1, "batch_size": 4, "learning_rates": [one, 5.0, other]}
+    if same:
+        with pytest.raises(ValueError, match="learning_rates: expected every rate once, got "):
+            sweep(built.append, [examples(0)], **how)
+        assert not built
+    else:
+        assert len(sweep(lambda seeds: dense(seeds=seeds), [examples(0)], **how).rates) == 3
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5),
+    st.lists(st.integers(-3, 3), min_size=5, max_size=5),
+)
+def test_every_rate_finds_itself_and_what_rates_calls_one(rates, steps):
+    rates = np.array([rate + k * np.spacing(rate) for rate in rates for k in steps])
+    history = History(np.arange(len(rates)), rates, np.array([1]), {}, np.ones((1, len(rates))), rates, 1.0)
+    found = [history.at(rate).seeds.tolist() for rate in rates]
+    assert all(i in seeds for i, seeds in enumerate(found))
+    assert len({tuple(seeds) for seeds in found}) == len(history.rates)
+    assert sorted(i for rate in history.rates for i in history.at(rate).seeds) == list(range(len(rates)))
 
 
 def test_a_rate_of_zero_can_be_asked_for():
@@ -638,6 +713,7 @@ def labels(y):
 
 
 VALIDATED = examples(0, validation=True)
+REGRESSION = Split(np.ones((9, 16)), np.arange(9) / 2, np.ones((5, 16)), np.ones(5))
 
 
 @both_kinds
@@ -653,10 +729,30 @@ VALIDATED = examples(0, validation=True)
         (None, {"learning_rates": math.nan}, "learning_rates: expected finite numbers of at least 0"),
         (None, {"learning_rates": math.inf}, "learning_rates: expected finite numbers of at least 0"),
         (None, {"optimizer": "rmsprop"}, "optimizer: expected one of sgd, adam, got 'rmsprop'"),
+        (None, {"steps": 10.0}, "steps: expected a positive integer, got 10.0"),
+        (None, {"steps": -3}, "steps: expected a positive integer, got -3"),
+        (None, {"batch_size": True}, "batch_size: expected a positive integer, got True"),
+        (None, {"momentum": -0.5}, "momentum: expected a number from 0 to below 1, got -0.5"),
+        (None, {"betas": (0.9, 0.99)}, "settings of sgd: expected one of momentum, weight_decay, got 'betas'"),
+        (None, {"optimizer": "adam", "momentum": 0.9}, "settings of adam: expected one of betas, eps, .* 'momentum'"),
+        (None, {"schedule": lambda share: math.nan}, "schedule: expected a number of at least 0, got nan"),
+        (None, {"schedule": lambda share: 1 - 2 * share}, "schedule: expected a number of at least 0, got -0.1999"),
+        (None, {"schedule": lambda share: None}, "schedule: expected a number of at least 0, got None"),
+        (None, {"evaluate": [2, 7, 2]}, r"evaluate: expected every step once, got \[2, 7, 2\]"),
+        (None, {"evaluate": [2.5]}, "evaluate: expected an integer from 1 to 10, got 2.5"),
+        (None, {"evaluate": True}, "evaluate: expected a positive integer, got True"),
+        (None, {"watch_at": [3, 3]}, r"watch_at: expected every step once, got \[3, 3\]"),
+        (None, {"watch_at": 11.0}, "watch_at: expected a positive integer, got 11.0"),
+        (None, {"parts": ["test", "test"]}, "parts: expected every part once"),
+        (None, {"parts": "test"}, "parts: expected a list, got str"),
+        (None, {"learning_rates": []}, r"learning_rates: expected one, or one for each of the 3 .* \(0,\)"),
+        (None, {"learning_rates": "fast"}, "learning_rates: expected numbers"),
+        ([], {}, "split: expected one, or one for each of the 3 replicas, got 0"),
+        (REGRESSION, {"batch_size": 2}, r"split: expected classes from 0 to 2, .* \(torch.float64\)"),
         (None, {"momentum": 1.0}, "momentum: expected a number from 0 to below 1"),
-        (None, {"evaluate": 0}, "evaluate: expected a number of steps of at least 1, got 0"),
-        (None, {"evaluate": [3, 11]}, r"evaluate: expected steps from 1 to 10, got \[3, 11\]"),
-        (None, {"evaluate": [0]}, "evaluate: expected steps from 1 to 10"),
+        (None, {"evaluate": 0}, "evaluate: expected a positive integer, got 0"),
+        (None, {"evaluate": [3, 11]}, "evaluate: expected an integer from 1 to 10, got 11"),
+        (None, {"evaluate": [0]}, "evaluate: expected an integer from 1 to 10, got 0"),
         (labels([0, 1, 3]), {"batch_size": 2}, r"split: expected classes from 0 to 2, got 0 to 3 \(torch.int64\)"),
         (labels([0, -1, 2]), {"batch_size": 2}, "split: expected classes from 0 to 2, got -1 to 2"),
         (labels([0.0, 1.0, 2.0]), {"batch_size": 2}, r"split: expected classes from 0 to 2, .* \(torch.float64\)"),
@@ -670,14 +766,15 @@ VALIDATED = examples(0, validation=True)
         ([VALIDATED, VALIDATED, examples(0)], {}, "split: expected a validation part in every split"),
         ([examples(0), VALIDATED, VALIDATED], {}, "split: expected a validation part in every split"),
         (None, {"parts": ["test", "validation"]}, "split: expected a validation part in every split"),
-        (None, {"parts": ["tset"]}, "split: expected a tset part in every split"),
+        (None, {"parts": ["tset"]}, "parts: expected one of validation, test, got 'tset'"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(build, split, how, message):
     net = build()
     before = copy.deepcopy(net.state_dict())
+    never = {"watch": lambda *_: pytest.fail("a step was taken")}
     with pytest.raises(ValueError, match=message):
-        fit(net, examples(0) if split is None else split, **HOW | how)
+        fit(net, examples(0) if split is None else split, **HOW | never | how)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
@@ -695,9 +792,10 @@ def test_a_batch_of_one_is_refused_by_batch_norm():
 
 
 def test_outputs_of_a_part_that_is_not_there():
-    for part in ("validation", "tset"):
-        with pytest.raises(ValueError, match=f"split: expected a {part} part in every split, got one without"):
-            outputs(dense(), examples(0), part)
+    with pytest.raises(ValueError, match="split: expected a validation part in every split, got one without"):
+        outputs(dense(), examples(0), "validation")
+    with pytest.raises(ValueError, match="part: expected one of train, validation, test, got 'tset'"):
+        outputs(dense(), examples(0), "tset")
     with pytest.raises(ValueError, match="split: expected one, or one for each of the 3 replicas, got 1"):
         outputs(dense(), [examples(0)])
     with pytest.raises(ValueError, match="split: expected 16 features, as the network, got 64 a row"):
@@ -712,7 +810,7 @@ def test_outputs_of_a_part_that_is_not_there():
         (4, [4, 8, 10]),
         (5, [5, 10]),
         (np.int64(25), [10]),
-        ([7, 2, 7], [2, 7, 10]),
+        ([7, 2], [2, 7, 10]),
         (range(1, 4), [1, 2, 3, 10]),
         (np.array([3]), [3, 10]),
         ([], [10]),
@@ -763,9 +861,9 @@ def test_nobody_watches_unless_asked():
 @pytest.mark.parametrize(
     ("watch_at", "message"),
     [
-        (0, "watch_at: expected a number of steps of at least 1, got 0"),
-        ([3, 11], r"watch_at: expected steps from 1 to 10, got \[3, 11\]"),
-        ([0], "watch_at: expected steps from 1 to 10"),
+        (0, "watch_at: expected a positive integer, got 0"),
+        ([3, 11], "watch_at: expected an integer from 1 to 10, got 11"),
+        ([0], "watch_at: expected an integer from 1 to 10, got 0"),
     ],
 )
 def test_steps_that_do_not_come_cannot_be_watched(watch_at, message):
@@ -869,7 +967,7 @@ def changed(value, seed=0):
 
 @pytest.mark.parametrize(("steps", "batch_size"), [(0, 8), (10, 0), (-1, 8)])
 def test_rows_for_no_step_are_refused(steps, batch_size):
-    with pytest.raises(ValueError, match="steps, batch_size: expected positive integers, got"):
+    with pytest.raises(ValueError, match="(steps|batch_size): expected a positive integer, got"):
         fit(dense(), examples(0), steps=steps, batch_size=batch_size, learning_rates=0.1, rows=orders())
 
 

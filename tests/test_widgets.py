@@ -173,7 +173,7 @@ class TestLossSurfaceWalk:
         assert (excess[-1] > excess[0]) == (factor > 1)
 
     def test_a_ratio_that_is_no_scale_is_refused(self):
-        with pytest.raises(ValueError, match="ratio > 0"):
+        with pytest.raises(ValueError, match="ratio: expected a positive number, got 0.0"):
             loss_surface_walk(seed=0, steps=1, lr=0.1, ratio=0.0)
 
 

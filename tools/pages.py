@@ -163,7 +163,9 @@ def module_page(name):
     -------
     str
     """
-    return f"# utils.{name}\n\n```{{eval-rst}}\n.. automodule:: utils.{name}\n   :members:\n```\n"
+    # What is inherited is shown where the course wrote it, not where PyTorch or Python did.
+    options = "   :members:\n   :inherited-members: Module, BaseException, tuple, dict\n"
+    return f"# utils.{name}\n\n```{{eval-rst}}\n.. automodule:: utils.{name}\n{options}```\n"
 
 
 def modules_table(ideas):

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.arrays import float_array
-from utils.normalization import BatchNorm, Cache, normalize_backward, normalize_forward
+from utils.arrays import by_identity, float_array, instance, number
+from utils.normalization import BatchNorm, Cache, _checked, normalize_backward, normalize_forward
 
 __all__ = [
     "BatchRenorm",
+    "RMSCache",
     "group_norm_backward",
     "group_norm_forward",
     "rms_norm_backward",
@@ -102,7 +103,7 @@ def group_norm_backward(dy, cache):
     ValueError
         If dy has not the shape of x.
     """
-    dy, grouped = float_array(dy, "dy", finite=False), cache.x_hat.shape
+    dy, grouped = float_array(dy, "dy", finite=False), instance(cache, Cache, "cache").x_hat.shape
     wanted = (grouped[0], grouped[1] * grouped[2], *grouped[3:])
     if dy.shape != wanted:
         raise ValueError(f"dy: expected the shape of x, {wanted}, got {dy.shape}")
@@ -110,6 +111,7 @@ def group_norm_backward(dy, cache):
     return dx.reshape(wanted), *(None if a is None else a.reshape(-1) for a in (dgamma, dbeta))
 
 
+@by_identity
 class RMSCache(NamedTuple):
     """What `rms_norm_backward` needs to know of the forward pass.
 
@@ -167,14 +169,7 @@ def rms_norm_forward(x, gamma=None, *, axes=-1, eps=1e-5):
     >>> rms_norm_forward([[1.0, 7.0]], eps=0.0)[0]
     array([[0.2, 1.4]])
     """
-    x = float_array(x, "x", finite=False)
-    if x.size == 0 or x.ndim == 0:
-        raise ValueError(f"x: expected an array with at least one element, got shape {x.shape}")
-    axes = tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim, argname="axes")))
-    if not axes:
-        raise ValueError("axes: expected at least one axis, got none")
-    if not eps >= 0:
-        raise ValueError(f"eps: expected a number of at least 0, got {eps}")
+    x, axes, eps = _checked(x, axes, eps)
     work = x.astype(np.float32) if x.dtype == np.float16 else x
     if gamma is not None:
         gamma = float_array(gamma, "gamma", finite=False).astype(work.dtype)
@@ -215,7 +210,7 @@ def rms_norm_backward(dy, cache):
     The backward pass of layer norm without the average of g: nothing was subtracted.
     """
     dy = float_array(dy, "dy", finite=False)
-    x_hat, inv_rms, gamma, axes, dtype = cache
+    x_hat, inv_rms, gamma, axes, dtype = instance(cache, RMSCache, "cache", what="an RMSCache")
     if dy.shape != x_hat.shape:
         raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
     dy = dy.astype(x_hat.dtype, copy=False)
@@ -279,11 +274,8 @@ class BatchRenorm(BatchNorm):
 
     def __init__(self, num_features, *, r_max=3.0, d_max=5.0, eps=1e-5, momentum=0.1, affine=True):
         super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
-        if not r_max >= 1:
-            raise ValueError(f"r_max: expected a number of at least 1, got {r_max}")
-        if not d_max >= 0:
-            raise ValueError(f"d_max: expected a number of at least 0, got {d_max}")
-        self.r_max, self.d_max = r_max, d_max
+        self.r_max = number(r_max, "r_max", at_least=1, finite=False)
+        self.d_max = number(d_max, "d_max", at_least=0, finite=False)
         self._correction = None
 
     def forward(self, x):

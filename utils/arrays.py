@@ -1,8 +1,241 @@
 """What the other modules expect of an array, and the sentence that a reader gets otherwise."""
 
+from numbers import Integral
+
 import numpy as np
 
-__all__ = ["float_array", "matrix", "targets"]
+__all__ = [
+    "by_identity",
+    "float_array",
+    "generator",
+    "instance",
+    "matrix",
+    "number",
+    "numeric",
+    "one_of",
+    "targets",
+    "whole",
+]
+
+
+def _array(values, name):
+    """The values as an array of whatever dtype; ragged ones, and what NumPy cannot read, are refused."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        problem = "rows of different lengths" if isinstance(error, ValueError) else type(values).__name__
+        raise ValueError(f"{name}: expected an array of numbers, got {problem} ({error})") from None
+
+
+def _scalar(value, kinds):
+    """The value as a Python number if it is a single one of these kinds of dtype, else None."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return array.item() if array.ndim == 0 and array.dtype.kind in kinds else None
+
+
+def whole(value, name, *, at_least=1, at_most=None, hint=""):
+    """Check an integer.
+
+    Parameters
+    ----------
+    value : int
+        Of Python or NumPy; no boolean, and no float that happens to be whole.
+    name : str
+        What the caller calls it, for the message.
+    at_least, at_most : int, optional
+        Both count as in range.
+    hint : str
+        Ends the message.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        With what was expected and what came.
+    """
+    found = _scalar(value, "iu")
+    if found is None or found < at_least or (at_most is not None and found > at_most):
+        expected = "a positive integer" if at_least == 1 else f"an integer of at least {at_least}"
+        expected = expected if at_most is None else f"an integer from {at_least} to {at_most}"
+        raise ValueError(f"{name}: expected {expected}, got {repr(value) if found is None else found}{hint}")
+    return found
+
+
+def number(value, name, *, at_least=None, above=None, at_most=None, below=None, finite=True, hint=""):
+    """Check a real number.
+
+    Parameters
+    ----------
+    value : float
+        Of Python or NumPy, or an integer; no boolean.
+    name : str
+        What the caller calls it, for the message.
+    at_least, above, at_most, below : float, optional
+        The ends of the range; the first and the third count as in range.
+    finite : bool
+        Refuse infinity, and NaN too where there is no range.
+    hint : str
+        Ends the message.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        With what was expected and what came.
+    """
+    found, low, high = _scalar(value, "iuf"), at_least if above is None else above, at_most if below is None else below
+    fits = found is not None and (np.isfinite(found) or not finite)
+    if fits and low is not None:
+        fits = found > low if above is not None else found >= low
+    if fits and high is not None:
+        fits = found < high if below is not None else found <= high
+    if not fits:
+        kind = "finite number" if finite and (low is high is None or found in (np.inf, -np.inf)) else "number"
+        if above == 0 and high is None:
+            expected = f"a positive {kind}"
+        elif high is None:
+            expected = f"a {kind}"
+            if low is not None:
+                expected += f" above {low}" if at_least is None else f" of at least {low}"
+        elif above is not None:
+            expected = f"a {kind} between {low} and {high}"
+        else:
+            expected = f"a {kind} from {low} to {'' if below is None else 'below '}{high}"
+        raise ValueError(f"{name}: expected {expected}, got {repr(value) if found is None else found}{hint}")
+    return float(found)
+
+
+def one_of(value, names, name, *, hint=""):
+    """Check a name that is one of several.
+
+    Parameters
+    ----------
+    value : str
+    names : iterable of str
+    name : str
+        What the caller calls it, for the message.
+    hint : str
+        Ends the message.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        With the names that there are.
+    """
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name}: expected one of {', '.join(names) or 'none'}, got {value!r}{hint}")
+    return value
+
+
+def instance(value, kind, name, *, what=None):
+    """Check that an object is of a kind.
+
+    Parameters
+    ----------
+    value : object
+    kind : type
+    name : str
+        What the caller calls it, for the message.
+    what : str, optional
+        How the message calls the kind; by default its name.
+
+    Returns
+    -------
+    object
+        The value.
+
+    Raises
+    ------
+    ValueError
+        With the types.
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected {what or 'a ' + kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def generator(seed, name="seed"):
+    """The generator of random numbers that a seed stands for.
+
+    Parameters
+    ----------
+    seed : int or numpy.random.Generator
+    name : str
+        What the caller calls it, for the message.
+
+    Returns
+    -------
+    numpy.random.Generator
+
+    Raises
+    ------
+    ValueError
+        Also for None, with which nobody could draw the same numbers again.
+    """
+    is_seed = isinstance(seed, Integral) and not isinstance(seed, bool) and seed >= 0
+    if not is_seed and not isinstance(seed, np.random.Generator):
+        raise ValueError(
+            f"{name}: expected a seed or a numpy.random.Generator, got {seed!r}; "
+            "pass one, so that the same numbers can be drawn again"
+        )
+    return np.random.default_rng(seed)
+
+
+def numeric(values, name):
+    """Numbers of any real dtype as float64, NaN and infinity among them.
+
+    Parameters
+    ----------
+    values : array_like, any shape
+        Floating-point numbers or integers.
+    name : str
+        What the caller calls it, for the message.
+
+    Returns
+    -------
+    ndarray, float64
+        A copy.
+
+    Raises
+    ------
+    ValueError
+        For booleans, complex numbers, strings, objects and ragged lists.
+    """
+    array = _array(values, name)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: expected numbers, got {array.dtype}")
+    return array.astype(np.float64)
+
+
+def by_identity(cls):
+    """Compare named tuples of arrays by identity, as dataclasses with eq=False: ``==`` of arrays is no single answer.
+
+    Parameters
+    ----------
+    cls : type
+        A named tuple.
+
+    Returns
+    -------
+    type
+        The same.
+    """
+    cls.__eq__, cls.__ne__ = (lambda self, other: self is other), (lambda self, other: self is not other)
+    cls.__hash__ = object.__hash__
+    return cls
 
 
 def float_array(values, name, *, finite=True):
@@ -26,10 +259,7 @@ def float_array(values, name, *, finite=True):
     ValueError
         For integers, booleans, complex numbers, objects, ragged lists, NaN and infinity.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array of numbers, got rows of different lengths ({error})") from None
+    array = _array(values, name)
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
             f"{name}: expected floating-point numbers (float32 or float64), got {array.dtype}; "
@@ -66,7 +296,7 @@ def matrix(values, name="X", *, min_rows=1, n_features=None):
     ValueError
         With the shape that was expected and the one that came.
     """
-    array = float_array(values, name, finite=False)
+    array, min_rows = float_array(values, name, finite=False), whole(min_rows, "min_rows")
     if array.ndim != 2:
         hint = ""
         if array.ndim == 1:
@@ -77,7 +307,7 @@ def matrix(values, name="X", *, min_rows=1, n_features=None):
         raise ValueError(
             f"{name}: expected at least one example and one feature, got an empty array of shape {array.shape}"
         )
-    if n_features is not None and d != n_features:
+    if n_features is not None and d != whole(n_features, "n_features"):
         raise ValueError(f"{name}: expected {n_features} features, as in fit, got {d} (shape {array.shape})")
     if n < min_rows:
         raise ValueError(
@@ -107,6 +337,6 @@ def targets(values, n, name="y"):
         With the shape that was expected and the one that came.
     """
     array = float_array(values, name)
-    if array.shape != (n,):
+    if array.shape != (whole(n, "n", at_least=0),):
         raise ValueError(f"{name}: expected shape ({n},), one target an example, got {array.shape}")
     return array

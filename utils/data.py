@@ -4,7 +4,6 @@ import functools
 import math
 import os
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 
 import numpy as np
 from scipy.stats import norm
@@ -12,7 +11,7 @@ from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
 from utils import download, image_files
-from utils.arrays import matrix
+from utils.arrays import generator, instance, matrix, number, one_of, whole
 
 __all__ = [
     "Split",
@@ -20,6 +19,7 @@ __all__ = [
     "breast_cancer",
     "cifar10",
     "diabetes",
+    "diabetes_in_own_units",
     "digits",
     "fashion_mnist",
     "images",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Examples to learn from and examples to be judged on.
 
@@ -66,19 +66,23 @@ class Split:
     image_shape: tuple | None = None
 
     def __post_init__(self):
-        d = matrix(self.x_train, "x_train").shape[1]
+        d = matrix(instance(self.x_train, np.ndarray, "x_train"), "x_train").shape[1]
         if (self.x_validation is None) != (self.y_validation is None):
             raise ValueError("validation part: expected both x_validation and y_validation or neither, got one of them")
         for part in self._parts:
-            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            names = f"x_{part}", f"y_{part}"
+            x, y = (instance(getattr(self, name), np.ndarray, name, what="an ndarray") for name in names)
             if matrix(x, f"x_{part}").shape[1] != d:
                 raise ValueError(f"x_{part}: expected {d} features, as x_train, got {x.shape[1]}")
             if y.shape != (len(x),):
                 raise ValueError(f"y_{part}: expected shape ({len(x)},), one target an example, got {y.shape}")
+            if y.dtype.kind not in "iuf":
+                raise ValueError(f"y_{part}: expected integers (classes) or floats, got {y.dtype}")
             if not np.isfinite(y).all():
                 raise ValueError(f"y_{part}: expected finite targets, got NaN or infinity")
-        if self.feature_names and len(self.feature_names) != d:
-            raise ValueError(f"feature_names: expected {d} names, got {len(self.feature_names)}")
+        names = instance(self.feature_names, tuple, "feature_names", what="a tuple of names")
+        if names and len(names) != d:
+            raise ValueError(f"feature_names: expected {d} names, got {len(names)}")
         if self.image_shape is not None and not _is_shape(self.image_shape, d):
             raise ValueError(
                 f"image_shape: expected a tuple (channels, height, width) with product {d}, the number of features, "
@@ -118,7 +122,7 @@ class Split:
         ValueError
             If fraction is not in (0, 1).
         """
-        return _split(self.x_train, self.y_train, self.feature_names, seed, fraction, self.image_shape)
+        return _split(self.x_train, self.y_train, self.feature_names, seed, fraction, self.image_shape, "fraction")
 
     def with_validation(self, *, seed, fraction=0.25):
         """Take a validation part out of the training part; the test part stays as it is.
@@ -183,8 +187,7 @@ class Split:
         ValueError
             If there are not that many.
         """
-        if not 1 <= n <= len(self.x_train):
-            raise ValueError(f"n: expected 1 to {len(self.x_train)}, the training examples, got {n}")
+        n = whole(n, "n", at_most=len(self.x_train), hint="; there are no more training examples")
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
 
     def with_wrong_labels(self, share, *, seed):
@@ -206,23 +209,21 @@ class Split:
         ValueError
             If share is out of range or the targets are not classes.
         """
-        if not 0 <= share <= 1 or self.y_train.dtype != np.int64:
-            raise ValueError(f"share: expected 0 to 1, and classes to draw from, got {share} and {self.y_train.dtype}")
-        rng, y = np.random.default_rng(seed), self.y_train.copy()
+        share, rng, y = number(share, "share", at_least=0, at_most=1), generator(seed), self.y_train.copy()
+        if y.dtype != np.int64:
+            raise ValueError(f"y_train: expected classes to draw from (int64), got {y.dtype}")
         chosen = rng.choice(len(y), size=round(share * len(y)), replace=False)
         y[chosen] = rng.choice(np.unique(self.y_train), size=len(chosen))
         return replace(self, y_train=y)
 
 
 def _is_shape(shape, d):
-    whole = isinstance(shape, tuple) and all(isinstance(extent, Integral) and extent > 0 for extent in shape)
-    return whole and len(shape) == 3 and math.prod(shape) == d
+    sizes = isinstance(shape, tuple) and all(isinstance(n, int | np.integer) and n > 0 for n in shape)
+    return sizes and len(shape) == 3 and math.prod(shape) == d
 
 
-def _split(x, y, names, seed, fraction, image_shape=None):
-    if not 0 < fraction < 1:
-        raise ValueError(f"test_fraction: expected a number between 0 and 1, got {fraction}")
-    rng = np.random.default_rng(seed)
+def _split(x, y, names, seed, fraction, image_shape=None, name="test_fraction"):
+    fraction, rng = number(fraction, name, above=0, below=1), generator(seed)
     y = y.astype(np.int64 if np.issubdtype(y.dtype, np.integer) else np.float64)
     x_train, x_test, y_train, y_test = train_test_split(
         x,
@@ -402,9 +403,7 @@ def ages_and_incomes(*, seed=0, n=400, test_fraction=0.25):
     S. Raschka, STAT 453 (2021), lecture 11.1. Ages are uniform, incomes the square of a uniform variable on their
     range, tied by a Gaussian copula.
     """
-    if n < 8:
-        raise ValueError(f"n: expected at least 8 people, got {n}")
-    rng = np.random.default_rng(seed)
+    n, rng = whole(n, "n", at_least=8), generator(seed)
     common, own, noise = rng.standard_normal((3, n))
     u_age, u_income = norm.cdf(common), norm.cdf(0.5 * common + np.sqrt(0.75) * own)
     age, income = 10 + 40 * u_age, 10_000 + 490_000 * u_income**2
@@ -437,9 +436,8 @@ def two_features(*, seed, n=100, ratio=1.0, correlation=0.5, noise=0.5):
     ValueError
         If an argument is out of range.
     """
-    if n < 3 or not ratio > 0 or not -1 < correlation < 1:
-        raise ValueError(f"expected n >= 3, ratio > 0 and -1 < correlation < 1, got {n}, {ratio} and {correlation}")
-    rng = np.random.default_rng(seed)
+    n, ratio, rng = whole(n, "n", at_least=3), number(ratio, "ratio", above=0), generator(seed)
+    correlation, noise = number(correlation, "correlation", above=-1, below=1), number(noise, "noise", at_least=0)
     Z = rng.standard_normal((n, 2))
     Z -= Z.mean(axis=0)
     Q = np.linalg.qr(Z)[0] * np.sqrt(n)  # exactly uncorrelated, unit variance
@@ -470,9 +468,7 @@ def photo_patches(*, seed=0, n=512, size=16):
     ValueError
         If n or size is out of range.
     """
-    if n < 2 or not 1 <= size <= 400:
-        raise ValueError(f"expected n of at least 2 and size from 1 to 400, got n={n}, size={size}")
-    rng = np.random.default_rng(seed)
+    n, size, rng = whole(n, "n", at_least=2), whole(size, "size", at_most=400), generator(seed)
     photos = datasets.load_sample_images().images
     patches = np.empty((n, 3, size, size))
     for i in range(n):
@@ -483,8 +479,7 @@ def photo_patches(*, seed=0, n=512, size=16):
 
 
 def _number_of_images(n, name):
-    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
-        raise ValueError(f"{name}: expected a whole number of at least 1, or None for all images, got {n!r}")
+    return None if n is None else whole(n, name, hint="; None takes all images")
 
 
 @functools.lru_cache(maxsize=2)
@@ -500,12 +495,10 @@ def _read_images(files, states):
 
 
 def _downloaded(name, image_shape, seed, n_train, n_test):
-    wanted = {"train": n_train, "test": n_test}
-    for part, n in wanted.items():
-        _number_of_images(n, f"n_{part}")
+    wanted = {"train": _number_of_images(n_train, "n_train"), "test": _number_of_images(n_test, "n_test")}
+    rng = generator(seed)
     files = tuple(download.fetch(name).values())
     arrays = _read_images(files, tuple(path.stat().st_mtime_ns for path in files))
-    rng = np.random.default_rng(seed)
     parts = {}
     for (part, n), images, labels in zip(wanted.items(), arrays[::2], arrays[1::2], strict=True):
         if n is not None and n > len(images):
@@ -627,11 +620,10 @@ def images(*, seed=0, dataset=None, n_train=4000, n_test=1000):
     """
     _number_of_images(n_train, "n_train")
     _number_of_images(n_test, "n_test")
-    where = "the argument dataset" if dataset else "the environment variable DATASET"
-    dataset = dataset or os.environ.get("DATASET") or "digits"
     load = {"digits": digits, "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
-    if dataset not in load:
-        raise ValueError(f"{where}: expected one of {', '.join(load)}, got {dataset!r}")
+    if dataset is None:
+        dataset = one_of(os.environ.get("DATASET") or "digits", load, "the environment variable DATASET")
+    one_of(dataset, load, "the argument dataset")
     if dataset == "digits":
         return digits(seed=seed)
     return load[dataset](seed=seed, n_train=n_train, n_test=n_test)
@@ -661,7 +653,7 @@ def standardize_channels(split):
     Computed in float64. One mean and one deviation a channel keep the differences between pixels of an image, which
     `utils.standardization.Standardizer` takes away.
     """
-    if split.image_shape is None:
+    if instance(split, Split, "split").image_shape is None:
         raise ValueError(
             "split: expected images, that is image_shape=(channels, height, width), got none; "
             "use utils.standardization.Standardizer for a table of features"

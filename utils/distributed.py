@@ -31,6 +31,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from utils.arrays import instance, number, whole
+
 __all__ = ["Processes", "SyncBatchNorm", "combine", "compare", "convert", "main", "run", "whole_batch_statistics"]
 
 COMPARE = "utils.distributed:compare"
@@ -215,6 +217,8 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """
 
     def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, group=None):
+        num_features, eps = whole(num_features, "num_features"), number(eps, "eps", above=0)
+        momentum = None if momentum is None else number(momentum, "momentum", at_least=0, at_most=1)
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.group = Processes() if group is None else group
 
@@ -235,7 +239,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         ValueError
             If x has not num_features channels, or, in training, a channel has less than two values in all processes.
         """
-        if x.dim() < 2 or x.shape[1] != self.num_features:
+        if instance(x, torch.Tensor, "x").dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x: expected shape (N, {self.num_features}, ...), got {tuple(x.shape)}")
         if not self.training:
             running, own = (self.running_mean, self.running_var), (self.weight, self.bias)
@@ -561,7 +565,7 @@ def run(world_size=2, *, job=COMPARE, timeout=60.0, **settings):
     Raises
     ------
     ValueError
-        If world_size or timeout is not positive.
+        If world_size or timeout is not positive, or job is none.
     RuntimeError
         If a process fails; with what it wrote on its standard error.
     TimeoutError
@@ -572,8 +576,9 @@ def run(world_size=2, *, job=COMPARE, timeout=60.0, **settings):
     Whatever happens, no process is left: they are killed when one fails, when the time is over and at Ctrl-C, and they
     leave by themselves when their parent is killed. They meet in a file in a temporary folder, so no port is needed.
     """
-    if world_size < 1 or not timeout > 0:
-        raise ValueError(f"expected at least one process and a positive timeout, got {world_size} and {timeout}")
+    world_size, timeout = whole(world_size, "world_size"), number(timeout, "timeout", above=0)
+    if not isinstance(job, str) or job.count(":") != 1:
+        raise ValueError(f"job: expected 'module:function', got {job!r}")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         processes = []

@@ -23,10 +23,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.arrays import number, one_of
 from utils.data_files import data_file
 
 __all__ = ["REGISTRY", "DownloadError", "cache_folder", "fetch"]
 
+#: Where the files, their checksums and mirrors are listed.
+#:
+#: :meta hide-value:
 REGISTRY = data_file("registry.toml")
 CHUNK = 1 << 14
 WITHOUT = "The default data set, digits, needs no download: unset DATASET."
@@ -99,13 +103,12 @@ def _offline():
 
 
 def _files(name, registry, folder):
-    registry = Path(registry or os.environ.get("COURSE_REGISTRY") or REGISTRY)
+    registry = (os.environ.get("COURSE_REGISTRY") or REGISTRY) if registry is None else registry
     try:
-        tables = tomllib.loads(registry.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        tables = tomllib.loads(Path(registry).read_text(encoding="utf-8"))
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"registry {registry}: expected a TOML file like {REGISTRY}, got: {error}") from None
-    if name not in tables:
-        raise ValueError(f"name: expected one of {', '.join(tables)}, which {registry} has, got {name!r}")
+    one_of(name, tables, "name", hint=f"; these are the data sets of {registry}")
     files = []
     try:
         for entry in tables[name]["files"]:
@@ -152,7 +155,7 @@ def fetch(name, *, registry=None, folder=None, timeout=20.0, limit=1800.0):
     Raises
     ------
     ValueError
-        For an unknown data set or a registry that cannot be read.
+        For an unknown data set, a registry that cannot be read, or a time or folder that is none.
     DownloadError
         If the cache cannot be written to, if every mirror fails, or, with ``COURSE_OFFLINE=1``, if a file is missing
         or has another checksum. A file of that name is then the old one or none, never a part of a new one.
@@ -165,7 +168,11 @@ def fetch(name, *, registry=None, folder=None, timeout=20.0, limit=1800.0):
     to a temporary folder beside its final place and is moved there when its checksum is right; two processes that
     fetch the same file at once do not see each other's work.
     """
-    folder = Path(folder) if folder else cache_folder()
+    try:
+        folder = cache_folder() if folder is None else Path(folder)
+    except TypeError as error:
+        raise ValueError(f"folder: expected a path, got: {error}") from None
+    timeout, limit = number(timeout, "timeout", above=0), number(limit, "limit", at_least=0)
     files = _files(name, registry, folder)
     for file in files:
         found = file.found

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import quantile_test
 
+from utils.arrays import number, numeric, one_of
 from utils.data_files import data_file
 
 __all__ = ["CLAIMS", "MIME", "VERDICTS", "Card", "Cards", "Claim", "check", "claims", "judge"]
 
+#: The claims of the course.
+#:
+#: :meta hide-value:
 CLAIMS = data_file("claims.toml")
+#: The type of a card among the outputs of a cell.
 MIME = "application/vnd.course.claim+json"
+#: What a verdict can be.
 VERDICTS = ("supported", "supported in part", "refuted", "inconclusive")
 CONFIDENCE = 0.95
 # Colour-blind safe and with a word beside it: colour is never the only sign.
@@ -67,8 +73,7 @@ class Claim:
     def __post_init__(self):
         if self.direction not in ("at least", "at most"):
             raise ValueError(f"claim {self.id}: direction: expected 'at least' or 'at most', got {self.direction!r}")
-        if not isinstance(self.smallest, (int, float)) or not np.isfinite(self.smallest):
-            raise ValueError(f"claim {self.id}: smallest: expected a finite number, got {self.smallest!r}")
+        number(self.smallest, f"claim {self.id}: smallest")
         if self.verdict not in VERDICTS:
             raise ValueError(f"claim {self.id}: verdict: expected one of {', '.join(VERDICTS)}, got {self.verdict!r}")
 
@@ -88,10 +93,13 @@ def claims(path=CLAIMS):
     Raises
     ------
     ValueError
-        If a table lacks an entry, has one too many, or one with a value that is not allowed.
+        If the file cannot be read, or a table lacks an entry, has one too many, or one with a value that is not
+        allowed.
     """
-    with open(path, "rb") as file:
-        tables = tomllib.load(file).get("claims", {})
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("claims", {})
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"path: expected a TOML file such as {CLAIMS}, got: {error}") from None
     wanted = set(Claim.__dataclass_fields__) - {"id"}
     for name, table in tables.items():
         if set(table) != wanted:
@@ -102,11 +110,7 @@ def claims(path=CLAIMS):
 
 def _claim(name, path):
     known = claims(path)
-    if name not in known:
-        raise ValueError(
-            f"unknown claim {name!r}: expected one of {', '.join(known) or 'none yet'}; add a table [claims.{name}]"
-        )
-    return known[name]
+    return known[one_of(name, known, "claim_id", hint=f"; add a table [claims.{name}]")]
 
 
 def _strict():
@@ -117,7 +121,7 @@ def _strict():
 
 def _weigh(effect, claim):
     """Median, exact interval and verdict of one array of effects."""
-    effect = np.asarray(effect, dtype=np.float64)
+    effect = numeric(effect, "effect")
     if effect.ndim != 1 or effect.size == 0:
         raise ValueError(f"effect: expected one number a seed, shape (n,), got shape {effect.shape}")
     n, sign = effect.size, 1 if claim.direction == "at least" else -1
@@ -228,12 +232,11 @@ def check(claim_id, error, tolerance, *, path=CLAIMS):
     AssertionError
         As in `judge`.
     """
-    claim, error = _claim(claim_id, path), abs(float(error))
-    if not tolerance > 0:
-        raise ValueError(f"tolerance: expected a positive number, got {tolerance}")
+    claim, error = _claim(claim_id, path), abs(number(error, "error", finite=False))
+    tolerance = number(tolerance, "tolerance", above=0)
     verdict = "supported" if error <= tolerance else "refuted"
     part = {"verdict": verdict, "median": error, "low": error, "high": error, "n": 1}
-    return _finish(Card(claim, verdict, (part,), claim.unit, float(tolerance)))
+    return _finish(Card(claim, verdict, (part,), claim.unit, tolerance))
 
 
 def _finish(card):
@@ -257,7 +260,7 @@ def _json(x):
     return x if np.isfinite(x) else {np.inf: "Infinity", -np.inf: "-Infinity"}.get(x, "NaN")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Card:
     """A verdict that can be seen: text, HTML, and JSON for the tools that collect it.
 

@@ -1,8 +1,10 @@
 """Check a gradient written by hand against differences of the function itself."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from utils.arrays import float_array
+from utils.arrays import float_array, instance, number, numeric
 
 __all__ = ["numerical_gradient", "relative_error"]
 
@@ -43,15 +45,14 @@ def numerical_gradient(f, x, *, step=1e-5):
     x = float_array(x, "x")
     if x.dtype != np.float64:
         raise ValueError(f"x: expected float64, got {x.dtype}; differences need the digits")
-    if not step > 0:
-        raise ValueError(f"step: expected a positive number, got {step}")
+    step, f = number(step, "step", above=0), instance(f, Callable, "f", what="a function")
     gradient = np.empty(x.shape)
     for index in np.ndindex(x.shape):
         values = []
         for sign in (1, -1):
             moved = x.copy()
             moved[index] += sign * step
-            value = np.asarray(f(moved))
+            value = numeric(f(moved), "f")
             if value.size != 1:
                 raise ValueError(f"f: expected one number, got an array of shape {value.shape}")
             values.append(float(value.reshape(())))
@@ -78,7 +79,7 @@ def relative_error(ours, reference):
     ValueError
         If the shapes differ or there is nothing to compare.
     """
-    ours, reference = np.asarray(ours, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    ours, reference = numeric(ours, "ours"), numeric(reference, "reference")
     if ours.shape != reference.shape or ours.size == 0:
         raise ValueError(f"expected two arrays of one shape with elements, got {ours.shape} and {reference.shape}")
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from utils.arrays import one_of
+
 __all__ = ["read_cifar10", "read_idx", "read_labelled_images"]
 
 _MAGIC = {"images": 0x00000803, "labels": 0x00000801}
@@ -31,7 +33,10 @@ def _wrong(name, expected, got):
 
 def _unpacked(source):
     """What a gzip file holds, read to its checksum at the end."""
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{source}: expected a file that can be read, or bytes, got: {error}") from None
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
@@ -61,8 +66,8 @@ def read_idx(source, *, kind):
     Raises
     ------
     ValueError
-        If the gzip file is damaged, the magic number is another one, the length is not that of the header, the file
-        is empty, or a label is not one of 0 to 9.
+        If the file cannot be read or is damaged, the magic number is another one, the length is not that of the header,
+        the file is empty, or a label is not one of 0 to 9.
 
     Notes
     -----
@@ -70,8 +75,7 @@ def read_idx(source, *, kind):
     the magic one (0x00000803 for images, 0x00000801 for labels), the count, for images rows and columns; then a byte
     for each pixel or label.
     """
-    if kind not in _MAGIC:
-        raise ValueError(f"kind: expected 'images' or 'labels', got {kind!r}")
+    one_of(kind, _MAGIC, "kind")
     data, name = _unpacked(source), _name(source)
     n_numbers = 4 if kind == "images" else 2
     header = 4 * n_numbers
@@ -133,8 +137,8 @@ def read_cifar10(source):
     Raises
     ------
     ValueError
-        If the archive is damaged, one of its six members is missing or there twice, a member is not a whole number of
-        records, or a label is not one of 0 to 9.
+        If the archive cannot be read or is damaged, one of its six members is missing or there twice, a member is not a
+        whole number of records, or a label is not one of 0 to 9.
 
     Notes
     -----

@@ -5,10 +5,11 @@ Shapes are PyTorch's: (out, in) of a linear layer, (out, in, height, width) of a
 """
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from utils.arrays import float_array, matrix
+from utils.arrays import float_array, generator, instance, matrix, number, numeric, one_of
 
 __all__ = [
     "constant",
@@ -43,27 +44,14 @@ def _sizes(shape):
     return tuple(int(n) for n in sizes)
 
 
-def _scale(value, name):
-    """A finite number of at least zero."""
-    if not isinstance(value, int | float | np.number) or not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-    return float(value)
-
-
-def _generator(rng):
-    if rng is None:
-        raise ValueError("rng: expected a seed or a numpy.random.Generator, got None; numbers must come again")
-    return np.random.default_rng(rng)
-
-
 def _normal(shape, std, rng):
-    return std * _generator(rng).standard_normal(_sizes(shape))
+    return std * generator(rng, "rng").standard_normal(_sizes(shape))
 
 
 def _uniform(shape, std, rng):
     """Uniform numbers of this standard deviation: the bound is √3 times it."""
     bound = math.sqrt(3) * std
-    return _generator(rng).uniform(-bound, bound, _sizes(shape))
+    return generator(rng, "rng").uniform(-bound, bound, _sizes(shape))
 
 
 def fans(shape):
@@ -116,14 +104,8 @@ def gain(nonlinearity, param=None):
     :math:`\sqrt 2` for ReLU and :math:`\sqrt{2 / (1 + a^2)}` for leaky ReLU keep the second moment (He et al., 2015).
     The others are conventions: 5/3 for tanh, 1 for sigmoid. `measured_gain` computes what keeps the second moment.
     """
-    if nonlinearity == "leaky_relu":
-        if param is None:
-            param = 0.01
-        if isinstance(param, bool) or not isinstance(param, int | float | np.number) or not np.isfinite(param):
-            raise ValueError(f"param: expected the negative slope, a finite number, got {param!r}")
-        return math.sqrt(2 / (1 + param**2))
-    if nonlinearity not in _GAINS:
-        raise ValueError(f"nonlinearity: expected one of {', '.join([*_GAINS, 'leaky_relu'])}, got {nonlinearity!r}")
+    if one_of(nonlinearity, [*_GAINS, "leaky_relu"], "nonlinearity") == "leaky_relu":
+        return math.sqrt(2 / (1 + number(0.01 if param is None else param, "param") ** 2))
     if param is not None:
         raise ValueError(f"param: expected none for {nonlinearity}, got {param!r}; only leaky_relu has one")
     return _GAINS[nonlinearity]
@@ -160,7 +142,7 @@ def measured_gain(function):
     nodes, weights = np.polynomial.legendre.leggauss(40)
     z = (np.arange(-12, 12)[:, None] + 0.5 + nodes / 2).ravel()
     density = np.tile(weights / 2, 24) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    values = np.asarray(function(z), dtype=np.float64)
+    values = numeric(instance(function, Callable, "function", what="a function")(z), "function")
     if values.shape != z.shape or not np.isfinite(values).all():
         raise ValueError(
             f"function: expected {z.size} finite numbers for {z.size} numbers, got shape {values.shape} with "
@@ -198,7 +180,7 @@ def constant(shape, *, value):
     -------
     ndarray of this shape, float64
     """
-    return np.full(_sizes(shape), float(value))
+    return np.full(_sizes(shape), number(value, "value"))
 
 
 def normal(shape, *, std, rng):
@@ -214,7 +196,7 @@ def normal(shape, *, std, rng):
     -------
     ndarray of this shape, float64
     """
-    return _normal(shape, _scale(std, "std"), rng)
+    return _normal(shape, number(std, "std", at_least=0), rng)
 
 
 def lecun_normal(shape, *, rng):
@@ -248,7 +230,7 @@ def lecun_uniform(shape, *, rng):
 
 
 def _xavier_std(shape, gain):
-    return _scale(gain, "gain") * math.sqrt(2 / sum(fans(shape)))
+    return number(gain, "gain", at_least=0) * math.sqrt(2 / sum(fans(shape)))
 
 
 def xavier_normal(shape, *, rng, gain=1.0):
@@ -285,9 +267,8 @@ def xavier_uniform(shape, *, rng, gain=1.0):
 
 
 def _kaiming_std(shape, mode, a):
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode: expected 'fan_in' or 'fan_out', got {mode!r}")
-    return gain("leaky_relu", a) / math.sqrt(fans(shape)[mode == "fan_out"])
+    fan = fans(shape)[one_of(mode, ("fan_in", "fan_out"), "mode") == "fan_out"]
+    return gain("leaky_relu", number(a, "a")) / math.sqrt(fan)
 
 
 def kaiming_normal(shape, *, rng, mode="fan_in", a=0.0):
@@ -370,9 +351,9 @@ def orthogonal(shape, *, rng, gain=1.0):
     -----
     The Q of a Gaussian matrix, with the signs of R's diagonal put into it, which makes it uniformly distributed.
     """
-    factor, (rows, *rest) = _scale(gain, "gain"), _sizes(shape)
+    factor, (rows, *rest) = number(gain, "gain", at_least=0), _sizes(shape)
     columns = math.prod(rest)
-    q, r = np.linalg.qr(_generator(rng).standard_normal((max(rows, columns), min(rows, columns))))
+    q, r = np.linalg.qr(generator(rng, "rng").standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     return factor * (q if rows >= columns else q.T).reshape(rows, *rest)
 
@@ -413,6 +394,8 @@ def lsuv(weights, activation, X):
     1.0
     """
     signal, scaled = matrix(X, "X"), []
+    instance(weights, Iterable, "weights", what="a sequence of arrays")
+    instance(activation, Callable, "activation", what="a function")
     for i, weight in enumerate(weights):
         weight = float_array(weight, f"weights[{i}]")
         if weight.ndim != 2 or weight.shape[1] != signal.shape[1]:

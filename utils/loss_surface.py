@@ -6,7 +6,7 @@ gradient is :math:`X^\top(Xw - y)/n` and the Hessian :math:`X^\top X / n`, witho
 
 import numpy as np
 
-from utils.arrays import float_array, matrix, targets
+from utils.arrays import float_array, matrix, number, numeric, targets, whole
 
 __all__ = [
     "best_lr",
@@ -221,8 +221,7 @@ def convergence_factor(kappa):
     ValueError
         If kappa is below 1.
     """
-    if not kappa >= 1:
-        raise ValueError(f"kappa: expected a condition number of at least 1, got {kappa}")
+    kappa = number(kappa, "kappa", at_least=1, finite=False)
     return 1.0 if np.isinf(kappa) else float((kappa - 1) / (kappa + 1))
 
 
@@ -312,24 +311,19 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     X = matrix(X).astype(np.float64, copy=False)
     n, d = X.shape
     y = targets(y, n)
-    lr = np.asarray(lr, dtype=np.float64)
-    if lr.shape not in ((), (d,)) or not (lr >= 0).all():
-        raise ValueError(f"lr: expected a number of at least 0, or one for each of the {d} weights, got {lr}")
-    if not isinstance(steps, int | np.integer) or steps < 0:
-        raise ValueError(f"steps: expected a whole number of at least 0, got {steps}")
-    if not momentum >= 0:
-        raise ValueError(f"momentum: expected a number of at least 0 (below 1 to converge), got {momentum}")
+    lr = numeric(lr, "lr")
+    if lr.shape not in ((), (d,)) or not (np.isfinite(lr) & (lr >= 0)).all():
+        raise ValueError(f"lr: expected a finite number of at least 0, or one for each of the {d} weights, got {lr}")
+    steps, momentum = whole(steps, "steps", at_least=0), number(momentum, "momentum", at_least=0)
     w = np.zeros(d) if start is None else _weights(start, d).astype(np.float64)
     if w.shape != (d,):
         raise ValueError(f"start: expected shape ({d},), got {w.shape}")
     if batch_size is not None:
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ValueError(f"batch_size: expected a whole number of at least 1, got {batch_size}")
+        batch_size = min(whole(batch_size, "batch_size"), n)
         if not isinstance(rng, np.random.Generator):
             raise ValueError(
                 f"rng: expected a numpy.random.Generator for the batches, got {rng!r}; pass np.random.default_rng(0)"
             )
-        batch_size = min(batch_size, n)
         batches = _batches(n, batch_size, rng)
     H, c = X.T @ X / n, X.T @ y / n
     path, v = np.empty((steps + 1, d)), np.zeros(d)

@@ -25,14 +25,19 @@ __all__ = [
     "PLACES",
     "BatchNorm",
     "BatchRenorm",
+    "Conv2d",
     "ConvNet",
     "GroupNorm",
+    "Linear",
     "MLP",
     "RMSNorm",
     "ReplicaNet",
     "initialize",
 ]
 
+#: The activation functions by name.
+#:
+#: :meta hide-value:
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
@@ -42,7 +47,10 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
     "identity": nn.Identity,
 }
-# The second is PyTorch's own for linear layers and convolutions: uniform within ±1/√fan_in.
+#: How weights can begin, by name. The first is PyTorch's own for linear layers and convolutions: uniform within
+#: ±1/√fan_in.
+#:
+#: :meta hide-value:
 INITS = {
     "default": lambda weight, generator: nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator),
     "kaiming_normal": lambda weight, generator: nn.init.kaiming_normal_(weight, generator=generator),
@@ -52,6 +60,7 @@ INITS = {
     "orthogonal": lambda weight, generator: nn.init.orthogonal_(weight, generator=generator),
     "zeros": lambda weight, generator: nn.init.zeros_(weight),
 }
+#: Where a norm can be: before or after the activation, or after the pooling that follows it.
 PLACES = ("before", "after", "after_pool")
 
 
@@ -458,6 +467,9 @@ def _instance_norm(replicas, channels):
     return GroupNorm(replicas, channels, groups=channels)
 
 
+#: The norms by name.
+#:
+#: :meta hide-value:
 NORMS = {"batch": BatchNorm, "layer": _layer_norm, "instance": _instance_norm, "group": GroupNorm}
 
 

@@ -5,16 +5,18 @@ normalization, over (2, 3) instance normalization. Derived in notebook 03.
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from utils.arrays import float_array
+from utils.arrays import by_identity, float_array, instance, number, numeric, whole
 
 __all__ = ["BatchNorm", "Cache", "normalize_backward", "normalize_forward"]
 
 
+@by_identity
 class Cache(NamedTuple):
     """What the backward pass needs to know of the forward pass.
 
@@ -128,6 +130,18 @@ def _parameter(value, name, x):
     return value
 
 
+def _checked(x, axes, eps):
+    """What all forward passes ask of x, of the axes and of eps; the axes come ascending and from 0 on."""
+    x = float_array(x, "x", finite=False)
+    if x.size == 0 or x.ndim == 0:
+        raise ValueError(f"x: expected an array with at least one element, got shape {x.shape}")
+    listed = axes if isinstance(axes, tuple | list) else (axes,)
+    found = tuple(sorted({whole(a, "axes", at_least=-x.ndim, at_most=x.ndim - 1) % x.ndim for a in listed}))
+    if not found or len(found) < len(listed):
+        raise ValueError(f"axes: expected at least one axis, and each once, got {axes}")
+    return x, found, number(eps, "eps", at_least=0)
+
+
 def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     r"""Normalize over axes, then scale and shift.
 
@@ -168,14 +182,7 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     >>> y.ravel()
     array([-1., -1.,  1.,  1.])
     """
-    x = float_array(x, "x", finite=False)
-    if x.size == 0 or x.ndim == 0:
-        raise ValueError(f"x: expected an array with at least one element, got shape {x.shape}")
-    axes = tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim, argname="axes")))
-    if not axes:
-        raise ValueError("axes: expected at least one axis, got none")
-    if not eps >= 0:
-        raise ValueError(f"eps: expected a number of at least 0, got {eps}")
+    x, axes, eps = _checked(x, axes, eps)
     gamma, beta = _parameter(gamma, "gamma", x), _parameter(beta, "beta", x)
     work = x.astype(np.float32) if x.dtype == np.float16 else x
     m = math.prod(x.shape[axis] for axis in axes)
@@ -235,6 +242,7 @@ def normalize_backward(dy, cache):
     x_hat are taken away. One array of the size of x is made; a second one where gamma varies within the axes.
     """
     dy = float_array(dy, "dy", finite=False)
+    instance(cache, Cache, "cache")
     x_hat, inv_std, axes, gamma = cache.x_hat, cache.inv_std, cache.axes, cache.gamma
     if dy.shape != x_hat.shape:
         raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
@@ -317,13 +325,12 @@ class BatchNorm:
     """
 
     def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
-        if isinstance(num_features, bool) or not isinstance(num_features, int | np.integer) or num_features < 1:
-            raise ValueError(f"num_features: expected a positive integer, got {num_features!r}")
-        if not eps > 0:
-            raise ValueError(f"eps: expected a positive number, got {eps}; use 1e-12 where none is meant")
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"momentum: expected None or a number from 0 to 1, got {momentum}")
-        self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
+        self.num_features = num_features = whole(num_features, "num_features")
+        self.eps = number(eps, "eps", above=0, hint="; use 1e-12 where none is meant")
+        self.momentum = None
+        if momentum is not None:
+            hint = "; None averages over all batches"
+            self.momentum = number(momentum, "momentum", at_least=0, at_most=1, hint=hint)
         self.affine, self.track_running_stats, self.training = affine, track_running_stats, True
         self.gamma, self.beta = (np.ones(num_features), np.zeros(num_features)) if affine else (None, None)
         self.grad_gamma = self.grad_beta = None
@@ -477,9 +484,9 @@ class BatchNorm:
             If keys are missing or unknown, or a shape does not fit; nothing is changed then.
         """
         own = self.state_dict()
-        if set(state) != set(own):
+        if set(instance(state, Mapping, "state", what="a state_dict()")) != set(own):
             raise ValueError(f"state: expected the keys {sorted(own)}, got {sorted(state)}")
-        new = {key: np.array(np.asarray(state[key]), dtype=own[key].dtype) for key in own}
+        new = {key: numeric(state[key], f"state[{key!r}]").astype(own[key].dtype) for key in own}
         for key, value in new.items():
             if value.shape != own[key].shape:
                 raise ValueError(f"state[{key!r}]: expected shape {own[key].shape}, got {value.shape}")

@@ -3,8 +3,12 @@
 A rate cannot be put on the loss: Adam would cancel it, and weight decay would miss it. So the step is written out.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch.optim.adam import adam
+
+from utils.arrays import number, numeric
 
 __all__ = ["Adam", "SGD"]
 
@@ -13,11 +17,12 @@ class _Optimizer:
     """Parameters with a leading axis of length R, and one rate for each entry of that axis."""
 
     def __init__(self, parameters, learning_rates, weight_decay):
+        parameters = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+        if not all(isinstance(p, torch.Tensor) for p in parameters):
+            raise ValueError(f"parameters: expected Tensors, got {[type(p).__name__ for p in parameters]}")
         self.parameters = [p for p in parameters if p.requires_grad]
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay: expected a number of at least 0, got {weight_decay}")
-        self.weight_decay = weight_decay
-        rates = torch.as_tensor(learning_rates, dtype=torch.float64).clone()
+        self.weight_decay = number(weight_decay, "weight_decay", at_least=0)
+        rates = torch.from_numpy(numeric(learning_rates, "learning_rates"))
         if not (rates.isfinite() & (rates >= 0)).all():
             raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {learning_rates}")
         for p in self.parameters:
@@ -25,7 +30,7 @@ class _Optimizer:
                 raise ValueError(
                     f"learning_rates: expected one for each of {p.shape[0]} replicas, got shape {tuple(rates.shape)}"
                 )
-        self.rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
+        self._rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
 
     def _decayed(self, p, g):
         return g if self.weight_decay == 0 else g.add_(p, alpha=self.weight_decay)
@@ -57,9 +62,7 @@ class SGD(_Optimizer):
 
     def __init__(self, parameters, learning_rates, *, momentum=0.0, weight_decay=0.0):
         super().__init__(parameters, learning_rates, weight_decay)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum: expected a number from 0 to below 1, got {momentum}")
-        self.momentum = momentum
+        self.momentum = number(momentum, "momentum", at_least=0, below=1)
         self._velocity = None
 
     @torch.no_grad()
@@ -81,7 +84,7 @@ class SGD(_Optimizer):
                 for v, g in zip(self._velocity, gradients, strict=True):
                     torch.add(g, v, alpha=self.momentum, out=v)
             gradients = self._velocity
-        for p, g, rate in zip(self.parameters, gradients, self.rates, strict=True):
+        for p, g, rate in zip(self.parameters, gradients, self._rates, strict=True):
             p.addcmul_(g, rate, value=-factor)
 
 
@@ -110,14 +113,14 @@ class Adam(_Optimizer):
 
     def __init__(self, parameters, learning_rates, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, learning_rates, weight_decay)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        both = numeric(betas, "betas")
+        if both.shape != (2,) or not ((both >= 0) & (both < 1)).all():
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
-        if not eps >= 0:
-            raise ValueError(f"eps: expected a number of at least 0, got {eps}")
         self._moves = [torch.zeros(p.shape, dtype=p.dtype) for p in self.parameters]
         self._m, self._v = ([torch.zeros_like(move) for move in self._moves] for _ in range(2))
         self._t = [torch.tensor(0.0) for _ in self.parameters]
-        self._how = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "lr": 1.0, "weight_decay": 0.0}
+        eps, (beta1, beta2) = number(eps, "eps", at_least=0), both.tolist()
+        self._how = {"beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0, "weight_decay": 0.0}
         self._how |= {"amsgrad": False, "maximize": False, "foreach": False, "fused": True}
 
     @torch.no_grad()
@@ -137,5 +140,5 @@ class Adam(_Optimizer):
         # PyTorch's own step, from zero at a rate of one: where it arrives is the direction. Fused, it reads all tensors
         # as contiguous.
         adam(self._moves, gradients, self._m, self._v, [], self._t, **self._how)
-        for p, move, rate in zip(self.parameters, self._moves, self.rates, strict=True):
+        for p, move, rate in zip(self.parameters, self._moves, self._rates, strict=True):
             p.addcmul_(move, rate, value=factor)

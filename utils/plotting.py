@@ -6,14 +6,17 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
+from utils.arrays import instance, matrix, numeric, whole
 from utils.loss_surface import condition_number, hessian, minimum
 
 __all__ = ["COLOURS", "draw_band", "draw_bowl", "draw_path", "png", "show", "use_course_style"]
 
-# The same colour for the same thing in all notebooks (Okabe and Ito, 2008).
+#: The same colour for the same thing in all notebooks (Okabe and Ito, 2008).
 COLOURS = {
     "raw": "#D55E00",  # the inputs as they come; a network without normalization
     "standardized": "#0072B2",  # z-scores
@@ -80,7 +83,7 @@ def show(fig, *, alt):
     """
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt: expected a sentence that describes the figure, got {alt!r}")
-    picture = base64.b64encode(png(fig)).decode("ascii")
+    picture = base64.b64encode(png(instance(fig, Figure, "fig"))).decode("ascii")
     plt.close(fig)
     display({"image/png": picture, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
@@ -109,8 +112,12 @@ def draw_bowl(ax, X, y, *, limits, levels=10, cmap="Greys"):
     ValueError
         If X has not two columns.
     """
-    if np.ndim(X) != 2 or np.shape(X)[1] != 2:
+    instance(ax, Axes, "ax", what="Axes")
+    if matrix(X).shape[1] != 2:
         raise ValueError(f"X: expected shape (n, 2), two weights to draw, got {np.shape(X)}")
+    limits, levels = numeric(limits, "limits"), whole(levels, "levels")
+    if limits.shape != (4,) or not np.isfinite(limits).all():
+        raise ValueError(f"limits: expected four finite numbers, left, right, bottom and top, got {limits}")
     left, right, bottom, top = limits
     w1, w2 = np.meshgrid(np.linspace(left, right, 90), np.linspace(bottom, top, 90))
     best, ((a, b), (_, c)) = minimum(X, y), hessian(X)
@@ -145,7 +152,8 @@ def draw_path(ax, path, *, color, label=None):
     ValueError
         If path has not two columns.
     """
-    path = np.asarray(path, dtype=np.float64)
+    instance(ax, Axes, "ax", what="Axes")
+    path = numeric(path, "path")
     if path.ndim != 2 or path.shape[1] != 2:
         raise ValueError(f"path: expected shape (steps + 1, 2), two weights to draw, got {path.shape}")
     near = np.isfinite(path).all(axis=1) & (np.abs(np.nan_to_num(path)) < 1e6).all(axis=1)
@@ -175,7 +183,8 @@ def draw_band(ax, x, values, *, color, label=None, marker="o", linestyle="-"):
     ValueError
         If the shapes do not fit.
     """
-    x, values = np.asarray(x), np.asarray(values, dtype=np.float64)
+    instance(ax, Axes, "ax", what="Axes")
+    x, values = numeric(x, "x"), numeric(values, "values")
     if values.ndim != 2 or x.shape != values.shape[1:]:
         raise ValueError(f"values: expected shape (n_seeds, {x.size}), a column for each x, got {values.shape}")
     low, middle, high = np.percentile(values, [25, 50, 75], axis=0)

@@ -4,13 +4,16 @@ Every probe looks at all replicas at once and leaves no trace: hooks are removed
 back, and the mode is kept, also when something fails in between. Losses are means over each replica's batch.
 """
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from utils.arrays import by_identity, instance, numeric, whole
 from utils.networks import Conv2d, Linear, evaluation_mode
 
 __all__ = [
@@ -56,6 +59,20 @@ def _weight_layers(model):
     return [layer for layer in model.layers if isinstance(layer, Linear | Conv2d)]
 
 
+def _check(model, x, *labels):
+    """Refuse what no network can be asked about: other objects, and batches of another dtype or without classes."""
+    dtype = next(instance(model, nn.Module, "model", what="a ReplicaNet").parameters()).dtype
+    if instance(x, torch.Tensor, "x").dtype != dtype:
+        raise ValueError(f"x: expected {dtype}, as the network, got {x.dtype}")
+    if x.dim() != 3 or x.shape[0] != model.replicas or x.shape[2] != model.n_in:
+        raise ValueError(f"x: expected shape ({model.replicas}, B, {model.n_in}), got {tuple(x.shape)}")
+    for y in labels:
+        if instance(y, torch.Tensor, "y").shape != x.shape[:2] or y.dtype != torch.int64:
+            raise ValueError(f"y: expected int64 of shape {tuple(x.shape[:2])}, got {y.dtype} of {tuple(y.shape)}")
+        if y.numel() and not 0 <= y.min() <= y.max() < model.n_out:
+            raise ValueError(f"y: expected classes from 0 to {model.n_out - 1}, got {y.min()} to {y.max()}")
+
+
 def _losses(model, x, y):
     """The loss of every replica, shape (R,)."""
     return F.cross_entropy(model(x).transpose(1, 2), y, reduction="none").mean(1)
@@ -87,6 +104,7 @@ def activations(model, x):
     ValueError
         If x does not fit the model.
     """
+    _check(model, x)
     seen = []
 
     def keep(values):
@@ -124,18 +142,18 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
     Raises
     ------
     ValueError
-        If there is no such layer or unit.
+        If there is no such layer or unit, or x does not fit the model.
 
     Notes
     -----
     Ioffe and Szegedy (2015), figure 1 (b, c), with the last hidden layer.
     """
-    layers = activations(model, x)
-    if not -len(layers) <= layer < len(layers) or not 0 <= unit < layers[layer][0].shape[1]:
-        raise ValueError(
-            f"layer, unit: expected one of {len(layers)} layers and of its units, got layer {layer}, unit {unit}"
-        )
-    return np.percentile(layers[layer][0][:, unit].double().numpy(), q, axis=1).T
+    layers, q = activations(model, x), numeric(q, "q")
+    if q.ndim > 1 or not ((q >= 0) & (q <= 100)).all():
+        raise ValueError(f"q: expected a list of percents from 0 to 100, got {q}")
+    inputs = layers[whole(layer, "layer", at_least=-len(layers), at_most=len(layers) - 1)][0]
+    unit = whole(unit, "unit", at_least=0, at_most=inputs.shape[1] - 1)
+    return np.percentile(inputs[:, unit].double().numpy(), q, axis=1).T
 
 
 def _slopes(activation, z):
@@ -188,6 +206,7 @@ def gradient_norms(model, x, y):
     ndarray, shape (layers, R), float64
         From the first layer to the output layer.
     """
+    _check(model, x, y)
     weights = [layer.weight for layer in _weight_layers(model)]
     with _untouched(model):
         _, gradients = _gradients(model, x, y, weights)
@@ -211,6 +230,14 @@ def update_to_data(model, x, y, learning_rates):
     return np.asarray(learning_rates) * gradient_norms(model, x, y) / sizes.numpy()
 
 
+def _matrix(m):
+    """One or several matrices in double precision."""
+    m = torch.from_numpy(numeric(m.detach() if isinstance(m, torch.Tensor) else m, "matrices"))
+    if m.dim() < 2:
+        raise ValueError(f"matrices: expected shapes (n_out, n_in) or (R, n_out, n_in), got {tuple(m.shape)}")
+    return m
+
+
 def product_singular_values(matrices):
     """Singular values of a product of matrices, in double precision.
 
@@ -229,7 +256,7 @@ def product_singular_values(matrices):
     ValueError
         If there are none, or neighbours do not fit.
     """
-    matrices = [torch.as_tensor(m).detach().double() for m in matrices]
+    matrices = [_matrix(m) for m in instance(matrices, Iterable, "matrices", what="a sequence of matrices")]
     if not matrices:
         raise ValueError("matrices: expected at least one, got none")
     product = matrices[0]
@@ -261,6 +288,7 @@ def jacobian_singular_values(model, x):
     return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).numpy()
 
 
+@by_identity
 class Landscape(NamedTuple):
     """The loss along the direction of the current gradient g.
 
@@ -320,7 +348,7 @@ def landscape(model, x, y, lengths):
     Raises
     ------
     ValueError
-        If lengths are not positive.
+        If lengths are not positive, or x and y do not fit the model.
 
     Notes
     -----
@@ -329,10 +357,12 @@ def landscape(model, x, y, lengths):
     .. math:: L(p - \eta g), \quad \|g(p) - g(p - \eta g)\|, \quad
               \max_\eta \frac{\|g(p) - g(p - \eta g)\|}{\|\eta g\|}
     """
-    lengths = np.asarray(lengths, dtype=np.float64)
+    _check(model, x, y)
+    lengths = numeric(lengths, "lengths")
     if lengths.ndim == 1:
         lengths = np.repeat(lengths[:, None], model.replicas, axis=1)
-    if lengths.ndim != 2 or lengths.shape[1] != model.replicas or not lengths.size or not (lengths > 0).all():
+    positive = lengths.size and ((lengths > 0) & (lengths < np.inf)).all()
+    if lengths.ndim != 2 or lengths.shape[1] != model.replicas or not positive:
         raise ValueError(f"lengths: expected positive numbers, shape (K,) or (K, {model.replicas}), got {lengths}")
     parameters = [p for p in model.parameters() if p.requires_grad]
     losses, differences = [], []
@@ -355,6 +385,7 @@ def _norm(tensors):
     return torch.stack([t.double().flatten(1).square().sum(1) for t in tensors]).sum(0).sqrt()
 
 
+@by_identity
 class CovariateShift(NamedTuple):
     """How much the gradient of a layer changes when the layers before it are updated.
 
@@ -394,6 +425,7 @@ def covariate_shift(model, x, y, learning_rates):
     Santurkar, Tsipras, Ilyas and Madry (2018), definition 2.1. Batch norm's parameters count as part of the layer that
     they follow. This is not the shift of distributions that Ioffe and Szegedy (2015) mean.
     """
+    _check(model, x, y)
     groups = _parameter_groups(model)
     parameters = [p for group in groups for p in group]
     rates = torch.as_tensor(learning_rates, dtype=torch.float64).expand(model.replicas)

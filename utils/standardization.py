@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from utils.arrays import matrix
+from utils.arrays import matrix, one_of
 
 __all__ = ["Standardizer", "Whitener"]
 
@@ -169,9 +169,7 @@ class Whitener(_Scaler):
     """
 
     def __init__(self, method="zca"):
-        if method not in ("pca", "zca"):
-            raise ValueError(f"method: expected 'pca' or 'zca', got {method!r}")
-        self.method = method
+        self.method = one_of(method, ("pca", "zca"), "method")
 
     def fit(self, X):
         """Learn the mean and the principal directions.

@@ -1,14 +1,17 @@
 """Train all replicas at once, each at its own learning rate, and keep what came of it."""
 
+import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from utils.arrays import _array, generator, instance, number, numeric, one_of, whole
 from utils.data import Split
 from utils.networks import evaluation_mode
 from utils.optim import SGD, Adam
@@ -16,10 +19,29 @@ from utils.optim import SGD, Adam
 __all__ = ["History", "batches", "fit", "outputs", "sweep"]
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+_ROUNDING = 1 + 1e-9  # rates whose ratio is at most this are one, computed in two ways
 _EXAMPLES_AT_ONCE = 128  # of each replica in an evaluation: larger blocks leave the cache
 
 
-@dataclass(frozen=True)
+def _different(rates):
+    """The rates that differ by more than rounding, ascending, and which of them each rate is."""
+    found = []
+    for rate in np.sort(rates):
+        if not found or rate > found[-1] * _ROUNDING:
+            found.append(rate)
+    found = np.array(found, dtype=np.float64)
+    return found, np.searchsorted(found, rates, side="right") - 1
+
+
+def _one_or_each(values, n, name, what="replicas"):
+    """One number for all of n, or one for each, as shape (n,)."""
+    values = numeric(values, name)
+    if values.shape not in ((), (n,)):
+        raise ValueError(f"{name}: expected one, or one for each of the {n} {what}, got shape {values.shape}")
+    return np.array(np.broadcast_to(values, n))
+
+
+@dataclass(frozen=True, eq=False)
 class History:
     """What came of a training.
 
@@ -55,8 +77,8 @@ class History:
 
     @property
     def rates(self):
-        """The learning rates that occur, ascending."""
-        return np.unique(self.learning_rates)
+        """The learning rates that occur, ascending; those that differ by rounding only are one, the smallest."""
+        return _different(self.learning_rates)[0]
 
     def grid(self, values):
         """Values of the replicas as a table of seeds and learning rates, both ascending.
@@ -72,16 +94,19 @@ class History:
         Raises
         ------
         ValueError
-            If there is not exactly one replica for each seed and rate.
+            If there is not exactly one replica for each seed and rate, or not one value for each replica.
         """
-        values, shape = np.asarray(values), (len(np.unique(self.seeds)), len(self.rates))
-        pairs = set(zip(self.seeds.tolist(), self.learning_rates.tolist(), strict=True))
+        rates, which = _different(self.learning_rates)
+        values, shape = _array(values, "values"), (len(np.unique(self.seeds)), len(rates))
+        if values.shape[-1:] != self.seeds.shape:
+            raise ValueError(f"values: expected shape (..., {len(self.seeds)}), one per replica, got {values.shape}")
+        pairs = set(zip(self.seeds.tolist(), which.tolist(), strict=True))
         if not len(pairs) == len(self.seeds) == shape[0] * shape[1]:
             raise ValueError(
                 f"grid: expected one replica for each of {shape[0]} seeds and {shape[1]} learning rates, "
                 f"got {len(self.seeds)} replicas with {len(pairs)} different pairs"
             )
-        order = np.lexsort((self.learning_rates, self.seeds))
+        order = np.lexsort((which, self.seeds))
         return values[..., order].reshape(*values.shape[:-1], *shape)
 
     def final(self, part="test"):
@@ -101,12 +126,8 @@ class History:
         ValueError
             If the split had no such part.
         """
-        if part not in self.accuracy:
-            raise ValueError(
-                f"part: expected one of {', '.join(self.accuracy)}, got {part!r}; "
-                "a split gets a validation part from with_validation(seed=...)"
-            )
-        return self.accuracy[part][-1]
+        hint = "; a split gets a validation part from with_validation(seed=...)"
+        return self.accuracy[one_of(part, self.accuracy, "part", hint=hint)][-1]
 
     def best_rate(self, part="validation"):
         """The learning rate with the highest median accuracy over the seeds after the last step.
@@ -157,9 +178,12 @@ class History:
         ValueError
             If no replica has this rate.
         """
-        chosen = np.flatnonzero(np.isclose(self.learning_rates, rate, rtol=1e-9, atol=0))
-        if not chosen.size:
-            raise ValueError(f"rate: expected one of {self.rates.tolist()}, got {rate}")
+        rates, which = _different(self.learning_rates)
+        rate = number(rate, "rate", at_least=0)
+        near = np.flatnonzero((rates <= rate * _ROUNDING) & (rate <= rates * _ROUNDING))
+        if not near.size:
+            raise ValueError(f"rate: expected one of {rates.tolist()}, got {rate}")
+        chosen = np.flatnonzero(which == near[0])
         return History(
             self.seeds[chosen],
             self.learning_rates[chosen],
@@ -185,7 +209,7 @@ class History:
             Infinity for never.
         """
         self.final(part)
-        reached = self.accuracy[part] >= np.asarray(accuracy)
+        reached = self.accuracy[part] >= _one_or_each(accuracy, len(self.seeds), "accuracy")
         return np.where(reached.any(axis=0), self.steps[reached.argmax(axis=0)], np.inf)
 
     def usable_range(self, accuracy, part="test"):
@@ -203,7 +227,7 @@ class History:
             Smallest and largest of the neighbouring rates that will do; both 0 where none does.
         """
         table, rates = self.grid(self.final(part)), self.rates
-        usable = table >= np.broadcast_to(accuracy, len(table))[:, None]
+        usable = table >= _one_or_each(accuracy, len(table), "accuracy", "seeds")[:, None]
         low, high = np.zeros(len(table)), np.zeros(len(table))
         for i, row in enumerate(usable):
             first = last = int(table[i].argmax())
@@ -238,12 +262,10 @@ def batches(n, batch_size, steps, *, seed, reshuffle=True):
     ValueError
         If batch_size or steps is not a positive integer, or a batch is larger than the data.
     """
-    for name, value in (("batch_size", batch_size), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    n, batch_size, steps = whole(n, "n"), whole(batch_size, "batch_size"), whole(steps, "steps")
     if batch_size > n:
         raise ValueError(f"batch_size: expected at most the {n} training examples, got {batch_size}")
-    rng, per_epoch = np.random.default_rng(seed), n // batch_size
+    rng, per_epoch = generator(seed), n // batch_size
     epochs = -(-steps // per_epoch)
     orders = [rng.permutation(n) for _ in range(epochs if reshuffle else 1)]
     rows = np.concatenate([order[: per_epoch * batch_size].reshape(-1, batch_size) for order in orders])
@@ -252,12 +274,10 @@ def batches(n, batch_size, steps, *, seed, reshuffle=True):
 
 def _rows(rows, seeds, shape, n):
     """Which examples each step sees, for every replica: (steps, R, batch_size)."""
-    if min(shape) < 1:
-        raise ValueError(f"steps, batch_size: expected positive integers, got {shape[0]} and {shape[1]}")
-    missing = sorted(set(seeds) - set(rows))
+    missing = sorted(set(seeds) - set(instance(rows, Mapping, "rows", what="a dict with an entry for every seed")))
     if missing:
         raise ValueError(f"rows: expected an entry for every seed, got none for {missing}")
-    found = {seed: np.asarray(rows[seed]) for seed in set(seeds)}
+    found = {seed: _array(rows[seed], f"rows[{seed}]") for seed in set(seeds)}
     for seed, values in found.items():
         if values.shape != shape or not np.issubdtype(values.dtype, np.integer):
             raise ValueError(f"rows[{seed}]: expected integers of shape {shape}, got {values.dtype} of {values.shape}")
@@ -266,8 +286,9 @@ def _rows(rows, seeds, shape, n):
     return torch.from_numpy(np.stack([found[seed] for seed in seeds], axis=1).astype(np.int64))
 
 
-def _per_replica(splits, replicas):
+def _per_replica(splits, model):
     """One split for each replica, as the different ones and which replica has which."""
+    replicas = instance(model, nn.Module, "model", what="a ReplicaNet").replicas
     if isinstance(splits, Split):
         splits = [splits] * replicas
     if not isinstance(splits, Sequence) or not all(isinstance(split, Split) for split in splits):
@@ -281,6 +302,7 @@ def _per_replica(splits, replicas):
 
 def _tensors(splits, part, model):
     """One part of all splits, stacked: x (S, n, d) in the model's precision, y (S, n)."""
+    one_of(part, ("train", "validation", "test"), "part")
     if any(getattr(split, f"x_{part}", None) is None for split in splits):
         raise ValueError(f"split: expected a {part} part in every split, got one without")
     parts = [(getattr(split, f"x_{part}"), getattr(split, f"y_{part}")) for split in splits]
@@ -304,13 +326,13 @@ def _evaluation_steps(evaluate, steps, name="evaluate"):
     """The schedule of evaluations; the last step is always in it."""
     if evaluate is None:
         return [steps]
-    if isinstance(evaluate, int | np.integer):
-        if evaluate < 1:
-            raise ValueError(f"{name}: expected a number of steps of at least 1, got {evaluate}")
-        return sorted({*range(evaluate, steps + 1, evaluate), steps})
-    if not all(1 <= step <= steps for step in evaluate):
-        raise ValueError(f"{name}: expected steps from 1 to {steps}, got {list(evaluate)}")
-    return sorted({*(int(step) for step in evaluate), steps})
+    if np.ndim(_array(evaluate, name)) == 0:
+        every = whole(evaluate, name)
+        return sorted({*range(every, steps + 1, every), steps})
+    found = [whole(step, name, at_most=steps) for step in evaluate]
+    if len(set(found)) < len(found):
+        raise ValueError(f"{name}: expected every step once, got {found}")
+    return sorted({*found, steps})
 
 
 @torch.no_grad()
@@ -339,7 +361,7 @@ def outputs(model, split, part="test"):
     ValueError
         If split and model do not fit.
     """
-    splits, which = _per_replica(split, model.replicas)
+    splits, which = _per_replica(split, model)
     return _outputs(model, _tensors(splits, part, model)[0], which)
 
 
@@ -391,7 +413,8 @@ def fit(
     learning_rates : float or sequence of R floats
     optimizer : {"sgd", "adam"}
     schedule : callable, optional
-        From the share of steps done, 0 to below 1, to a factor on all learning rates.
+        From the share of steps done, 0 to below 1, to a factor on all learning rates, at least 0; called for all steps
+        before the first one.
     reshuffle : bool
         Draw a new order of the examples for every epoch.
     rows : dict of int to array_like, shapes (steps, batch_size), optional
@@ -399,7 +422,7 @@ def fit(
     penalty : callable, optional
         From the model to a Tensor of shape (R,) that is added to the losses, for the gradients only.
     evaluate : int or sequence of int, optional
-        Every so many steps, or after these steps; the last step comes in any case.
+        Every so many steps, or after these steps, each named once; the last step comes in any case.
     parts : sequence of {"validation", "test"}, optional
         Evaluated; by default those that the split has.
     watch : callable, optional
@@ -425,35 +448,39 @@ def fit(
     -----
     The seed of a replica, ``model.seeds[r]``, also draws its batches: see `batches`.
     """
-    rates = np.array(learning_rates, dtype=np.float64)
-    if rates.ndim == 0:
-        rates = np.full(model.replicas, float(rates))
-    if rates.shape != (model.replicas,):
-        raise ValueError(
-            f"learning_rates: expected one, or one for each of the {model.replicas} replicas, got shape {rates.shape}"
-        )
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    splits, which = _per_replica(split, model.replicas)
+    splits, which = _per_replica(split, model)
+    rates = _one_or_each(learning_rates, model.replicas, "learning_rates")
+    steps, batch_size = whole(steps, "steps"), whole(batch_size, "batch_size")
+    kind = OPTIMIZERS[one_of(optimizer, OPTIMIZERS, "optimizer")]
+    known = [name for name, p in inspect.signature(kind).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    for name in settings:
+        one_of(name, known, f"settings of {optimizer}")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    stepper = kind(parameters, rates, **settings)
+    for name, function in (("schedule", schedule), ("penalty", penalty), ("watch", watch)):
+        instance(function, Callable | None, name, what="a function")
+    factors = [number(schedule(step / steps), "schedule", at_least=0) for step in range(steps if schedule else 0)]
     x, y = _tensors(splits, "train", model)
     if parts is None:
         parts = [p for p in ("validation", "test") if any(getattr(one, f"x_{p}") is not None for one in splits)]
+    for part in instance(parts, list | tuple, "parts", what="a list"):
+        one_of(part, ("validation", "test"), "parts")
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"parts: expected every part once, got {parts}")
     held_out = {part: _tensors(splits, part, model) for part in parts}
     if rows is None:
         different = dict.fromkeys(model.seeds)
         rows = {s: batches(x.shape[1], batch_size, steps, seed=s, reshuffle=reshuffle) for s in different}
     rows = _rows(rows, model.seeds, (steps, batch_size), x.shape[1])
     when = _evaluation_steps(evaluate, steps)
-    watched = () if watch is None else _evaluation_steps(1 if watch_at is None else watch_at, steps, "watch_at")
+    watched = _evaluation_steps(1 if watch_at is None else watch_at, steps, "watch_at")
 
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    stepper = OPTIMIZERS[optimizer](parameters, rates, **settings)
     losses = torch.empty(steps, model.replicas, dtype=x.dtype)
     accuracy, seconds = {part: [] for part in parts}, 0.0
     every = which[:, None]
     for step in tqdm(range(1, steps + 1), disable=None if progress is None else not progress, unit="step"):
         batch = rows[step - 1]
-        if step in watched:
+        if watch and step in watched:
             watch(model, step, x[every, batch], y[every, batch])
         began = time.perf_counter()
         model.train()  # whatever the watch did
@@ -462,7 +489,7 @@ def fit(
         total = loss if penalty is None else loss + _penalty(penalty(model), loss.shape)
         gradients = torch.autograd.grad(total.sum(), parameters, materialize_grads=True)
         losses[step - 1] = loss.detach()
-        stepper.step(gradients, 1.0 if schedule is None else schedule((step - 1) / steps))
+        stepper.step(gradients, factors[step - 1] if factors else 1.0)
         seconds += time.perf_counter() - began
         if step in when:
             for part, (x_part, y_part) in held_out.items():
@@ -487,6 +514,7 @@ def sweep(build, splits, *, learning_rates, **how):
     splits : list of Split
         That of seed 0, of seed 1, and so on.
     learning_rates : sequence of float
+        Each once; rates that differ by rounding only are the same.
     **how
         Further arguments of `fit`.
 
@@ -497,13 +525,20 @@ def sweep(build, splits, *, learning_rates, **how):
     Raises
     ------
     ValueError
-        As `fit`; also if there are no learning rates.
+        As `fit`; also if there are no learning rates or splits, two rates are the same up to rounding, or `build` gives
+        other seeds.
     """
-    if not isinstance(splits, Sequence):
-        raise ValueError(f"splits: expected a list of Split, got {type(splits).__name__}")
-    rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
+    if not isinstance(splits, Sequence) or not splits or isinstance(splits, str):
+        raise ValueError(f"splits: expected a list of Split, at least one, got {type(splits).__name__}")
+    rates = np.atleast_1d(numeric(learning_rates, "learning_rates"))
     if rates.ndim != 1 or not rates.size:
         raise ValueError(f"learning_rates: expected at least one, got {learning_rates!r}")
+    if not (np.isfinite(rates) & (rates >= 0)).all():
+        raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {rates.tolist()}")
+    if len(_different(rates)[0]) < len(rates):
+        raise ValueError(f"learning_rates: expected every rate once, got {rates.tolist()}")
     seeds = np.repeat(np.arange(len(splits)), len(rates)).tolist()
-    every_rate = np.tile(rates, len(splits))
-    return fit(build(seeds), [splits[seed] for seed in seeds], learning_rates=every_rate, **how)
+    model = instance(build, Callable, "build", what="a function")(seeds)
+    if list(instance(model, nn.Module, "build", what="a function that gives a ReplicaNet").seeds) != seeds:
+        raise ValueError(f"build: expected a network with the seeds {seeds}, got {list(model.seeds)}")
+    return fit(model, [splits[seed] for seed in seeds], learning_rates=np.tile(rates, len(splits)), **how)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.arrays import float_array
+from utils.arrays import by_identity, float_array, generator, instance, whole
 from utils.normalization import normalize_backward, normalize_forward
 
 __all__ = [
     "SpectralNorm",
+    "WeightNormCache",
     "spectral_norm_penalty",
     "weight_norm_backward",
     "weight_norm_forward",
@@ -28,6 +29,7 @@ def _weight(value, name="weight"):
     return value
 
 
+@by_identity
 class WeightNormCache(NamedTuple):
     """What `weight_norm_backward` needs to know of the forward pass.
 
@@ -119,7 +121,7 @@ def weight_norm_backward(dw, cache):
     Salimans and Kingma (2016), equation 3.
     """
     dw = float_array(dw, "dw", finite=False)
-    direction, length, g = cache
+    direction, length, g = instance(cache, WeightNormCache, "cache")
     if dw.shape != direction.shape:
         raise ValueError(f"dw: expected the shape of v, {direction.shape}, got {dw.shape}")
     with np.errstate(invalid="ignore", over="ignore"):  # training code must be able to see divergence
@@ -193,7 +195,7 @@ class SpectralNorm:
         The weight at the start; the singular vectors are estimated on it.
     n_power_iterations : int
         In every `forward` in training mode; one is what the paper takes.
-    rng : numpy.random.Generator
+    rng : int or numpy.random.Generator
         Draws the vectors from which the iteration starts.
 
     Attributes
@@ -229,10 +231,8 @@ class SpectralNorm:
 
     def __init__(self, weight, *, n_power_iterations=1, rng):
         matrix = _weight(weight).reshape(len(weight), -1)
-        whole = isinstance(n_power_iterations, int | np.integer) and not isinstance(n_power_iterations, bool)
-        if not whole or n_power_iterations < 1:
-            raise ValueError(f"n_power_iterations: expected a positive integer, got {n_power_iterations!r}")
-        self.n_power_iterations, self.training = n_power_iterations, True
+        self.n_power_iterations, self.training = whole(n_power_iterations, "n_power_iterations"), True
+        rng = generator(rng, "rng")
         self.u, self.v = (_unit(rng.standard_normal(n)) for n in matrix.shape)
         self._estimate(matrix, 15)
         self._cache = None

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.ticker import NullLocator
 
+from utils.arrays import by_identity, whole
 from utils.data import two_features
 from utils.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
 from utils.plotting import COLOURS, draw_bowl, draw_path, png
@@ -114,6 +115,7 @@ class Explorer:
         return data, {"image/png": {"alt": self.alt}}
 
 
+@by_identity
 class Walk(NamedTuple):
     """The numbers behind one position of the sliders of `loss_surface_explorer`."""
 
@@ -157,6 +159,7 @@ def loss_surface_walk(*, seed, steps, lr, ratio, momentum=0.0, batch_size=_EXAMP
     ValueError
         If an argument is out of the range that `two_features` or `descend` accepts.
     """
+    batch_size = whole(batch_size, "batch_size", at_most=_EXAMPLES)
     X, y = two_features(seed=seed, n=_EXAMPLES, ratio=ratio)
     best = minimum(X, y)
     start, rng = best + [-2.4, 1.3], np.random.default_rng(seed)

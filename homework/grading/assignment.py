@@ -93,7 +93,7 @@ class Manual:
     rubric: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Question:
     """A check with its cases drawn: what goes in, and what should come out.
 
@@ -117,7 +117,7 @@ class Question:
         return any(_has_code(case) for case in self.cases)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Assignment:
     """Everything that grading needs to know; made by `load`."""
 

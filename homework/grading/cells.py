@@ -27,7 +27,7 @@ class Cell:
     points: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Notebook:
     """The cells, and the assignment and variant that the notebook itself names, if it does."""
 

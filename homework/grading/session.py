@@ -45,7 +45,7 @@ def answer(space, name, packed, call, largest):
 '''
 
 
-@dataclass
+@dataclass(eq=False)
 class Ran:
     """One code cell, as it ran."""
 
@@ -55,7 +55,7 @@ class Ran:
     output: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Answer:
     """What came for one case: a value, or why there is none.
 
@@ -73,7 +73,7 @@ class Answer:
     attempted: bool = True
 
 
-@dataclass
+@dataclass(eq=False)
 class Transcript:
     """All that came of one notebook."""
 

@@ -18,7 +18,7 @@ SECONDS_FOR_LATE_OUTPUT = 0.3
 SECONDS_TO_END = 0.1  # between the end of a kernel's sockets and its own
 
 
-@dataclass
+@dataclass(eq=False)
 class Reply:
     """What came back for one piece of code.
 

@@ -1,0 +1,599 @@
+"""Arguments that nothing can be made of: each promised ValueError is one, with a sentence, before any work."""
+
+import contextlib
+import importlib
+import inspect
+import math
+import pkgutil
+import re
+
+import numpy as np
+import pytest
+import torch
+from image_fixtures import cifar_files, mnist_files
+from matplotlib.figure import Figure
+
+import utils
+from utils import (
+    activation_norms,
+    arrays,
+    data,
+    distributed,
+    download,
+    evidence,
+    gradient_check,
+    image_files,
+    initialization,
+    loss_surface,
+    networks,
+    normalization,
+    optim,
+    plotting,
+    probes,
+    runtime,
+    standardization,
+    training,
+    weight_norms,
+    widgets,
+)
+
+RNG = np.random.default_rng
+UNUSABLE = {
+    "None": None,
+    "word": "two",
+    "object": object(),
+    "nan": math.nan,
+    "inf": math.inf,
+    "-1": -1,
+    "2.5": 2.5,
+    "True": True,
+    "ragged": [[1.0], [1.0, 2.0]],
+    "six axes": np.ones((1, 2, 3, 1, 2, 3)),
+    "empty": np.empty(0),
+    "words": ["one", "two"],
+}
+
+
+class May:
+    """A usable value of an argument, and which of the values above can be used, too."""
+
+    def __init__(self, value, *usable):
+        self.value, self.usable = value, usable
+
+
+class Taken(Exception):
+    """All arguments were taken; the work would begin here."""
+
+
+def anything(value):
+    """An argument that takes any object, or goes to another library as it is."""
+    return May(value, *UNUSABLE)
+
+
+def fraction(value=0.25):
+    return May(value)
+
+
+def at_least_zero(value):
+    return May(value, "2.5")
+
+
+def real(value):
+    return May(value, "2.5", "-1")
+
+
+def batch(*shape):
+    return RNG(0).normal(size=shape)
+
+
+SPLIT = data.iris(seed=0)
+IMAGES = data.digits(seed=0)
+
+
+def network(**how):
+    return networks.MLP(4, 3, **{"seeds": range(2), "width": 5, "depth": 2} | how)
+
+
+def history():
+    split = SPLIT.with_validation(seed=0)
+    return training.fit(network(), split, steps=2, batch_size=4, learning_rates=[0.1, 0.2])
+
+
+def tensors():
+    x = torch.tensor(SPLIT.x_train[:6], dtype=torch.float32).expand(2, 6, 4).clone()
+    return x, torch.tensor(SPLIT.y_train[:6]).expand(2, 6).clone()
+
+
+def cache_of(function, *args, **how):
+    return function(*args, **how)[1]
+
+
+def trained(layer, *shape):
+    layer.forward(batch(*shape))
+    return layer
+
+
+def sized(shape=(3, 4), **more):
+    return {"shape": shape, **more}
+
+
+LOADED = {"seed": May(0), "test_fraction": fraction()}
+DOWNLOADED = {"seed": May(0), "n_train": May(5, "None"), "n_test": May(5, "None")}
+IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
+CLAIM = "leakage-flatters"
+X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
+
+
+def calls():
+    """For every public name that promises a ValueError, what to call and with which arguments it can be called."""
+    bn, renorm = normalization.BatchNorm, activation_norms.BatchRenorm
+    of_bn = {"eps": May(1e-5, "2.5"), "momentum": May(0.1, "None"), "affine": anything(True)}
+    backwards = {"x": batch(5, 3)}, {"dy": batch(5, 3)}
+    norm_cache = cache_of(normalization.normalize_forward, batch(5, 3), axes=0)
+    group_cache = cache_of(activation_norms.group_norm_forward, batch(5, 6), groups=2)
+    rms_cache = cache_of(activation_norms.rms_norm_forward, batch(5, 3))
+    weight_cache = cache_of(weight_norms.weight_norm_forward, batch(2, 3), np.ones(2))
+    standard_cache = cache_of(weight_norms.weight_standardization_forward, batch(2, 3))
+    spectral = weight_norms.SpectralNorm(batch(2, 3), rng=RNG(0))
+    spectral.forward(batch(2, 3))
+    standardizer, whitener = (kind().fit(X) for kind in (standardization.Standardizer, standardization.Whitener))
+    x, y = tensors()
+    parts = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
+    fig = Figure()
+    ax = fig.subplots()
+    look = {"color": anything("black"), "label": anything("a")}
+    at_all = {"evaluate": May(None, "None", "empty"), "watch_at": May(None, "None", "empty")}
+    fit = {
+        "model": network(),
+        "split": SPLIT,
+        "steps": 2,
+        "batch_size": 4,
+        "learning_rates": at_least_zero(0.1),
+        "optimizer": "sgd",
+        "schedule": May(None, "None"),
+        "reshuffle": anything(True),
+        "rows": May(None, "None"),
+        "penalty": May(None, "None"),
+        "parts": May(None, "None"),
+        "watch": May(None, "None"),
+        "progress": anything(False),
+        "momentum": 0.5,
+        **at_all,
+    }
+    return {
+        "activation_norms.BatchRenorm": (
+            renorm,
+            {"num_features": 3, "r_max": May(3.0, "2.5", "inf"), "d_max": May(5.0, "2.5", "inf"), **of_bn},
+        ),
+        "activation_norms.BatchRenorm.forward": (renorm(3).forward, backwards[0]),
+        "activation_norms.BatchRenorm.backward": (trained(renorm(3), 5, 3).backward, backwards[1]),
+        "activation_norms.group_norm_backward": (
+            activation_norms.group_norm_backward,
+            {"dy": batch(5, 6), "cache": group_cache},
+        ),
+        "activation_norms.group_norm_forward": (
+            activation_norms.group_norm_forward,
+            {
+                "x": batch(5, 6),
+                "gamma": May(np.ones(6), "None"),
+                "beta": May(np.ones(6), "None"),
+                "groups": 2,
+                "eps": at_least_zero(1e-5),
+            },
+        ),
+        "activation_norms.rms_norm_backward": (
+            activation_norms.rms_norm_backward,
+            {"dy": batch(5, 3), "cache": rms_cache},
+        ),
+        "activation_norms.rms_norm_forward": (
+            activation_norms.rms_norm_forward,
+            {
+                "x": May(batch(5, 3), "six axes"),
+                "gamma": May(np.ones(3), "None", "2.5", "nan", "inf"),
+                "axes": May(-1, "-1"),
+                "eps": at_least_zero(1e-5),
+            },
+        ),
+        "arrays.float_array": (
+            arrays.float_array,
+            {"values": May(X, "2.5", "six axes", "empty"), "name": anything("x"), "finite": anything(True)},
+        ),
+        "arrays.generator": (arrays.generator, {"seed": 0, "name": anything("seed")}),
+        "arrays.instance": (
+            arrays.instance,
+            {
+                "value": May(1.5, "2.5", "nan", "inf"),
+                "kind": anything(float),
+                "name": anything("x"),
+                "what": anything("a number"),
+            },
+        ),
+        "arrays.matrix": (
+            arrays.matrix,
+            {"values": X, "name": anything("X"), "min_rows": 2, "n_features": May(3, "None")},
+        ),
+        "arrays.number": (
+            arrays.number,
+            {
+                "value": 0.5,
+                "name": anything("x"),
+                "at_least": anything(0),
+                "above": anything(None),
+                "at_most": anything(1),
+                "below": anything(None),
+                "finite": anything(True),
+                "hint": anything(""),
+            },
+        ),
+        "arrays.numeric": (
+            arrays.numeric,
+            {"values": May(X, "nan", "inf", "-1", "2.5", "six axes", "empty"), "name": anything("x")},
+        ),
+        "arrays.one_of": (
+            arrays.one_of,
+            {"value": "a", "names": anything(("a", "b")), "name": anything("x"), "hint": anything("")},
+        ),
+        "arrays.targets": (arrays.targets, {"values": Y, "n": 8, "name": anything("y")}),
+        "arrays.whole": (
+            arrays.whole,
+            {
+                "value": 1,
+                "name": anything("x"),
+                "at_least": anything(1),
+                "at_most": anything(None),
+                "hint": anything(""),
+            },
+        ),
+        "data.Split": (
+            data.Split,
+            {
+                **parts,
+                "feature_names": ("a", "b", "c"),
+                "x_validation": X,
+                "y_validation": Y,
+                "image_shape": May((1, 1, 3), "None"),
+            },
+        ),
+        "data.Split.first": (SPLIT.first, {"n": 5}),
+        "data.Split.hold_out": (SPLIT.hold_out, {"seed": 0, "fraction": fraction()}),
+        "data.Split.with_validation": (SPLIT.with_validation, {"seed": 0, "fraction": fraction()}),
+        "data.Split.with_wrong_labels": (SPLIT.with_wrong_labels, {"share": 0.5, "seed": 0}),
+        "data.ages_and_incomes": (data.ages_and_incomes, {**LOADED, "n": 20}),
+        **{
+            f"data.{name}": (getattr(data, name), LOADED)
+            for name in ("breast_cancer", "diabetes", "diabetes_in_own_units", "digits", "iris", "wine")
+        },
+        **{f"data.{name}": (getattr(data, name), DOWNLOADED) for name in ("cifar10", "fashion_mnist", "mnist")},
+        "data.images": (data.images, {**DOWNLOADED, "dataset": May("digits", "None")}),
+        "data.photo_patches": (data.photo_patches, {"seed": 0, "n": 2, "size": 3}),
+        "data.standardize_channels": (data.standardize_channels, {"split": IMAGES}),
+        "data.two_features": (
+            data.two_features,
+            {"seed": 0, "n": 10, "ratio": at_least_zero(2.0), "correlation": 0.5, "noise": at_least_zero(0.5)},
+        ),
+        "distributed.SyncBatchNorm": (
+            distributed.SyncBatchNorm,
+            {"num_features": 3, **of_bn, "group": anything(None)},
+        ),
+        "distributed.SyncBatchNorm.forward": (
+            distributed.SyncBatchNorm(3).eval().forward,
+            {"x": torch.ones(2, 3)},
+        ),
+        "distributed.run": (
+            distributed.run,
+            {"world_size": 1, "job": May("math:sqrt", "word"), "timeout": May(0.1, "2.5")},
+        ),
+        "download.fetch": (
+            download.fetch,
+            {
+                "name": "mnist",
+                "registry": May(None, "None"),
+                "folder": May(None, "None", "word"),
+                "timeout": at_least_zero(20.0),
+                "limit": at_least_zero(1800.0),
+            },
+        ),
+        "evidence.check": (
+            evidence.check,
+            {
+                "claim_id": CLAIM,
+                "error": May(0.0, "nan", "inf", "-1", "2.5"),
+                "tolerance": at_least_zero(1e-9),
+                "path": evidence.CLAIMS,
+            },
+        ),
+        "evidence.claims": (evidence.claims, {"path": evidence.CLAIMS}),
+        "evidence.judge": (
+            evidence.judge,
+            {
+                "claim_id": CLAIM,
+                "effect": Y,
+                "unit": anything("points"),
+                "timed": anything(False),
+                "path": evidence.CLAIMS,
+            },
+        ),
+        "gradient_check.numerical_gradient": (
+            gradient_check.numerical_gradient,
+            {"f": np.sum, "x": May(X, "2.5", "six axes", "empty"), "step": at_least_zero(1e-5)},
+        ),
+        "gradient_check.relative_error": (gradient_check.relative_error, {"ours": X, "reference": X}),
+        "image_files.read_cifar10": (image_files.read_cifar10, {"source": CIFAR}),
+        "image_files.read_idx": (image_files.read_idx, {"source": IDX[0], "kind": "images"}),
+        "image_files.read_labelled_images": (
+            image_files.read_labelled_images,
+            {"images": IDX[0], "labels": IDX[1]},
+        ),
+        "initialization.constant": (initialization.constant, sized(value=real(1.0))),
+        "initialization.fans": (initialization.fans, sized()),
+        "initialization.gain": (
+            initialization.gain,
+            {"nonlinearity": "leaky_relu", "param": May(0.1, "None", "2.5", "-1")},
+        ),
+        **{
+            f"initialization.kaiming_{kind}": (
+                getattr(initialization, f"kaiming_{kind}"),
+                sized(rng=0, mode="fan_in", a=real(0.0)),
+            )
+            for kind in ("normal", "uniform")
+        },
+        **{
+            f"initialization.{name}": (getattr(initialization, name), sized(rng=0))
+            for name in ("lecun_normal", "lecun_uniform", "pytorch_default")
+        },
+        **{
+            f"initialization.{name}": (getattr(initialization, name), sized(rng=0, gain=at_least_zero(1.0)))
+            for name in ("orthogonal", "xavier_normal", "xavier_uniform")
+        },
+        "initialization.lsuv": (
+            initialization.lsuv,
+            {"weights": May([batch(4, 3)], "empty"), "activation": np.tanh, "X": X},
+        ),
+        "initialization.measured_gain": (initialization.measured_gain, {"function": np.tanh}),
+        "initialization.normal": (initialization.normal, sized(std=at_least_zero(1.0), rng=0)),
+        "initialization.zeros": (initialization.zeros, sized()),
+        **{
+            f"loss_surface.{name}": (getattr(loss_surface, name), {"H": H})
+            for name in ("best_lr", "heavy_ball", "largest_stable_lr")
+        },
+        "loss_surface.condition_number": (loss_surface.condition_number, {"X": X}),
+        "loss_surface.convergence_factor": (loss_surface.convergence_factor, {"kappa": May(2.0, "2.5", "inf")}),
+        "loss_surface.descend": (
+            loss_surface.descend,
+            {
+                "X": X,
+                "y": Y,
+                "lr": May(0.1, "2.5"),
+                "steps": 3,
+                "start": May(np.ones(3), "None"),
+                "momentum": at_least_zero(0.5),
+                "batch_size": May(2, "None"),
+                "rng": RNG(0),
+            },
+        ),
+        "loss_surface.gradient": (loss_surface.gradient, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
+        "loss_surface.hessian": (loss_surface.hessian, {"X": X}),
+        "loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
+        "loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
+        "normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
+        "normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),
+        "normalization.BatchNorm.backward": (trained(bn(3), 5, 3).backward, backwards[1]),
+        "normalization.BatchNorm.load_state_dict": (bn(3).load_state_dict, {"state": bn(3).state_dict()}),
+        "normalization.normalize_backward": (
+            normalization.normalize_backward,
+            {"dy": batch(5, 3), "cache": norm_cache},
+        ),
+        "normalization.normalize_forward": (
+            normalization.normalize_forward,
+            {
+                "x": May(batch(5, 3), "six axes"),
+                "gamma": May(np.ones(3), "None", "2.5", "nan", "inf"),
+                "beta": May(np.ones(3), "None", "2.5", "nan", "inf"),
+                "axes": May(0, "-1"),
+                "eps": at_least_zero(1e-5),
+            },
+        ),
+        "optim.Adam": (
+            optim.Adam,
+            {
+                "parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"),
+                "learning_rates": [0.1, 0.2],
+                "betas": (0.9, 0.99),
+                "eps": at_least_zero(1e-8),
+                "weight_decay": at_least_zero(0.0),
+            },
+        ),
+        "optim.SGD": (
+            optim.SGD,
+            {
+                "parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"),
+                "learning_rates": [0.1, 0.2],
+                "momentum": 0.5,
+                "weight_decay": at_least_zero(0.0),
+            },
+        ),
+        "plotting.draw_band": (
+            plotting.draw_band,
+            {
+                "ax": ax,
+                "x": np.arange(3.0),
+                "values": batch(4, 3),
+                **look,
+                "marker": anything("o"),
+                "linestyle": anything("-"),
+            },
+        ),
+        "plotting.draw_bowl": (
+            plotting.draw_bowl,
+            {"ax": ax, "X": X[:, :2], "y": Y, "limits": (-1, 1, -1, 1), "levels": 3, "cmap": anything("Greys")},
+        ),
+        "plotting.draw_path": (plotting.draw_path, {"ax": ax, "path": batch(4, 2), **look}),
+        "plotting.show": (plotting.show, {"fig": fig, "alt": May("A figure.", "word")}),
+        "probes.activations": (probes.activations, {"model": network(), "x": x}),
+        "probes.landscape": (probes.landscape, {"model": network(), "x": x, "y": y, "lengths": [0.1, 0.2]}),
+        "probes.percentiles": (
+            probes.percentiles,
+            {"model": network(), "x": x, "layer": May(-1, "-1"), "unit": 0, "q": May((15, 50), "2.5", "empty")},
+        ),
+        "probes.product_singular_values": (
+            probes.product_singular_values,
+            {"matrices": May([batch(3, 4)], "six axes")},
+        ),
+        "runtime.configure": (runtime.configure, {"threads": 1}),
+        **{
+            f"standardization.{type(scaler).__name__}.{name}": (
+                getattr(scaler, name),
+                {"Z" if name.startswith("inverse") else "X": X},
+            )
+            for scaler in (standardizer, whitener)
+            for name in ("fit", "transform", "inverse_transform")
+        },
+        "standardization.Whitener": (standardization.Whitener, {"method": "zca"}),
+        "training.History.at": (history().at, {"rate": 0.1}),
+        "training.History.at_best": (history().at(0.1).at_best, {"part": "test"}),
+        "training.History.best_rate": (history().at(0.1).best_rate, {"part": "test"}),
+        "training.History.final": (history().final, {"part": "test"}),
+        "training.History.grid": (history().at(0.1).grid, {"values": May([1.0], "words")}),
+        "training.History.steps_to": (
+            history().steps_to,
+            {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
+        ),
+        "training.History.usable_range": (
+            history().at(0.1).usable_range,
+            {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
+        ),
+        "training.batches": (
+            training.batches,
+            {"n": 10, "batch_size": 2, "steps": 3, "seed": 0, "reshuffle": anything(True)},
+        ),
+        "training.fit": (training.fit, fit),
+        "training.outputs": (training.outputs, {"model": network(), "split": SPLIT, "part": "test"}),
+        "training.sweep": (
+            training.sweep,
+            {
+                "build": lambda seeds: network(seeds=seeds),
+                "splits": [SPLIT, SPLIT],
+                "learning_rates": at_least_zero([0.1, 0.2]),
+                **{name: value for name, value in fit.items() if name not in ("model", "split", "learning_rates")},
+            },
+        ),
+        "weight_norms.SpectralNorm": (
+            weight_norms.SpectralNorm,
+            {"weight": May(batch(2, 3), "six axes"), "n_power_iterations": 1, "rng": RNG(0)},
+        ),
+        "weight_norms.SpectralNorm.forward": (spectral.forward, {"weight": batch(2, 3)}),
+        "weight_norms.SpectralNorm.backward": (spectral.backward, {"dw": batch(2, 3)}),
+        "weight_norms.spectral_norm_penalty": (
+            weight_norms.spectral_norm_penalty,
+            {"weight": May(batch(2, 3), "six axes")},
+        ),
+        "weight_norms.weight_norm_backward": (
+            weight_norms.weight_norm_backward,
+            {"dw": batch(2, 3), "cache": weight_cache},
+        ),
+        "weight_norms.weight_norm_forward": (weight_norms.weight_norm_forward, {"v": batch(2, 3), "g": np.ones(2)}),
+        "weight_norms.weight_standardization_backward": (
+            weight_norms.weight_standardization_backward,
+            {"dw": batch(2, 3), "cache": standard_cache},
+        ),
+        "weight_norms.weight_standardization_forward": (
+            weight_norms.weight_standardization_forward,
+            {"weight": May(batch(2, 3), "six axes"), "eps": at_least_zero(1e-5)},
+        ),
+        "widgets.loss_surface_walk": (
+            widgets.loss_surface_walk,
+            {
+                "seed": 0,
+                "steps": 3,
+                "lr": May(0.1, "2.5"),
+                "ratio": at_least_zero(2.0),
+                "momentum": at_least_zero(0.0),
+                "batch_size": 100,
+            },
+        ),
+    }
+
+
+def raises(thing):
+    """The section Raises of a docstring."""
+    doc = inspect.cleandoc(thing.__doc__ or "")
+    found = re.search(r"^Raises\n-+\n(.*?)(?=^\w[^\n]*\n-{3,}\n|\Z)", doc, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def promises():
+    """Every public function, class and method of utils that promises a ValueError."""
+    found = {}
+    for module in pkgutil.iter_modules(utils.__path__):
+        space = importlib.import_module(f"utils.{module.name}")
+        for name in getattr(space, "__all__", ()):
+            thing = getattr(space, name)
+            if not callable(thing):
+                continue
+            found[f"{module.name}.{name}"] = thing
+            if inspect.isclass(thing):
+                methods = {key: value for key, value in vars(thing).items() if inspect.isfunction(value)}
+                found |= {f"{module.name}.{name}.{key}": value for key, value in methods.items() if key[0] != "_"}
+    return {name: thing for name, thing in found.items() if "ValueError" in raises(thing)}
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch, tmp_path):
+    """No network, no figure windows, and the environment of a reader."""
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def start(*command, **how):
+        raise Taken
+
+    monkeypatch.setattr(distributed.subprocess, "Popen", start)
+    for name in ("CI", "DATASET", "COURSE_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+CALLS = calls()
+CASES = [
+    (name, argument)
+    for name, (_, arguments) in CALLS.items()
+    for argument, value in arguments.items()
+    if not isinstance(value, May) or len(value.usable) < len(UNUSABLE)
+]
+
+
+def test_every_promise_is_held_to_it():
+    elsewhere = ("networks.", "sequences.", "distributed.convert")  # not in this table
+    assert {name for name in promises() if not name.startswith(elsewhere)} <= set(CALLS)
+
+
+@pytest.mark.parametrize("name", sorted(set(CALLS) & set(promises())))
+def test_every_argument_is_tried(name):
+    function, arguments = CALLS[name]
+    parameters = inspect.signature(function).parameters.values()
+    assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= set(arguments)
+
+
+@pytest.mark.parametrize(("name", "argument"), CASES, ids=[".".join(case) for case in CASES])
+def test_what_nothing_can_be_made_of_is_refused_with_a_sentence(name, argument):
+    function, arguments = CALLS[name]
+    usable = arguments[argument].usable if isinstance(arguments[argument], May) else ()
+    given = {key: each.value if isinstance(each, May) else each for key, each in arguments.items()}
+    faults = []
+    for label, value in UNUSABLE.items():
+        try:
+            function(**given | {argument: value})
+        except (Taken, download.DownloadError):  # what is missing is no argument
+            faults += [] if label in usable else [f"{label}: no error"]
+        except Exception as error:
+            if not isinstance(error, ValueError) or "expected" not in str(error):
+                faults.append(f"{label}: {error!r}")
+        else:
+            faults += [] if label in usable else [f"{label}: no error"]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_can_be_used_is_taken(name):
+    function, arguments = CALLS[name]
+    with contextlib.suppress(Taken, download.DownloadError):
+        function(**{key: each.value if isinstance(each, May) else each for key, each in arguments.items()})

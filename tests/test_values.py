@@ -1,0 +1,100 @@
+"""Values that hold arrays can be compared, kept in sets and dicts, copied and pickled."""
+
+import copy
+import dataclasses
+import importlib
+import inspect
+import pickle
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import homework.grading
+import utils
+from homework.grading import assignment, cells, grade, limits, session, submissions, wire
+from utils import activation_norms, data, evidence, normalization, probes, training, weight_norms, widgets
+from utils.download import _File
+
+A = np.arange(6.0).reshape(2, 3)
+CLAIM = evidence.claims()["leakage-flatters"]
+VALUES = {
+    data.Split: lambda: data.Split(A, A[:, 0], A, A[:, 0], ("a", "b", "c"), A, A[:, 0]),
+    training.History: lambda: training.History(A, A, A, {"test": A}, A, A, 1.0),
+    normalization.Cache: lambda: normalization.Cache(A, A, A, A, A, (3,), (0,), A.dtype),
+    activation_norms.RMSCache: lambda: activation_norms.RMSCache(A, A, A, (0,), A.dtype),
+    weight_norms.WeightNormCache: lambda: weight_norms.WeightNormCache(A, A, A),
+    probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
+    probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),
+    widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
+    evidence.Claim: lambda: dataclasses.replace(CLAIM),
+    evidence.Card: lambda: evidence.Card(CLAIM, "supported", ({"median": 1.0, "low": A, "n": 3},), "points"),
+    _File: lambda: _File(Path("x"), 3, "md5", "ab", ("http://x",)),
+    assignment.Check: lambda: assignment.Check("a", 1.0, "About.", variable="x"),
+    assignment.Manual: lambda: assignment.Manual("a", 1.0, "Well."),
+    assignment.Question: lambda: assignment.Question(
+        assignment.Check("a", 1.0, "x", variable="x"), [{"x": A}], ["x"], [A]
+    ),
+    assignment.Assignment: lambda: assignment.Assignment("hw01", "a", [], [], [], "digest"),
+    cells.Cell: lambda: cells.Cell("code", "x = 1"),
+    cells.Notebook: lambda: cells.Notebook([cells.Cell("code", "x = 1")]),
+    grade.Task: lambda: grade.Task("hw01", "a", "x", "secret"),
+    limits.Limits: limits.Limits,
+    session.Answer: lambda: session.Answer(A),
+    session.Ran: lambda: session.Ran("a", "ok"),
+    session.Transcript: lambda: session.Transcript([session.Ran("a", "ok")], {"a": [session.Answer(A)]}),
+    submissions.Submission: lambda: submissions.Submission("1", "Ada", "x.ipynb"),
+    submissions._Entry: lambda: submissions._Entry(("a",), (2027,), 3, None),
+    wire.Reply: wire.Reply,
+}
+
+
+def classes():
+    """Every class that utils and the grader define."""
+    found = set()
+    for package in (utils, homework.grading):
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name == "__main__":
+                continue
+            space = importlib.import_module(f"{package.__name__}.{module.name}")
+            found |= {
+                each for each in vars(space).values() if inspect.isclass(each) and each.__module__ == space.__name__
+            }
+    return found
+
+
+def test_every_class_of_values_is_tried():
+    values = {each for each in classes() if dataclasses.is_dataclass(each) or hasattr(each, "_fields")}
+    assert values == set(VALUES)
+
+
+def test_no_other_class_defines_an_equality_of_its_own():
+    others = classes() - set(VALUES) - {evidence.Cards}  # a dict, which can be changed
+    assert {each.__name__ for each in others if each.__hash__ is None} == set()
+
+
+@pytest.mark.parametrize("make", VALUES.values(), ids=[each.__name__ for each in VALUES])
+def test_values_can_be_compared_kept_copied_and_pickled(make):
+    one, other = make(), make()
+    assert one == one
+    assert not (one != one)  # noqa: SIM202
+    assert isinstance(one == other, bool)
+    assert (one == other) is not (one != other)
+    assert (one == "x", one != "x") == (False, True)
+    assert one in [other, one]
+    assert {one: "found"}[one] == "found"
+    assert one in {one, other}
+    for twin in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert type(twin) is type(one)
+        assert isinstance(twin == one, bool)
+        assert isinstance(hash(twin), int)
+
+
+def test_a_record_of_arrays_can_still_be_unpacked():
+    for kind in (each for each in VALUES if hasattr(each, "_fields")):
+        value = VALUES[kind]()
+        assert len([*value]) == len(kind._fields)
+        assert value[0] is A
+        assert kind(*value)._replace(**{kind._fields[0]: None})[0] is None
+        assert tuple(value) != value
