@@ -9,6 +9,7 @@ import html
 import os
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import quantile_test
