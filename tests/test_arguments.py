@@ -31,6 +31,7 @@ from utils import (
     plotting,
     probes,
     runtime,
+    sequences,
     standardization,
     training,
     weight_norms,
@@ -113,6 +114,12 @@ def trained(layer, *shape):
     return layer
 
 
+def replica_net(seeds, n_in, n_out, *, activation, norm, place, norm_input, init, dropout):
+    """The base class, which leaves the layers to those derived from it."""
+    how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input, "init": init}
+    return networks.MLP(n_in, n_out, seeds=seeds, dropout=dropout, **how)
+
+
 def sized(shape=(3, 4), **more):
     return {"shape": shape, **more}
 
@@ -139,6 +146,16 @@ def calls():
     standardizer, whitener = (kind().fit(X) for kind in (standardization.Standardizer, standardization.Whitener))
     x, y = tensors()
     parts = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
+    net = {
+        "activation": "relu",
+        "norm": May(None, "None"),
+        "place": "before",
+        "norm_input": May(None, "None"),
+        "init": "default",
+        "dropout": 0.1,
+    }
+    layer = {"replicas": 2, "channels": 3}
+    sequence = {"n_in": 4, "n_out": 3, "seeds": [0, 1], "token": 2}
     fig = Figure()
     ax = fig.subplots()
     look = {"color": anything("black"), "label": anything("a")}
@@ -273,7 +290,7 @@ def calls():
         ),
         "distributed.SyncBatchNorm": (
             distributed.SyncBatchNorm,
-            {"num_features": 3, **of_bn, "group": anything(None)},
+            {"num_features": 3, **of_bn, "track_running_stats": anything(True), "group": anything(None)},
         ),
         "distributed.SyncBatchNorm.forward": (
             distributed.SyncBatchNorm(3).eval().forward,
@@ -375,6 +392,51 @@ def calls():
         "loss_surface.hessian": (loss_surface.hessian, {"X": X}),
         "loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
         "loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
+        "networks.BatchNorm": (networks.BatchNorm, {**layer, **of_bn}),
+        "networks.BatchNorm.forward": (networks.BatchNorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
+        "networks.BatchRenorm": (
+            networks.BatchRenorm,
+            {**layer, "r_max": May(3.0, "2.5", "inf"), "d_max": May(5.0, "2.5", "inf"), **of_bn},
+        ),
+        "networks.BatchRenorm.forward": (networks.BatchRenorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
+        "networks.BatchRenorm.replica": (
+            networks.BatchRenorm(2, 3).eval().replica,
+            {"r": 0, "conv": anything(False)},
+        ),
+        "networks.GroupNorm": (
+            networks.GroupNorm,
+            {"replicas": 2, "channels": 4, "groups": 2, "eps": at_least_zero(1e-5)},
+        ),
+        "networks.GroupNorm.forward": (networks.GroupNorm(2, 4, groups=2).forward, {"x": torch.ones(2, 4, 5)}),
+        "networks.RMSNorm.forward": (networks.RMSNorm(2, 4).forward, {"x": torch.ones(2, 4, 5)}),
+        "networks.MLP": (networks.MLP, {"n_in": 4, "n_out": 3, "seeds": [0, 1], "width": 5, "depth": 2, **net}),
+        "networks.ConvNet": (
+            networks.ConvNet,
+            {
+                "image_shape": (1, 8, 8),
+                "n_out": 3,
+                "seeds": [0, 1],
+                "channels": (2, 3),
+                "pool_after": May((1,), "empty"),
+                "kernel_size": 3,
+                **net,
+            },
+        ),
+        "networks.ReplicaNet": (replica_net, {"seeds": [0, 1], "n_in": 4, "n_out": 3, **net}),
+        "networks.ReplicaNet.replica": (network().replica, {"r": 0}),
+        "networks.ReplicaNet.forward": (network().forward, {"x": x}),
+        "sequences.RNN": (
+            sequences.RNN,
+            {**sequence, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
+        ),
+        "sequences.RNN.forward": (sequences.RNN(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
+        "sequences.RNN.states": (sequences.RNN(4, 3, seeds=[0, 1], token=2).states, {"x": x}),
+        "sequences.Transformer": (
+            sequences.Transformer,
+            {**sequence, "width": 4, "depth": 1, "heads": 2, "norm": "layer", "place": "pre", "init": "orthogonal"},
+        ),
+        "sequences.Transformer.forward": (sequences.Transformer(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
+        "distributed.convert": (distributed.convert, {"module": torch.nn.BatchNorm1d(3), "group": anything(None)}),
         "normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
         "normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),
         "normalization.BatchNorm.backward": (trained(bn(3), 5, 3).backward, backwards[1]),
@@ -500,6 +562,7 @@ def calls():
             weight_norms.weight_standardization_forward,
             {"weight": May(batch(2, 3), "six axes"), "eps": at_least_zero(1e-5)},
         ),
+        "widgets.control": (widgets.control, {"kind": "FloatSlider", "value": anything(0.5)}),
         "widgets.loss_surface_walk": (
             widgets.loss_surface_walk,
             {
@@ -562,8 +625,7 @@ CASES = [
 
 
 def test_every_promise_is_held_to_it():
-    elsewhere = ("networks.", "sequences.", "distributed.convert")  # not in this table
-    assert {name for name in promises() if not name.startswith(elsewhere)} <= set(CALLS)
+    assert set(promises()) <= set(CALLS)
 
 
 @pytest.mark.parametrize("name", sorted(set(CALLS) & set(promises())))
@@ -585,6 +647,8 @@ def test_what_nothing_can_be_made_of_is_refused_with_a_sentence(name, argument):
         except (Taken, download.DownloadError):  # what is missing is no argument
             faults += [] if label in usable else [f"{label}: no error"]
         except Exception as error:
+            if isinstance(error, IndexError) and "IndexError" in raises(function):
+                continue
             if not isinstance(error, ValueError) or "expected" not in str(error):
                 faults.append(f"{label}: {error!r}")
         else:

@@ -348,6 +348,7 @@ def convert(module, group=None):
     ``super().forward``, that is the synchronized one from now on. `utils.networks.BatchNorm` is left alone: its
     replicas are several networks in one process.
     """
+    instance(module, nn.Module, "module", what="an nn.Module")
     norms = {name: m for name, m in module.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     new = {name: norm for name, norm in norms.items() if not isinstance(norm, SyncBatchNorm)}
     for name, norm in new.items():

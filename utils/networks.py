@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from utils.arrays import instance, number, one_of, whole
+
 __all__ = [
     "ACTIVATIONS",
     "INITS",
@@ -64,11 +66,9 @@ INITS = {
 PLACES = ("before", "after", "after_pool")
 
 
-def _one_of(value, known, name):
-    """Look a name up, or say which there are."""
-    if value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}")
-    return known[value] if isinstance(known, dict) else value
+def _sizes_and_eps(replicas, channels, eps):
+    """The sizes of a norm and its eps, checked."""
+    return whole(replicas, "replicas"), whole(channels, "channels"), number(eps, "eps", at_least=0)
 
 
 def _seeds(seeds):
@@ -79,12 +79,6 @@ def _seeds(seeds):
     if not checked or not 0 <= min(checked) <= max(checked) < 2**63:
         raise ValueError(f"seeds: expected at least one integer from 0 to below 2**63, got {seeds!r}")
     return checked
-
-
-def _positive(value, name):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    return int(value)
 
 
 @contextmanager
@@ -170,7 +164,8 @@ class BatchNorm(nn.Module):
 
     def __init__(self, replicas, channels, *, eps=1e-5, momentum=0.1, affine=True):
         super().__init__()
-        self.eps, self.momentum = eps, momentum
+        replicas, channels, self.eps = _sizes_and_eps(replicas, channels, eps)
+        self.momentum = None if momentum is None else number(momentum, "momentum", at_least=0, at_most=1)
         self.weight = nn.Parameter(torch.ones(replicas, channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(replicas, channels)) if affine else None
         self.register_buffer("running_mean", torch.zeros(replicas, channels))
@@ -197,7 +192,7 @@ class BatchNorm(nn.Module):
 
     def _normalize(self, x, weight, bias):
         """Batch norm with this scale and shift, each of shape (R, C), or None."""
-        dense = x.dim() == 3
+        dense = instance(x, torch.Tensor, "x", what="a Tensor").dim() == 3
         values = x.reshape(1, -1, x.shape[2]) if dense else x  # (1, R·C, B): B takes the place of the pixels
         if self.training:
             if values.numel() == values.shape[1]:
@@ -275,9 +270,10 @@ class GroupNorm(nn.Module):
 
     def __init__(self, replicas, channels, *, groups=4, eps=1e-5):
         super().__init__()
-        if channels % _positive(groups, "groups"):
+        replicas, channels, self.eps = _sizes_and_eps(replicas, channels, eps)
+        self.groups = whole(groups, "groups")
+        if channels % self.groups:
             raise ValueError(f"groups: expected a divisor of the {channels} channels, got {groups}")
-        self.groups, self.eps = groups, eps
         self.weight = nn.Parameter(torch.ones(replicas, channels))
         self.bias = nn.Parameter(torch.zeros(replicas, channels))
 
@@ -298,7 +294,7 @@ class GroupNorm(nn.Module):
             If a group has a single value.
         """
         replicas, channels = self.weight.shape
-        pixels = x.shape[2:].numel() if x.dim() == 4 else 1
+        pixels = x.shape[2:].numel() if instance(x, torch.Tensor, "x", what="a Tensor").dim() == 4 else 1
         if channels * pixels == self.groups:
             raise ValueError(
                 f"group norm: expected more than one value a group, got {channels} features of {pixels} pixel in "
@@ -339,7 +335,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, replicas, channels, *, eps=1e-5):
         super().__init__()
-        self.eps = eps
+        replicas, channels, self.eps = _sizes_and_eps(replicas, channels, eps)
         self.weight = nn.Parameter(torch.ones(replicas, channels))
 
     def forward(self, x):
@@ -358,7 +354,7 @@ class RMSNorm(nn.Module):
         ValueError
             For images.
         """
-        if x.dim() != 3:
+        if instance(x, torch.Tensor, "x", what="a Tensor").dim() != 3:
             raise ValueError(f"RMS norm: expected features of shape (R, C, B), got {tuple(x.shape)}")
         scale = torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.eps)
         return self.weight[:, :, None] * (x * scale)
@@ -398,11 +394,8 @@ class BatchRenorm(BatchNorm):
 
     def __init__(self, replicas, channels, *, r_max=3.0, d_max=5.0, eps=1e-5, momentum=0.1, affine=True):
         super().__init__(replicas, channels, eps=eps, momentum=momentum, affine=affine)
-        if not r_max >= 1:
-            raise ValueError(f"r_max: expected a number of at least 1, got {r_max}")
-        if not d_max >= 0:
-            raise ValueError(f"d_max: expected a number of at least 0, got {d_max}")
-        self.r_max, self.d_max = r_max, d_max
+        self.r_max = number(r_max, "r_max", at_least=1, finite=False)
+        self.d_max = number(d_max, "d_max", at_least=0, finite=False)
 
     def forward(self, x):
         """Normalize each channel of each replica; in training, corrected towards the running statistics.
@@ -422,7 +415,7 @@ class BatchRenorm(BatchNorm):
         """
         if not self.training:
             return super().forward(x)
-        dense = x.dim() == 3
+        dense = instance(x, torch.Tensor, "x", what="a Tensor").dim() == 3
         shape, dim = ((*self.running_mean.shape, 1), 2) if dense else ((1, -1, 1, 1), (0, 2, 3))
         with torch.no_grad():
             mean = x.mean(dim, keepdim=True)
@@ -517,9 +510,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p, *, generator):
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout: expected a number from 0 to below 1, got {p}")
-        self.p, self.generator = p, generator
+        self.p, self.generator = number(p, "dropout", at_least=0, below=1), generator
 
     def forward(self, x):
         """Drop values in training, and scale up the others."""
@@ -583,7 +574,7 @@ def _norm(value, name):
     """What builds a norm, or None."""
     if value is None or isinstance(value, _Checked):
         return value
-    return _Checked(value if isinstance(value, Callable) else _one_of(value, NORMS, name), name)
+    return _Checked(value if isinstance(value, Callable) else NORMS[one_of(value, NORMS, name)], name)
 
 
 class _Checked:
@@ -629,7 +620,7 @@ def _acts_on_each_value(module):
 def _activation(value):
     """An activation as a module that stacked networks may use."""
     if not isinstance(value, nn.Module):
-        return _one_of(value, ACTIVATIONS, "activation")()
+        return ACTIVATIONS[one_of(value, ACTIVATIONS, "activation")]()
     if any(True for _ in value.parameters()):
         raise ValueError(f"activation: expected a module without parameters, got {value}")
     if type(value) not in _KNOWN and not _acts_on_each_value(value):
@@ -809,13 +800,13 @@ class ReplicaNet(nn.Module):
     def __init__(self, seeds, n_in, n_out, *, activation, norm, place, norm_input, init, dropout):
         super().__init__()
         self.seeds = _seeds(seeds)
-        self.n_in, self.n_out = _positive(n_in, "n_in"), _positive(n_out, "n_out")
+        self.n_in, self.n_out = whole(n_in, "n_in"), whole(n_out, "n_out")
         activation = _activation(activation)
         norm, norm_input = _norm(norm, "norm"), _norm(norm_input, "norm_input")
-        init_weight = init if isinstance(init, Callable) else _one_of(init, INITS, "init")
-        _one_of(place, PLACES, "place")
+        init_weight = init if isinstance(init, Callable) else INITS[one_of(init, INITS, "init")]
+        one_of(place, PLACES, "place")
         self.activation, self._norm, self._norm_input = activation, norm, norm_input
-        self._place, self._dropout = place, dropout
+        self._place, self._dropout = place, number(dropout, "dropout", at_least=0, below=1)
         self._generator = torch.Generator().manual_seed(int(np.random.SeedSequence(self.seeds).generate_state(1)[0]))
         self.layers = nn.Sequential(*self._build(norm_input))
         weighted = [layer for layer in self.layers if isinstance(layer, Linear | Conv2d)]
@@ -870,7 +861,11 @@ class ReplicaNet(nn.Module):
         ValueError
             If the shape does not fit.
         """
-        if x.dim() != 3 or x.shape[0] != self.replicas or x.shape[2] != self.n_in:
+        if (
+            instance(x, torch.Tensor, "x", what="a Tensor").dim() != 3
+            or x.shape[0] != self.replicas
+            or x.shape[2] != self.n_in
+        ):
             raise ValueError(f"x: expected shape ({self.replicas}, B, {self.n_in}), got {tuple(x.shape)}")
         return self.layers(x).transpose(1, 2)
 
@@ -892,10 +887,11 @@ class ReplicaNet(nn.Module):
         IndexError
             If there is no such replica.
         ValueError
-            If a layer has no counterpart for a network alone, or one that computes something else: a norm of your own
-            needs a method ``replica(r, conv)`` as those here have it, and parametrizations have to be removed before.
+            If r is not an integer, or if a layer has no counterpart for a network alone, or one that computes something
+            else: a norm of your own needs a method ``replica(r, conv)`` as those here have it, and parametrizations
+            have to be removed before.
         """
-        if not 0 <= r < self.replicas:
+        if not 0 <= whole(r, "r", at_least=-(2**62)) < self.replicas:
             raise IndexError(f"r: expected 0 to {self.replicas - 1}, got {r}")
         modules, conv = [], False
         for layer in self.layers:
@@ -957,7 +953,7 @@ class MLP(ReplicaNet):
         init="default",
         dropout=0.0,
     ):
-        self._width, self._depth = _positive(width, "width"), _positive(depth, "depth")
+        self._width, self._depth = whole(width, "width"), whole(depth, "depth")
         how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input}
         super().__init__(seeds, n_in, n_out, init=init, dropout=dropout, **how)
         self._check_norms(how, lambda seeds, how: MLP(n_in, n_out, seeds=seeds, width=width, depth=depth, **how))
@@ -1020,9 +1016,9 @@ class ConvNet(ReplicaNet):
         dropout=0.0,
     ):
         try:
-            self.image_shape = tuple(_positive(size, "image_shape") for size in image_shape)
-            self._channels = [_positive(c, "channels") for c in channels]
-            self._pool_after = set(pool_after)
+            self.image_shape = tuple(whole(size, "image_shape") for size in image_shape)
+            self._channels = [whole(c, "channels") for c in channels]
+            self._pool_after = {whole(i, "pool_after") for i in pool_after}
         except TypeError as error:
             raise ValueError(f"image_shape, channels, pool_after: expected sequences of integers ({error})") from None
         if len(self.image_shape) != 3 or not self._channels:
@@ -1037,7 +1033,7 @@ class ConvNet(ReplicaNet):
                 f"image_shape: expected at least {side} pixels a side for {len(self._pool_after)} poolings, "
                 f"got {self.image_shape}; pool less often"
             )
-        if _positive(kernel_size, "kernel_size") % 2 == 0:
+        if whole(kernel_size, "kernel_size") % 2 == 0:
             raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
         self._kernel_size = kernel_size
         how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input}

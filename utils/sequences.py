@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils.arrays import instance, number, one_of, whole
 from utils.networks import (
     INITS,
     Linear,
     _Checked,
     _is_known,
     _norm,
-    _one_of,
-    _positive,
     _seeds,
     initialize,
     refuse_mixing,
@@ -57,8 +56,8 @@ class SequenceNet(nn.Module):
     def __init__(self, n_in, n_out, *, seeds, token):
         super().__init__()
         self.seeds = _seeds(seeds)
-        self.n_in, self.n_out = _positive(n_in, "n_in"), _positive(n_out, "n_out")
-        if self.n_in % _positive(token, "token"):
+        self.n_in, self.n_out = whole(n_in, "n_in"), whole(n_out, "n_out")
+        if self.n_in % whole(token, "token"):
             raise ValueError(f"token: expected a divisor of the {n_in} numbers of a sequence, got {token}")
         self.token = int(token)
 
@@ -69,7 +68,11 @@ class SequenceNet(nn.Module):
 
     def _tokens(self, x):
         """Rows (R, B, n_in) as (R, token, T · B): time is the slower axis."""
-        if x.dim() != 3 or x.shape[0] != self.replicas or x.shape[2] != self.n_in:
+        if (
+            instance(x, torch.Tensor, "x", what="a Tensor").dim() != 3
+            or x.shape[0] != self.replicas
+            or x.shape[2] != self.n_in
+        ):
             raise ValueError(f"x: expected shape ({self.replicas}, B, {self.n_in}), got {tuple(x.shape)}")
         return x.unflatten(2, (-1, self.token)).permute(0, 3, 2, 1).flatten(2)
 
@@ -123,9 +126,8 @@ class RNN(SequenceNet):
     def __init__(self, n_in, n_out, *, seeds, token, width=32, norm=None, gain=1.0):
         super().__init__(n_in, n_out, seeds=seeds, token=token)
         given, norm = norm, _norm(norm, "norm")
-        replicas, width = self.replicas, _positive(width, "width")
-        if not gain > 0:
-            raise ValueError(f"gain: expected a positive number, got {gain}")
+        replicas, width = self.replicas, whole(width, "width")
+        gain = number(gain, "gain", above=0)
         self.inputs = Linear(replicas, self.token, width)
         self.recurrent = Linear(replicas, width, width)
         self.recurrent.bias = None  # that of the inputs will do
@@ -261,18 +263,16 @@ class Transformer(SequenceNet):
     ):
         super().__init__(n_in, n_out, seeds=seeds, token=token)
         given, norm = norm, _norm(norm, "norm")
-        replicas, width = self.replicas, _positive(width, "width")
-        if width % _positive(heads, "heads"):
+        replicas, width = self.replicas, whole(width, "width")
+        if width % whole(heads, "heads"):
             raise ValueError(f"heads: expected a divisor of the width, {width}, got {heads}")
-        if _one_of(place, ("pre", "post", "none"), "place") != "none" and norm is None:
+        if one_of(place, ("pre", "post", "none"), "place") != "none" and norm is None:
             raise ValueError(f"norm: expected a name or a callable with place {place!r}, got None; or use place='none'")
         self.embed = Linear(replicas, self.token, width)
-        self.blocks = nn.ModuleList(
-            [_Block(replicas, width, heads, norm, place) for _ in range(_positive(depth, "depth"))]
-        )
+        self.blocks = nn.ModuleList([_Block(replicas, width, heads, norm, place) for _ in range(whole(depth, "depth"))])
         self.last_norm = norm(replicas, width) if place == "pre" else None
         self.head = Linear(replicas, width, self.n_out)
-        self._draw(_one_of(init, INITS, "init"), default_bias=False)
+        self._draw(INITS[one_of(init, INITS, "init")], default_bias=False)
         self.places = nn.Parameter(torch.empty(replicas, width, self.n_in // self.token))
         with torch.no_grad():
             for place_of, seed in zip(self.places, self.seeds, strict=True):

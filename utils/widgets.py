@@ -60,7 +60,7 @@ def control(kind, value, **settings):
     ipywidgets = _ipywidgets()
     if ipywidgets is None:
         return SimpleNamespace(value=value)
-    if not hasattr(ipywidgets, kind):
+    if not isinstance(kind, str) or not hasattr(ipywidgets, kind):
         raise ValueError(f"kind: expected a class of ipywidgets, such as 'FloatSlider', got {kind!r}")
     return getattr(ipywidgets, kind)(value=value, **settings)
 
