@@ -24,6 +24,8 @@ from homework.grading import bubblewrap, cells, comparing, plain, report, sandbo
 from homework.grading.assignment import AssignmentError, Check, load
 from homework.grading.guess import guess_assignment
 
+pytestmark = pytest.mark.timeout(400)  # whole classes are graded
+
 ROOT = Path(__file__).resolve().parents[1]
 WHY_NOT = bubblewrap.problem()
 SANDBOX = "none" if WHY_NOT else "bwrap"
@@ -768,7 +770,7 @@ def test_ended_half_way_and_started_again(source, tmp_path, how, code):
 def test_folders_of_a_killed_grader_are_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    ended.wait(timeout=30)
     for name in (f"grading-{ended.pid}-x", f"grading-{os.getpid()}-x", "grading-me", "other"):
         (tmp_path / name).mkdir()
     sandbox.sweep()

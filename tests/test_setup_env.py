@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # environments are made
+
 PYTHON = sys.executable
 SOURCE = Path(__file__).resolve().parents[1] / "tools" / "setup_env.py"
 # Called as "python -m venv FOLDER" it makes a folder with itself in it; called as "python -m pip ..." it says and does

@@ -20,6 +20,7 @@ from publish import launch_links, published
 from utils import evidence
 
 SITE = ROOT / "site"
+SECONDS = 3600  # for Sphinx: it needs one minute, and longer to ask every address
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinxcontrib.bibtex")
 SIDEBAR = ("evidence", "teach", "homework", "glossary", "bibliography", "api")
 NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
@@ -124,7 +125,11 @@ def build(source, out, *, builder="html"):
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
     command += ["-d", str(source.with_name("trees")), str(source), str(part)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
+    try:
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"site: expected Sphinx to end within {SECONDS} seconds, it still ran; run the same command again")
+    if done.returncode:
         sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {part}")
     for path in part.rglob("*.map"):  # of the theme, for debugging it
         path.unlink()
