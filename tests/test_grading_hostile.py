@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WHY_NOT = bubblewrap.problem()
 pytestmark = [
     pytest.mark.skipif(WHY_NOT is not None, reason=f"THE SANDBOX TESTS DID NOT RUN: {WHY_NOT}"),
-    pytest.mark.timeout(300),  # each starts a sandbox
+    pytest.mark.timeout(900),  # the first one runs all attacks
 ]
 
 LIMITS = Limits(

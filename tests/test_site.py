@@ -368,7 +368,7 @@ class TestSettings:
         hide += "sys.path.insert(0, 'tools'); sys.argv = ['site', '--build', sys.argv[1]]\n"
         hide += "runpy.run_path('tools/site.py', run_name='__main__')"
         command = [sys.executable, "-c", hide, str(tmp_path)]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
         assert done.returncode == 1
         assert "myst_nb" in done.stderr
         assert "make site installs" in done.stderr
