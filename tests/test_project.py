@@ -36,6 +36,7 @@ CALLED = {
     "jupyterlab": ("Makefile", "-m jupyterlab"),
     "myst-nb": ("site/conf.py", '"myst_nb"'),
     "pytest-cov": ("Makefile", "--cov=utils"),
+    "pytest-timeout": ("pyproject.toml", "timeout = 60"),
     "pytest-xdist": ("pyproject.toml", '"-n", "2"'),
     "ruff": ("Makefile", "-m ruff check"),
     "sphinx": ("tools/site.py", '"-m", "sphinx"'),
@@ -323,6 +324,7 @@ def test_no_tool_is_found_in_place_of_a_package():
     assert packages & {path.stem for path in (ROOT / "tools").glob("*.py")} == set()
 
 
+@pytest.mark.timeout(180)
 def test_tables_of_the_readme_are_those_of_the_notebooks():
     command = [sys.executable, ROOT / "tools" / "readme.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
