@@ -1,15 +1,21 @@
 """How pytest runs the notebooks: nbval, with what this course needs besides."""
 
+import contextlib
 import inspect
 import os
 import signal
+import tempfile
 import threading
 import time
 from queue import Empty
 
+import pytest
+from jupyter_client import KernelManager
 from nbformat import from_dict
-from nbval.kernel import RunningKernel
-from nbval.plugin import IPyNbCell, IPyNbFile
+from nbval.kernel import NbvalKernelspecManager, RunningKernel
+from nbval.plugin import IPyNbCell
+
+from tools.kernels import WHICH_PYTHON, check_python, why_not
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     # A shell that starts us in the background ignores Ctrl-C for us and ours; the tests of Ctrl-C need it.
@@ -24,6 +30,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLAIM = "application/vnd.course.claim+json"
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_TO_REPORT = 30  # what nbval needs, at most, to stop a cell or a kernel and to say so
+
+
+class Hung(BaseException):
+    """A property test ran into its limit."""
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_timeout_set_timer(item):
+    """End a property test at its limit.
+
+    Hypothesis would take the failure that pytest-timeout raises for a counterexample and run it again, without a limit.
+    """
+    done = yield
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and hasattr(signal, "SIGALRM"):
+        fail = signal.getsignal(signal.SIGALRM)
+
+        def end(number, frame):
+            __tracebackhide__ = True
+            try:
+                fail(number, frame)
+            except pytest.fail.Exception as failed:
+                raise Hung(str(failed)) from None
+
+        if callable(fail):
+            signal.signal(signal.SIGALRM, end)
+    return done
+
+
+def pytest_collection_modifyitems(config, items):
+    """Give a cell more time than nbval gives to it and to its kernel, so that nbval can say what is wrong."""
+    seconds = config.option.nbval_kernel_startup_timeout + config.option.nbval_cell_timeout + SECONDS_TO_REPORT
+    for item in items:
+        if isinstance(item, IPyNbCell):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 def execute_as_a_reader_does(kernel, source, allow_stdin=None):
@@ -101,16 +142,48 @@ def forbid_network():
     sys.addaudithook(guard)
 
 
-def start_without_network(notebook, setup=IPyNbFile.setup):
-    """Start the kernel of a notebook and close the network to it before its first cell."""
-    setup(notebook)
+def start_kernel(kernel, kernel_name, cwd=None, startup_timeout=60):
+    """Start a kernel of our own Python and close the network to it.
+
+    Where it does not start, nothing is left of it, and every cell of its notebook fails with the same sentence.
+    """
+    kernel.km = KernelManager(kernel_name=kernel_name, kernel_spec_manager=NbvalKernelspecManager())
+    kernel.kc = None
+    end = time.monotonic() + startup_timeout
+    with tempfile.TemporaryFile() as heard:
+        try:
+            kernel.km.start_kernel(stderr=heard, cwd=cwd)
+            kernel.kc = kernel.km.client()
+            kernel.kc.start_channels()
+            kernel.kc.wait_for_ready(timeout=startup_timeout)
+            reply = close_network(kernel, max(end - time.monotonic(), 1))
+            check_python(reply)
+            if reply["status"] != "ok":
+                raise RuntimeError(f"it runs without its network guard: {reply}")
+        except BaseException as error:
+            sentence = why_not(kernel.km, error, heard)
+            if kernel.kc:
+                kernel.kc.stop_channels()
+            with contextlib.suppress(Exception):
+                kernel.km.shutdown_kernel(now=True)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            return
+    pytest.fail(sentence, pytrace=False)
+
+
+def close_network(kernel, timeout):
+    """Forbid the network to a kernel, and ask it which Python it runs in."""
     code = f"{inspect.getsource(forbid_network)}\nforbid_network()\ndel forbid_network"
-    reply = notebook.kernel.kc.execute(code, silent=True, reply=True, timeout=60)
-    if reply["content"]["status"] != "ok":
-        raise RuntimeError(f"the kernel runs without its network guard: {reply['content']}")
+    asked = kernel.kc.execute(code, silent=True, user_expressions=WHICH_PYTHON)
+    while True:
+        message = kernel.get_message("shell", timeout=timeout)
+        if message["parent_header"].get("msg_id") == asked:
+            return message["content"]
 
 
+RunningKernel.__init__ = start_kernel
 RunningKernel.execute_cell_input = execute_as_a_reader_does
 RunningKernel.get_message = get_message_from_the_living
 IPyNbCell.compare_outputs = compare_verdicts
-IPyNbFile.setup = start_without_network

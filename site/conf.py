@@ -17,8 +17,8 @@ def _repository():
         return f"https://github.com/{name}"
     try:
         command = ["git", "-C", str(Path(__file__).parent), "remote", "get-url", "origin"]
-        origin = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except OSError:
+        origin = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?\s*$", origin)
     return f"https://github.com/{found[1]}" if found else None

@@ -147,7 +147,7 @@ def running_server():
         server.closing.set()
         server.http.shutdown()
         server.http.server_close()
-        thread.join()
+        thread.join(timeout=30)
 
 
 def sends(content, length=None):

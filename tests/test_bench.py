@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.timeout(300)  # the benchmark runs in a process of its own
+
 BENCH = Path(__file__).resolve().parents[1] / "tools" / "bench.py"
 TARGETS = {
     "batchnorm_256x512": 1.4,

@@ -30,6 +30,8 @@ from torch.nn import functional as F
 from utils import distributed
 from utils.distributed import Processes, SyncBatchNorm, combine, convert, main, run
 
+pytestmark = pytest.mark.timeout(300)  # processes are started
+
 SIZES = [(4, 4), (3, 6), (2, 0, 5)]
 SHAPES = [(5,), (3, 4, 2)]
 SECONDS = 60  # for processes that need a few, on a computer that does other things as well

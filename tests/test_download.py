@@ -23,6 +23,8 @@ from image_fixtures import mnist_files, running_server, sends, write_cache, writ
 from utils import data, download
 from utils.download import REGISTRY, DownloadError, cache_folder, fetch
 
+pytestmark = pytest.mark.timeout(200)  # some start two Pythons
+
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "numbers.gz"
 CONTENT = np.random.default_rng(0).bytes(60_000)  # a few chunks
@@ -94,13 +96,13 @@ def stalls(server, content):
 
     def does(handler):
         sends(content, length=len(CONTENT))(handler)
-        server.closing.wait()
+        server.closing.wait(timeout=60)
 
     return does
 
 
 def says_nothing(server):
-    return lambda handler: server.closing.wait()
+    return lambda handler: server.closing.wait(timeout=60)
 
 
 def dribbles(server, size, pause):
@@ -315,7 +317,7 @@ def test_an_interrupted_download_leaves_nothing(place, server):
     def does(handler):
         sends(CONTENT[:20_000], length=len(CONTENT))(handler)
         signal.pthread_kill(main, signal.SIGINT)
-        server.closing.wait()
+        server.closing.wait(timeout=60)
 
     server.does[f"/a/{NAME}"] = does
     with pytest.raises(KeyboardInterrupt):

@@ -16,6 +16,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+pytestmark = pytest.mark.timeout(300)  # kernels are started
+
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 FAILING = 'raise ValueError("on purpose, with <marks>")'
 DYING = "import os; os._exit(1)"

@@ -14,6 +14,8 @@ from utils import data, widgets
 from utils import loss_surface as surface
 from utils.plotting import COLOURS
 
+pytestmark = pytest.mark.timeout(300)  # networks are trained
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_6 = ROOT / "notebooks" / "06_weight_initialization.ipynb"
 HALF_A_THOUSANDTH = 0.000501  # numbers are stored as whole thousandths

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(400)  # each runs notebooks in a pytest of its own
+
 ROOT = Path(__file__).resolve().parents[1]
 BAD = ROOT / "tests" / "bad_notebooks"
 

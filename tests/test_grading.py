@@ -24,6 +24,8 @@ from homework.grading import bubblewrap, cells, comparing, plain, report, submis
 from homework.grading.assignment import AssignmentError, Check, load
 from homework.grading.guess import guess_assignment
 
+pytestmark = pytest.mark.timeout(600)  # whole classes are graded
+
 ROOT = Path(__file__).resolve().parents[1]
 WHY_NOT = bubblewrap.problem()
 SANDBOX = "none" if WHY_NOT else "bwrap"

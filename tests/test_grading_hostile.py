@@ -18,7 +18,10 @@ from homework.grading.limits import MB, Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 WHY_NOT = bubblewrap.problem()
-pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=f"THE SANDBOX TESTS DID NOT RUN: {WHY_NOT}")
+pytestmark = [
+    pytest.mark.skipif(WHY_NOT is not None, reason=f"THE SANDBOX TESTS DID NOT RUN: {WHY_NOT}"),
+    pytest.mark.timeout(900),  # the first one runs all attacks
+]
 
 LIMITS = Limits(
     cell=3,

@@ -25,6 +25,8 @@ from homework.grading.plain import pack
 from homework.grading.reference import run_reference
 from utils.evidence import claims
 
+pytestmark = pytest.mark.timeout(300)  # every assignment is solved and graded
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = release.assignments()
 VARIANTS = ["2026", "2027", "2032"]  # both divisors, layouts, conventions and losses, all open claims
@@ -118,9 +120,8 @@ def test_what_jupyterlab_keeps_is_no_part_of_the_release(tmp_path, monkeypatch):
 
 
 def test_sources_and_release_are_as_generated():
-    run = subprocess.run(
-        [sys.executable, ROOT / "tools" / "release.py", "--check"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, ROOT / "tools" / "release.py", "--check"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
 
 
@@ -264,7 +265,8 @@ for name in {NAMES!r}:
         (tmp_path / "source" / name).mkdir(parents=True)
         shutil.copy(release.SOURCE / name / f"{name}.ipynb", tmp_path / "source" / name)
     path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=path, check=True, capture_output=True)
+    how = {"cwd": tmp_path, "env": path, "check": True, "capture_output": True, "timeout": 240}
+    subprocess.run([sys.executable, "-c", script], **how)
     for name in NAMES:
         theirs = nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", as_version=4)
         assert theirs == nbformat.read(release.RELEASE / name / f"{name}.ipynb", as_version=4), name

@@ -332,6 +332,7 @@ class TestNumbersOfTheory:
             factors.append((np.linalg.norm(gradient) / np.linalg.norm(start)) ** (1 / 5))
         assert np.mean(factors) == pytest.approx(3**-0.5, rel=0.01)
 
+    @pytest.mark.timeout(180)
     def test_neighbours_neither_part_nor_meet_at_the_critical_point(self):
         """For tanh and bias variance 0.05: 1.76 (Poole et al., 2016), by quadrature and by wide random layers."""
 

@@ -85,5 +85,6 @@ def test_correct_ones_pass(make):
     assert failures(make) == {}
 
 
+@pytest.mark.timeout(180)
 def test_every_check_finds_something():
     assert set().union(*(failures(mutant(name)) for name in CAUGHT_BY)) == set(CHECKS)

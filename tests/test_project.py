@@ -37,6 +37,7 @@ CALLED = {
     "jupyterlab": ("Makefile", "-m jupyterlab"),
     "myst-nb": ("site/conf.py", '"myst_nb"'),
     "pytest-cov": ("Makefile", "--cov=utils"),
+    "pytest-timeout": ("pyproject.toml", "timeout = 60"),
     "pytest-xdist": ("pyproject.toml", '"-n", "2"'),
     "ruff": ("Makefile", "-m ruff check"),
     "sphinx": ("tools/site.py", '"-m", "sphinx"'),
@@ -81,7 +82,7 @@ def files():
     names = []
     if shutil.which("git"):
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout.split("\0")
     found = [ROOT / name for name in names if name] or [path for path in ROOT.rglob("*") if not is_kept_out(path)]
     return sorted(path for path in found if path.is_file())
 
@@ -213,8 +214,8 @@ def make(*arguments):
         pytest.skip("there is no make here")
     of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "GNUMAKEFLAGS", "MAKEOVERRIDES")
     environment = {name: value for name, value in os.environ.items() if name not in of_make}
-    run = subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return run.stdout
+    how = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True, "timeout": 60}
+    return subprocess.run(["make", *arguments], **how).stdout
 
 
 def targets():
@@ -354,8 +355,8 @@ def test_no_tool_is_found_in_place_of_a_package():
     assert packages & {path.stem for path in (ROOT / "tools").glob("*.py")} == set()
 
 
+@pytest.mark.timeout(180)
 def test_tables_of_the_readme_are_those_of_the_notebooks():
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "readme.py", "--check"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, ROOT / "tools" / "readme.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

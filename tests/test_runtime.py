@@ -12,6 +12,8 @@ import torch
 
 from utils import runtime
 
+pytestmark = pytest.mark.timeout(300)  # each starts a Python that loads PyTorch
+
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 SCRIPT = """
 import json, os, sys

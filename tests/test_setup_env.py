@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # environments are made
+
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools" / "setup_env.py"

@@ -26,6 +26,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from utils import evidence
 
+pytestmark = pytest.mark.timeout(300)  # the site is staged
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
@@ -371,7 +373,7 @@ class TestSettings:
         hide += "sys.path.insert(0, 'tools'); sys.argv = ['site', '--build', sys.argv[1]]\n"
         hide += "runpy.run_path('tools/site.py', run_name='__main__')"
         command = [sys.executable, "-c", hide, str(tmp_path)]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240)
         assert done.returncode == 1
         assert "myst_nb" in done.stderr
         assert "make site installs" in done.stderr

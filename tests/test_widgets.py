@@ -196,6 +196,7 @@ class TestLossSurfaceExplorer:
         explorer.controls["batch_size"].value = 4
         assert explorer.image.value == with_batches, "the batches are drawn the same way every time"
 
+    @pytest.mark.timeout(180)
     def test_the_corners_of_all_sliders_are_drawn_without_warning(self, explorer):
         for corner in itertools.product(*(ends(control) for control in explorer.controls.values())):
             for control, value in zip(explorer.controls.values(), corner, strict=True):

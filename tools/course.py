@@ -58,6 +58,16 @@ def as_page(notebook):
     return re.sub(NO_ALT, lambda _: f'alt="{html.escape(next(alts))}"', page)
 
 
+def _add_page(run, pages):
+    """Make the page of a notebook that was executed; a page that cannot be made is a failure of this notebook alone."""
+    if run.notebook is None:
+        return
+    try:
+        pages[run.path] = as_page(run.notebook)
+    except Exception as error:
+        run.error = run.error or f"its page could not be made ({type(error).__name__}: {error})"
+
+
 def main():
     """Execute, export, say where the results are."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,11 +80,13 @@ def main():
         results.check(["timings.json", *(f"{path.stem}{end}" for path in paths for end in (".ipynb", ".html"))])
         print(f"Executing {len(paths)} notebook{'s, two at a time' if len(paths) > 1 else ''} ...", flush=True)
         pages = {}
-        runs = execute_all(paths, done=lambda run: pages.update({run.path: as_page(run.notebook)}))
-        for run in runs:
+        runs = execute_all(paths, done=lambda run: _add_page(run, pages))
+        executed = [run for run in runs if run.notebook]
+        for run in executed:
             results.write(run.path.name, nbformat.writes(run.notebook) + "\n")
-            results.write(f"{run.path.stem}.html", pages[run.path])
-        times = {run.path.stem: round(run.seconds, 2) for run in runs}
+            if run.path in pages:
+                results.write(f"{run.path.stem}.html", pages[run.path])
+        times = {run.path.stem: round(run.seconds, 2) for run in executed}
         results.write("timings.json", json.dumps(times, indent=2) + "\n")
     except OSError as error:
         raise SystemExit(f"The results could not be written: {error}. Put them elsewhere with BUILD=/path.") from None

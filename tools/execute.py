@@ -1,6 +1,7 @@
 """Execute notebooks, two at a time, with a progress bar each; used by `course.py` and `notebooks.py`."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from jupyter_client import AsyncKernelManager
+from kernels import SECONDS_TO_START, WHICH_PYTHON, check_python, why_not
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
@@ -22,18 +25,27 @@ SECONDS_A_CELL = 600
 SECONDS_TO_STOP = 30
 LAST_WORDS = 4000  # characters
 JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
+# Its talk about sockets frightens readers, and what it runs is nobody's history.
+KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"]
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
 
 # The environment may be that of another checkout: this one's helpers come first, here and in the kernels.
 sys.path.insert(0, str(ROOT))
 
 
+class NoKernel(Exception):
+    """No kernel could be started for a notebook; the message is a sentence for the reader."""
+
+
 @dataclass
 class Run:
-    """What came of one notebook: the executed copy, the seconds it took, and what went wrong, if anything."""
+    """What came of one notebook: the executed copy, the seconds it took, and what went wrong, if anything.
+
+    The copy is None if an error came before the first cell.
+    """
 
     path: Path
-    notebook: nbformat.NotebookNode
+    notebook: nbformat.NotebookNode | None
     seconds: float
     error: str | None
 
@@ -78,9 +90,11 @@ def write_atomically(path, content):
 
 def _what_failed(notebook, error, at):
     """One line: which cell, and what it said."""
+    if not at:
+        return f"before the first cell: {' '.join(str(error).split())[:300]}"
     number = next((i for i, cell in enumerate(notebook.cells) if _error_of(cell)), None)
     if number is None:
-        number = at.get("cell_index", 0)
+        number = at["cell_index"]
         said = " ".join(str(error).split())[:300] or type(error).__name__
         return f"cell {number} ({notebook.cells[number].id}): {said}"
     output = _error_of(notebook.cells[number])
@@ -98,32 +112,71 @@ def _environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *others])}
 
 
+@contextlib.asynccontextmanager
+async def _kernel(client, heard, folder):
+    """Give a client a kernel of our own Python, and leave none behind, whatever happens."""
+    manager, channels = client.km, None
+    now = True
+    try:
+        try:
+            await manager.start_kernel(
+                extra_arguments=KERNEL_ARGUMENTS, stderr=heard, cwd=str(folder), env=_environment()
+            )
+            channels = manager.client()
+            channels.start_channels()
+            await channels.wait_for_ready(timeout=SECONDS_TO_START)
+            client.kc = channels
+            async with asyncio.timeout(SECONDS_TO_START):
+                asked = channels.execute("", silent=True, allow_stdin=False, user_expressions=WHICH_PYTHON)
+                reply = await client.async_wait_for_reply(asked)
+            check_python(reply["content"])
+        except Exception as error:
+            raise NoKernel(why_not(manager, error, heard)) from None
+        channels.allow_stdin = False
+        yield
+        now = False
+    finally:
+        if channels:
+            channels.stop_channels()
+        with contextlib.suppress(Exception):
+            await manager.shutdown_kernel(now=now)
+
+
 async def _execute(path, bar):
     """Run one notebook in a kernel of its own, from a clean copy."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     began, error, at = time.perf_counter(), None, {}
     client = NotebookClient(
         notebook,
+        km=AsyncKernelManager(kernel_name="python3"),
         timeout=SECONDS_A_CELL,
-        kernel_name="python3",
+        shell_timeout_interval=1,
         record_timing=False,
         coalesce_streams=True,
-        extra_arguments=["--IPKernelApp.log_level=50"],  # its talk about sockets frightens readers
-        resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=lambda cell, cell_index: at.update(cell_index=cell_index),
         on_cell_executed=lambda **_: bar.update(),
     )
-    # What a kernel says in closing its sockets is of no use; what one said that died may be.
-    with tempfile.TemporaryFile() as heard:
-        try:
-            await client.async_execute(stderr=heard, env=_environment())
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
-            error = _what_failed(notebook, caught, at)
-            if isinstance(caught, DeadKernelError):
-                heard.seek(0)
-                tqdm.write(heard.read().decode(errors="replace")[-LAST_WORDS:], file=sys.stderr, end="")
-    return Run(path, notebook, time.perf_counter() - began, error)
+    try:
+        # What a kernel says in closing its sockets is of no use; what one said that died may be.
+        with tempfile.TemporaryFile() as heard:
+            async with _kernel(client, heard, path.parent):
+                try:
+                    await client.async_execute()
+                except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:
+                    error = _what_failed(notebook, caught, at)
+                    if isinstance(caught, DeadKernelError):
+                        heard.seek(0)
+                        tqdm.write(heard.read().decode(errors="replace")[-LAST_WORDS:], file=sys.stderr, end="")
+    except NoKernel as caught:
+        error = str(caught)
+    except Exception as caught:  # for example a full disk: the other notebooks go on
+        error = f"expected to execute it, got {type(caught).__name__} ({caught})"
+    executed = notebook if at or error is None else None
+    return Run(path, executed, time.perf_counter() - began, error)
 
 
 def _claims(path):
@@ -153,7 +206,9 @@ async def _execute_all(paths, at_once, done):
     try:
         # A long one that came last would run alone at the end.
         longest_first = sorted(zip(paths, bars, strict=True), key=lambda pair: _claims(pair[0]), reverse=True)
-        await asyncio.gather(*(one(path, bar) for path, bar in longest_first))
+        async with asyncio.TaskGroup() as group:
+            for path, bar in longest_first:
+                group.create_task(one(path, bar))
     finally:
         for bar in bars:
             bar.close()
@@ -184,9 +239,11 @@ def execute_all(paths, *, at_once=AT_ONCE, done=lambda run: None):
     try:
         return work.result()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave kernels behind
         loop.set_exception_handler(lambda *_: None)  # what a cancelled client has left to say helps nobody
         work.cancel()
-        asyncio.run_coroutine_threadsafe(_others_done(), loop).result(SECONDS_TO_STOP)
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_others_done(), loop).result(SECONDS_TO_STOP)
         sys.exit("\ninterrupted; nothing was written, run the same command again")
 
 

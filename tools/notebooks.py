@@ -93,8 +93,12 @@ def main():
             run.error = "it was changed while it was being executed, and is left as it is: run the same command again"
         if run.error is None:
             normalize(run.notebook)
-            write_atomically(run.path, nbformat.writes(run.notebook, indent=1) + "\n")
-            print(f"wrote {run.path} ({run.seconds:.1f} s)")
+            try:
+                write_atomically(run.path, nbformat.writes(run.notebook, indent=1) + "\n")
+            except OSError as error:
+                run.error = f"it could not be written ({error})"
+            else:
+                print(f"wrote {run.path} ({run.seconds:.1f} s)")
     report_failures(runs)
 
 

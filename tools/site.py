@@ -22,6 +22,7 @@ from results import Results
 from utils import evidence
 
 SITE = ROOT / "site"
+SECONDS = 3600  # for Sphinx: it needs one minute, and longer to ask every address
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinxcontrib.bibtex")
 SIDEBAR = ("evidence", "teach", "homework", "glossary", "bibliography", "api")
 NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
@@ -127,7 +128,11 @@ def build(source, *, builder="html"):
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
     command += ["-d", str(source.with_name("trees")), str(source), str(part)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
+    try:
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"site: expected Sphinx to end within {SECONDS} seconds, it still ran; run the same command again")
+    if done.returncode:
         return None
     for path in part.rglob("*.map"):  # of the theme, for debugging it
         path.unlink()

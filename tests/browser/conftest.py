@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD") or ROOT / "build").resolve()
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HERE = "127.0.0.1"
+SECONDS = 1800  # for a test: the first one of JupyterLab executes every notebook
 FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -48,8 +49,10 @@ def what_is_missing():
 
 
 def pytest_collection_modifyitems(items):
-    """Say what is missing once, instead of failing in every test."""
+    """Give the tests more time, and say what is missing once, instead of failing in every test."""
     here = [item for item in items if Path(__file__).parent in Path(item.fspath).parents]
+    for item in here:
+        item.add_marker(pytest.mark.timeout(SECONDS))
     missing = what_is_missing() if here else []
     if missing:
         pytest.exit("test-browser: " + "; ".join(missing), returncode=2)

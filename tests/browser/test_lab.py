@@ -49,7 +49,8 @@ def lab(tmp_path_factory):
     overrides = folder / "JUPYTER_CONFIG_DIR" / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(SETTINGS))
-    line = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    make = ["make", "-n", "lab"]
+    line = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     line = re.search(r"-m jupyterlab(?:.*\\\n)*.*", line)[0].replace("\\\n", " ")
     command = [word.replace(str(ROOT), str(folder)) for word in shlex.split(line)]  # on the copy
     command = [sys.executable, *command, "--no-browser", "--ip=127.0.0.1", "--port=0"]
