@@ -1,0 +1,1 @@
+"""What the labs train with: networks for one seed, stacks of them, training, probes, processes."""
