@@ -85,6 +85,48 @@ def _batch_norm(layer, values):
     return Values(y.view(own.shape), "columns" if values.dim == 2 else "maps", values.replicas)
 
 
+class _NormalizeFeatures(torch.autograd.Function):
+    """Normalize (R, groups, features, B) over the features, with the closed form of the backward pass.
+
+    Takes less time than automatic differentiation of the same formula: fewer and better shaped operations.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):  # weight and bias: (R, groups, features, 1)
+        x_hat = x - x.mean(dim=2, keepdim=True)
+        inv_std = torch.rsqrt(x_hat.square().mean(dim=2, keepdim=True) + eps)
+        x_hat *= inv_std
+        ctx.save_for_backward(x_hat, inv_std, weight)
+        return (x_hat * weight).add_(bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy):
+        x_hat, inv_std, weight = ctx.saved_tensors
+        product = dy * x_hat
+        dweight, dbias = product.sum(dim=3, keepdim=True), dy.sum(dim=3, keepdim=True)
+        average = weight.mT / weight.shape[2]  # of the features, weighted
+        along_ones, along_x_hat = average @ dy, average @ product
+        dx = (dy * weight).sub_(along_ones).sub_(x_hat * along_x_hat).mul_(inv_std)
+        return dx, dweight, dbias, None
+
+
+def _group_norm(layer, values):
+    if values.dim not in (2, 4) or layer.weight is None or layer.bias is None:
+        return None
+    x, groups = values.maps() if values.dim == 4 else values.columns(), getattr(layer, "num_groups", 1)
+    if values.dim == 4 and not isinstance(layer, nn.GroupNorm):
+        return None
+    if values.dim == 4:
+        y = F.group_norm(x, values.replicas * groups, layer.weight.flatten(), layer.bias.flatten(), layer.eps)
+        return Values(y, "maps", values.replicas)
+    if x.shape[1] == groups:
+        raise ValueError("group norm: expected more than one value per group, got one; use fewer groups, or images")
+    grouped = x.reshape(values.replicas, groups, x.shape[1] // groups, -1)
+    weight, bias = (p.view(*grouped.shape[:3], 1) for p in (layer.weight, layer.bias))
+    return Values(_NormalizeFeatures.apply(grouped, weight, bias, layer.eps).view(x.shape), "columns", values.replicas)
+
+
 def _as_it_is(layer, values):
     return values._replace(x=layer(values.x))
 
@@ -113,6 +155,8 @@ FUSED = {
     nn.Conv2d: _conv2d,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _group_norm,
     nn.MaxPool2d: _pool,
     nn.AvgPool2d: _pool,
     nn.Flatten: _flatten,
