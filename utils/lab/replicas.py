@@ -7,6 +7,7 @@ can be stacked, and `Stack.replica` gives one network back as it was.
 """
 
 import copy
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -167,16 +168,37 @@ FUSED = {
 }
 
 
+def _each(function):
+    """The function of one network for all replicas, without warnings that some of its operations run one by one."""
+
+    def run(*tensors):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+            return vmap(function)(*tensors)
+
+    return run
+
+
 def _tensors(module):
-    """Parameters and buffers by name; shared ones once."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    """Parameters and buffers by name, a shared one under the name of each module that has it."""
+    found = {}
+    for place, owner in module.named_modules():  # a module that stands in two places comes once
+        for name, t in {**owner._parameters, **owner._buffers}.items():
+            if t is not None:
+                found[f"{place}.{name}".lstrip(".")] = t
+    return found
 
 
-def _set(module, name, value):
-    """Put a parameter or buffer in the place of one of that name."""
-    *path, last = name.split(".")
-    owner = module.get_submodule(".".join(path))
-    (owner._parameters if last in owner._parameters else owner._buffers)[last] = value
+def _replace(module, new):
+    """Put other numbers in the place of all parameters and buffers; what is shared stays shared."""
+    made = {}
+    for name, t in _tensors(module).items():
+        if id(t) not in made:
+            value = new(name, t)
+            made[id(t)] = nn.Parameter(value, t.requires_grad) if isinstance(t, nn.Parameter) else value
+        path, _, last = name.rpartition(".")
+        owner = module.get_submodule(path)
+        (owner._parameters if last in owner._parameters else owner._buffers)[last] = made[id(t)]
 
 
 class Stack(nn.Module):
@@ -216,16 +238,7 @@ class Stack(nn.Module):
             raise ValueError("networks: expected networks that differ in their numbers only, got others")
         self.replicas = len(networks)
         self.network = copy.deepcopy(networks[0])
-        own = _tensors(self.network)
-        same = {id(t): name for name, t in own.items()}
-        stacked = {name: torch.stack([of[name].detach() for of in tensors]) for name in own}
-        for name, t in own.items():
-            if isinstance(t, nn.Parameter):
-                stacked[name] = nn.Parameter(stacked[name], requires_grad=t.requires_grad)
-        every = [*self.network.named_parameters(remove_duplicate=False)]
-        every += self.network.named_buffers(remove_duplicate=False)
-        for name, t in every:
-            _set(self.network, name, stacked[same[id(t)]])
+        _replace(self.network, lambda name, t: torch.stack([of[name].detach() for of in tensors]))
         self._in_a_loop = set()  # modules for which vmap does not work, by their place
 
     def forward(self, x):
@@ -264,18 +277,18 @@ class Stack(nn.Module):
         """A module that is not known, each replica by itself."""
 
         def alone(tensors, x):
-            return functional_call(module, tensors, (x,))
+            return functional_call(module, tensors, (x,), tie_weights=False)
 
         tensors, key = _tensors(module), (place, module.training)
         if key not in self._in_a_loop:
             try:  # on copies: a module that fails half way may have moved its buffers
                 trial = {name: t.detach().clone() for name, t in tensors.items()}
                 with torch.no_grad():
-                    vmap(alone)(trial, x.detach())
+                    _each(alone)(trial, x.detach())
             except RuntimeError:
                 self._in_a_loop.add(key)
         if key not in self._in_a_loop:
-            return vmap(alone)(tensors, x)
+            return _each(alone)(tensors, x)
         return torch.stack([alone({name: t[r] for name, t in tensors.items()}, x[r]) for r in range(self.replicas)])
 
     def replica(self, r):
@@ -299,12 +312,5 @@ class Stack(nn.Module):
         if not 0 <= r < self.replicas:
             raise IndexError(f"r: expected 0 to {self.replicas - 1}, got {r}")
         network = copy.deepcopy(self.network)
-        same = {}
-        every = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
-        for name, t in every:
-            if id(t) not in same:
-                own = t.detach()[r].clone()
-                is_parameter = isinstance(t, nn.Parameter)
-                same[id(t)] = nn.Parameter(own, requires_grad=t.requires_grad) if is_parameter else own
-            _set(network, name, same[id(t)])
+        _replace(network, lambda name, t: t.detach()[r].clone())
         return network
