@@ -1,5 +1,6 @@
 """The checks of family_parity.py find what is wrong with every mutant of the families, and nothing in ours."""
 
+from functools import cache
 from importlib import import_module
 
 import pytest
@@ -27,6 +28,12 @@ def mutant(name):
     return MUTANTS[name].module().norm
 
 
+@cache
+def found(name):
+    """What the checks of its family find wrong with a mutant."""
+    return failures(MUTANTS[name].base, mutant(name))
+
+
 def test_every_edit_fits():
     for name, mutant in MUTANTS.items():
         assert mutant.text()
@@ -36,14 +43,13 @@ def test_every_edit_fits():
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_caught(name):
-    found = failures(MUTANTS[name].base, mutant(name))
-    print(f"{name}: {', '.join(found) or 'passes everything'}")
-    assert MUTANTS[name].caught_by in found, f"{MUTANTS[name].why} Found by {list(found) or 'nothing'}"
+    print(f"{name}: {', '.join(found(name)) or 'passes everything'}")
+    assert MUTANTS[name].caught_by in found(name), f"{MUTANTS[name].why} Found by {list(found(name)) or 'nothing'}"
 
 
 @pytest.mark.parametrize("name", [name for name in MUTANTS if MUTANTS[name].caught_by.endswith("bad-numbers")])
 def test_finite_numbers_do_not_show_what_hides_divergence(name):
-    assert list(failures(MUTANTS[name].base, mutant(name))) == [MUTANTS[name].caught_by]
+    assert list(found(name)) == [MUTANTS[name].caught_by]
 
 
 @pytest.mark.parametrize(("family", "name"), [(family, name) for family, checks in CHECKS.items() for name in checks])
@@ -63,4 +69,4 @@ def test_written_plainly_they_pass(family):
 
 @pytest.mark.parametrize("family", OURS)
 def test_every_check_finds_something(family):
-    assert set().union(*(failures(family, mutant(name)) for name in mutants(family))) == set(CHECKS[family])
+    assert set().union(*(found(name) for name in mutants(family))) == set(CHECKS[family])

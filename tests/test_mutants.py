@@ -3,6 +3,7 @@
 import copy
 import pickle
 import traceback
+from functools import cache
 
 import pytest
 from edits import EditError, edited, mutants
@@ -17,6 +18,12 @@ RIGHT = {"ours": BatchNorm, "written plainly": batch.BatchNorm, "by autograd": b
 
 def mutant(name):
     return MUTANTS[name].module().BatchNorm
+
+
+@cache
+def found(name):
+    """What the checks find wrong with a mutant."""
+    return failures(mutant(name))
 
 
 def test_every_edit_fits():
@@ -58,14 +65,13 @@ def test_edits_are_of_the_text_as_it_was():
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_caught(name):
-    found = failures(mutant(name))
-    print(f"{name}: {', '.join(found) or 'passes everything'}")
-    assert MUTANTS[name].caught_by in found, f"{MUTANTS[name].why} Found by {list(found) or 'nothing'}"
+    print(f"{name}: {', '.join(found(name)) or 'passes everything'}")
+    assert MUTANTS[name].caught_by in found(name), f"{MUTANTS[name].why} Found by {list(found(name)) or 'nothing'}"
 
 
 @pytest.mark.parametrize("name", [name for name in MUTANTS if MUTANTS[name].caught_by.startswith("bad-")])
 def test_finite_numbers_do_not_show_what_hides_divergence(name):
-    assert {check.split("-")[0] for check in failures(mutant(name))} == {"bad"}
+    assert {check.split("-")[0] for check in found(name)} == {"bad"}
 
 
 @pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT)
@@ -74,4 +80,4 @@ def test_correct_ones_pass(make):
 
 
 def test_every_check_finds_something():
-    assert set().union(*(failures(mutant(name)) for name in MUTANTS)) == set(CHECKS)
+    assert set().union(*(found(name) for name in MUTANTS)) == set(CHECKS)
