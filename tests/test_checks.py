@@ -1,18 +1,22 @@
 """The students' own checks: right functions pass, and each wrong one is told what is wrong with it, in words."""
 
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 import pytest
+from edits import mutants
+from mutants import batch
 
 from utils import checks
 
 AXES = [0, 1]
 
 
+MUTANTS = mutants("batch")
+
+
 def mutant(name):
-    return import_module(f"mutants.{name}").BatchNorm
+    return batch.BatchNorm if name == "correct" else MUTANTS[name].module().BatchNorm
 
 
 def by_name(function):

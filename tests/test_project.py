@@ -96,11 +96,11 @@ def text_files():
 
 
 def trees():
-    """The syntax trees of all code, of the notebooks too, without the bad ones."""
+    """The syntax trees of all code, of the notebooks too."""
     for path in files():
         if path.suffix == ".py":
             yield ast.parse(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".ipynb" and "bad_notebooks" not in path.parts:
+        elif path.suffix == ".ipynb":
             yield from (tree(cell) for cell in code_cells(Notebook(read(path), path, {})))
 
 
