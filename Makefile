@@ -68,7 +68,7 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
 	@$(RUN) tools/readme.py
 
-readme: env  ## write what README.md and the bibliography say of the notebooks
+readme: env  ## write the table of README.md, notebooks/VERDICTS.md and the bibliography
 	@$(ADD_SITE)
 	@$(RUN) tools/readme.py
 	@$(RUN) tools/bibliography.py
