@@ -350,7 +350,7 @@ def test_docstrings_say_what_goes_in_and_out(path):
 
 
 def test_no_tool_is_found_in_place_of_a_package():
-    """Scripts have tools/ at the front of sys.path, and so have the processes that their pools start."""
+    """Scripts, and the processes that their pools start, have tools/ at the front of sys.path."""
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert {"homework", "utils"} <= packages
     assert packages & {path.stem for path in (ROOT / "tools").glob("*.py")} == set()
