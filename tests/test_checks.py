@@ -423,7 +423,7 @@ def test_wrong_ones_are_told_what_is_wrong(check, sentence, capsys):
 
 
 def test_one_fault_gives_one_sentence():
-    """Later nodes are judged by one's own earlier ones."""
+    """Later nodes are judged by the student's own earlier ones."""
     assert checks.backward_staged(staged(0, dxc=direct)) == ("dxc misses the path through the variance",)
     assert len(checks.forward(forward(0, inv=lambda var, eps: 1 / np.sqrt(var)))) == 1
 

@@ -67,7 +67,7 @@ def failed(run, stem):
 
 @pytest.fixture(scope="module")
 def red(tmp_path_factory):
-    """All faulty notebooks in one run, but for the one that hangs."""
+    """All faulty notebooks in one run, except for the one that hangs."""
     run = run_notebooks([*FAULTS, "network_call", "dies"], tmp_path_factory.mktemp("red"))
     assert run.status == 1
     return run

@@ -347,7 +347,7 @@ class TestMake:
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=30)  # far less than the minute that its pip would wait
-        assert said.strip() == "setup: interrupted; run the same command again and it goes on."
+        assert said.strip() == "setup: interrupted; run the same command again: it continues."
         assert running.returncode == 1
         assert stamps(venv) == []
         assert setup_env.make(str(venv)) is True
