@@ -23,7 +23,7 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
 FIRST = notebooks/01_input_standardization.ipynb
 
-# One thread a process: two processes of two threads on two cores spin against each other.
+# One thread per process: two processes of two threads on two cores spin against each other.
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
 # Several checkouts may share an environment: the helpers are those of this one.
@@ -68,7 +68,7 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
 	@$(RUN) tools/readme.py
 
-readme: env  ## write what README.md and the bibliography say of the notebooks
+readme: env  ## write the table of README.md, notebooks/VERDICTS.md and the bibliography
 	@$(ADD_SITE)
 	@$(RUN) tools/readme.py
 	@$(RUN) tools/bibliography.py

@@ -1,4 +1,4 @@
-"""How pytest runs the notebooks: nbval, with what this course needs besides."""
+"""How pytest runs the notebooks: nbval, with what this course adds to it."""
 
 import contextlib
 import inspect
@@ -22,10 +22,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_threa
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Every notebook in there has a fault on purpose; tests/test_gates*.py run them.
-collect_ignore = ["tests/bad_notebooks"]
+# tests/test_gates_execution.py runs the notebook in there, and others that are made of it.
+collect_ignore = ["tests/good_notebook"]
 
-# One thread a kernel, set before any starts: two kernels with two threads each on two cores wait for each other.
+# One thread per kernel, set before any starts: two kernels with two threads each on two cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLAIM = "application/vnd.course.claim+json"

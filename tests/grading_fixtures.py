@@ -120,7 +120,7 @@ def source_notebook():
 
 
 def submission(changes=None, **more):
-    """The text of a submission: the reference solution, but for the changes."""
+    """The text of a submission: the reference solution with the changes."""
     return writes(notebook({**SOLUTIONS, **(changes or {})}, **more))
 
 

@@ -1,7 +1,7 @@
 """What every notebook of the course keeps to, as far as it can be seen without running it.
 
 A rule takes an open `Notebook` and yields what is wrong and where; its docstring is what it asks for. `RULES` has all
-of them by name, and tests/bad_notebooks has a notebook for each that breaks this rule and no other.
+of them by name, and tests/bad_notebooks.py has a notebook for each that breaks this rule and no other.
 """
 
 import ast

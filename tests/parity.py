@@ -411,7 +411,7 @@ def large_mean(make):
 
 @check
 def float16(make):
-    # The sums, 2000 * 50, are beyond float16 (65504), and so are the squares of single values.
+    # The sums, 2000 * 50, are beyond float16 (65504), like the squares of single values.
     rng = np.random.default_rng(0)
     x = (50 + 300 * rng.standard_normal((2000, 3))).astype(np.float16)
     dy = rng.standard_normal(x.shape).astype(np.float16)

@@ -120,15 +120,15 @@ def test_group_norm_differences(groups):
         ({"groups": 2.0}, "groups: expected a divisor of the 6 channels, got 2.0"),
         ({"groups": True}, "groups: expected a divisor of the 6 channels, got True"),
         ({"groups": None}, "groups: expected a divisor of the 6 channels, got None"),
-        ({"groups": 6}, r"x: expected more than one value a group, got one \(shape \(2, 6\), 6 groups\)"),
-        ({"x": np.ones((2, 6, 1, 1)), "groups": 6}, "x: expected more than one value a group"),
+        ({"groups": 6}, r"x: expected more than one value per group, got one \(shape \(2, 6\), 6 groups\)"),
+        ({"x": np.ones((2, 6, 1, 1)), "groups": 6}, "x: expected more than one value per group"),
         ({"x": np.ones((0, 6))}, "x: expected an array with at least one element"),
         ({"x": np.ones((2, 6, 0))}, "x: expected an array with at least one element"),
         ({"x": np.ones((2, 0)), "groups": 1}, "x: expected an array with at least one element"),
         ({"eps": -1e-5}, "eps: expected a number of at least 0, got -1e-05"),
-        ({"gamma": np.ones(2)}, r"gamma: expected one number a channel, shape \(6,\), got \(2,\)"),
-        ({"gamma": np.ones((6, 1))}, r"gamma: expected one number a channel, shape \(6,\), got \(6, 1\)"),
-        ({"beta": 1.0}, r"beta: expected one number a channel, shape \(6,\), got \(\)"),
+        ({"gamma": np.ones(2)}, r"gamma: expected one number per channel, shape \(6,\), got \(2,\)"),
+        ({"gamma": np.ones((6, 1))}, r"gamma: expected one number per channel, shape \(6,\), got \(6, 1\)"),
+        ({"beta": 1.0}, r"beta: expected one number per channel, shape \(6,\), got \(\)"),
         ({"beta": np.ones(6, int)}, "beta: expected floating-point numbers"),
     ],
 )
@@ -144,7 +144,7 @@ def test_group_norm_backward_refuses_another_shape(shape):
         group_norm_backward(np.ones(shape), cache)
 
 
-# Invariances. With eps = 0 they are exact but for rounding.
+# Invariances. With eps = 0 they are exact apart from rounding.
 
 
 def layer(x):

@@ -401,7 +401,7 @@ def calls():
         "networks.BatchRenorm.forward": (networks.BatchRenorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
         "networks.BatchRenorm.replica": (
             networks.BatchRenorm(2, 3).eval().replica,
-            {"r": 0, "conv": anything(False)},
+            {"r": anything(0), "conv": anything(False)},
         ),
         "networks.GroupNorm": (
             networks.GroupNorm,

@@ -39,7 +39,7 @@ def test_ratios_are_written_and_shown(tmp_path):
     assert last == f"Ratios: {out}"
     numbers = re.fullmatch(r"replicas_mlp: (\d+) of (\d+) GFLOP/s of a matrix product, (\d+)%", share)
     reached, peak, percent = map(int, numbers.groups())
-    # Multiplications and additions, three products a layer and two in the first, 60 examples, 16 networks.
+    # Multiplications and additions, three products per layer and two in the first, 60 examples, 16 networks.
     work = 2 * (2 * 64 * 100 + 3 * (100 * 100 + 100 * 100 + 100 * 10)) * 60 * 16
     milliseconds = float(next(row for row in rows if row.startswith("replicas_mlp ")).split()[1])
     assert abs(reached - 1e-6 * work / milliseconds) < 1 + 0.01 * reached  # both are rounded

@@ -1,18 +1,22 @@
 """The students' own checks: right functions pass, and each wrong one is told what is wrong with it, in words."""
 
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 import pytest
+from edits import mutants
+from mutants import batch
 
 from utils import checks
 
 AXES = [0, 1]
 
 
+MUTANTS = mutants("batch")
+
+
 def mutant(name):
-    return import_module(f"mutants.{name}").BatchNorm
+    return batch.BatchNorm if name == "correct" else MUTANTS[name].module().BatchNorm
 
 
 def by_name(function):
@@ -419,7 +423,7 @@ def test_wrong_ones_are_told_what_is_wrong(check, sentence, capsys):
 
 
 def test_one_fault_gives_one_sentence():
-    """Later nodes are judged by one's own earlier ones."""
+    """Later nodes are judged by the student's own earlier ones."""
     assert checks.backward_staged(staged(0, dxc=direct)) == ("dxc misses the path through the variance",)
     assert len(checks.forward(forward(0, inv=lambda var, eps: 1 / np.sqrt(var)))) == 1
 

@@ -302,7 +302,7 @@ class Act(nn.BatchNorm2d):
 
 
 class Leaky(Act):
-    """One subclass of another, with a decorator, an argument and a method besides."""
+    """One subclass of another, with a decorator, an argument and a method of its own."""
 
     slope = 0.1
 

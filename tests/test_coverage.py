@@ -1,55 +1,52 @@
-"""The table "What is covered" in CONTRIBUTING.md points at sections and cells that exist and were executed."""
+"""Rows of data/coverage.toml point at sections and cells that exist and were executed, and at claims judged there."""
 
-import re
-from collections import Counter, namedtuple
+from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import covered
 import pytest
-from notebook_rules import calls_in, headings, read
+from covered import Place, Row
+from notebook_rules import headings, read
+
+from utils import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
-HEADER = "| what | who says it | notebook | section | cells |"
-
-Row = namedtuple("Row", "what who notebook section title cells")
-
-
-@cache
-def text():
-    """The section of CONTRIBUTING.md, with its heading."""
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    found = re.search(r"^## What is covered\n.*?(?=^## |\Z)", contributing, flags=re.S | re.M)
-    assert found, "CONTRIBUTING.md has no section 'What is covered'"
-    return found[0]
-
-
-@cache
-def lines():
-    """The lines of the table below its header."""
-    table = [line for line in text().splitlines() if line.startswith("|")]
-    assert table[:1] == [HEADER]
-    return tuple(table[2:])
-
-
-def row(line):
-    """The parts of a line of the table; cells as a tuple of their ids."""
-    pattern = r"\| (.+?) \| (.+?) \| (\d\d) \| `([^`|]+)` ([^|]+?) \| (`[^`|]+`(?: `[^`|]+`)*) \|"
-    parts = re.fullmatch(pattern, line)
-    assert parts, f"expected {HEADER} with the section as `id` heading and the cells as `id` `id`, got {line}"
-    what, who, notebook, section, title, cells = parts.groups()
-    return Row(what, who, notebook, section, title, tuple(re.findall(r"`([^`]+)`", cells)))
-
-
-def rows():
-    return [row(line) for line in lines()]
+NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))}
+SOURCES, ROWS = covered.load()
+# Every row that there ever was, so that none is lost: those whose claims are judged, and those that are only taught.
+KEPT = {
+    "judged": """
+    shape-stays thousand-times-smaller-rate training-statistics first-convolution helps-deep-network
+    smaller-rate-slower stochastic-zigzag rate-per-weight much-faster beta-replaces-bias
+    trouble-without-gamma-beta learned-statistics at-worst-no-worse sigmoid-saturation middle-epochs per-channel
+    higher-rates inception-figure clock before-or-after-activation before-or-after-pooling first-layer batch-size
+    dropout-and-decay shuffling local-response-norm mixed-ensembles sigmoid-on-digits percentiles shift-and-noise
+    shift-on-gradients landscape serendipitous-training serendipitous-smoothing preserves-gradients
+    where-gradients-explode less-exploding very-deep noise-regularizes any-activation zero-weights
+    constant-weights sixteen-matrices full-rank layer-saturates relu-zeros xavier-limits he pytorch-default
+    adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm spectral-penalty gan-spectral-norm
+    cnn-instance-norm rnn-layer-norm one-more-pass
+    """,
+    "taught": """
+    z-scores iris-sepal-length ages-and-incomes factor-x-in-gradient large-and-small-numbers images-subtract-mean
+    bowl-before-and-after perpendicular-steps changing-landscape zigzag one-rate-one-scale deep-not-convex
+    whole-batch hidden-inputs covariate-shift why-batches one-large-network forward gamma-one-beta-zero reverse
+    backward-by-node backward-closed gradients-through-statistics moving-average deviations-or-variances
+    batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules pytorch-momentum
+    each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init bias-variance
+    family-axes spectral-norm deterministic-evaluation
+    """,
+}
+JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())
 
 
 @cache
-def sections(notebook):
-    """The title and the cells of every section, by the id of the cell with its heading, in order."""
+def sections(stem):
+    """The headings and the cells of every section, by the id of the cell with its heading, in order."""
     found, current = {}, None
-    for cell in read(NOTEBOOKS[notebook]).cells:
+    for cell in read(NOTEBOOKS[stem]).cells:
         if titles := headings(cell, 2):
             current, found[cell.id] = cell.id, (titles, {})
         if current is not None:
@@ -57,84 +54,186 @@ def sections(notebook):
     return found
 
 
+def cards(cells):
+    """The ids of the claims whose cards are in the outputs of these cells."""
+    return {
+        output.data[evidence.MIME]["id"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if evidence.MIME in output.get("data", {})
+    }
+
+
 def was_executed(cell):
     return cell.execution_count is not None and not any(out.output_type == "error" for out in cell.outputs)
 
 
+def faults_of_claims(row, code):
+    """All that is wrong with the claims of one row."""
+    if row.lab and row.lab not in NOTEBOOKS:
+        yield f"{row.id}: there is no notebook {row.lab}: correct the key lab"
+        return
+    where = f"the notebook {row.lab}" if row.lab else "a cell that the row names"
+    judged = cards(read(NOTEBOOKS[row.lab]).cells if row.lab else code.values())
+    for name in row.claims:
+        if name not in evidence.claims():
+            yield f"{row.id}: data/claims.toml has no claim {name}: correct the row"
+        elif name not in judged:
+            yield f"{row.id}: {name} is not judged in {where}: name the cell that has its card"
+
+
 def faults(row):
-    """All that is wrong with one row."""
-    if row.notebook not in NOTEBOOKS:
-        return [f"no notebook {row.notebook}"]
-    if row.section not in sections(row.notebook):
-        return [f"no heading of level 2 in a cell {row.section}"]
-    titles, cells = sections(row.notebook)[row.section]
-    found = [] if titles == [row.title] else [f"{row.section} is headed {titles}, not {row.title}"]
-    found += [f"{name} named twice" for name, times in Counter(row.cells).items() if times > 1]
+    """All that is wrong with one row, each as a sentence."""
+    found = [f"{row.id}: nobody is said to say it: name a source"] * (not row.said_by)
+    found += [
+        f"{row.id}: {said.source} is not explained under [sources]: add it, or correct the name"
+        for said in row.said_by
+        if said.source not in SOURCES
+    ]
+    found += [
+        f"{row.id}: the place in {said.source} is missing: give a slide or a few words"
+        for said in row.said_by
+        if not said.place and said.source != "the course"
+    ]
+    if row.lesson not in NOTEBOOKS:
+        return [*found, f"{row.id}: there is no notebook {row.lesson}: correct the key lesson"]
+    if row.section not in sections(row.lesson):
+        return [
+            *found,
+            f"{row.id}: {row.lesson} has no cell {row.section} with a heading of level 2: correct the section",
+        ]
+    titles, cells = sections(row.lesson)[row.section]
+    if titles != [row.heading]:
+        found.append(f"{row.id}: {row.section} is headed {titles}, the row says {row.heading}: correct the heading")
+    found += [f"{row.id}: {name} is named twice: remove one" for name, n in Counter(row.cells).items() if n > 1]
     there = {name: cells[name] for name in row.cells if name in cells}
-    found += [f"{name} is not in the section {row.section}" for name in row.cells if name not in there]
+    found += [
+        f"{row.id}: the section {row.section} has no cell {name}: name the cell that shows it now"
+        for name in row.cells
+        if name not in there
+    ]
     code = {name: cell for name, cell in there.items() if cell.cell_type == "code"}
-    found += [f"{name} is no code cell" for name in there if name not in code]
-    found += [f"{name} was not executed" for name, cell in code.items() if not was_executed(cell)]
-    verdicts = {"evidence.judge", "evidence.check"}
-    if "(judged" in row.what and not any(verdicts & {name for name, _ in calls_in(cell)} for cell in code.values()):
-        found.append("said to be judged, and no cell gives a verdict")
-    return found
+    found += [f"{row.id}: {name} is no code cell: name the cell that executes it" for name in there if name not in code]
+    found += [
+        f"{row.id}: {name} was not executed: run make notebooks"
+        for name, cell in code.items()
+        if not was_executed(cell)
+    ]
+    if row.id in JUDGED and not row.claims:
+        found.append(f"{row.id}: it is judged, and the row names no claim: add the key claims")
+    return found + list(faults_of_claims(row, code))
 
 
-@pytest.mark.parametrize("line", lines(), ids=lambda line: line.split(" | ")[0][2:])
-def test_a_row_points_at_a_section_and_executed_cells(line):
-    assert faults(row(line)) == []
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_a_row_points_at_a_section_executed_cells_and_judged_claims(row):
+    assert faults(row) == []
+    assert row.cells
 
 
-def test_no_row_stands_twice():
-    assert [what for what, times in Counter(row.what for row in rows()).items() if times > 1] == []
+def test_no_row_is_lost():
+    lost = {*JUDGED, *TAUGHT} - {row.id for row in ROWS}
+    assert not lost, f"data/coverage.toml has lost {sorted(lost)}: bring the rows back"
+
+
+def test_every_row_is_kept_here():
+    new = [row.id for row in ROWS if row.id not in (*JUDGED, *TAUGHT)]
+    assert not new, f"new rows {new}: add their ids to JUDGED or TAUGHT, so that they cannot be lost"
+    assert [row.id for row in ROWS if row.claims and row.id in TAUGHT] == [], "a row with claims belongs to JUDGED"
+
+
+@pytest.mark.parametrize("key", ["id", "what"])
+def test_no_row_stands_twice(key):
+    assert [value for value, times in Counter(getattr(row, key) for row in ROWS).items() if times > 1] == []
 
 
 def test_every_notebook_is_covered():
-    assert {row.notebook for row in rows()} == set(NOTEBOOKS)
+    assert {row.lesson for row in ROWS} == {stem for stem, path in NOTEBOOKS.items() if path.parent.name == "notebooks"}
 
 
 def test_rows_stand_in_the_order_of_the_course():
-    places = [(row.notebook, list(sections(row.notebook)).index(row.section)) for row in rows()]
+    places = [(row.lesson, list(sections(row.lesson)).index(row.section)) for row in ROWS]
     assert places == sorted(places)
 
 
-def test_who_says_it_is_explained_above_the_table():
-    explained = re.findall(r"\*\*(.+?)\*\*", text().split(HEADER)[0])
-    assert {who for row in rows() for who in row.who.split(", ")} == set(explained)
+def test_every_source_says_something():
+    assert {said.source for row in ROWS for said in row.said_by} == set(SOURCES)
 
 
-GOOD = Row("z-scores", "Lee", "01", "one-question", "1. Standardize one feature by hand", ("one-by-hand", "one-claim"))
+GOOD = Row(
+    id="z-scores",
+    what="z-scores",
+    said_by=(Place("Lee", "slide 1"), Place("the course")),
+    lesson="01_input_standardization",
+    section="one-question",
+    heading="1. Standardize one feature by hand",
+    cells=("one-by-hand", "one-claim"),
+    claims=("zscore-keeps-shape",),
+)
 WRONG = {
-    "no-such-notebook": {"notebook": "99"},
-    "no-such-section": {"section": "hundred-question"},
-    "not-a-heading": {"section": "one-by-hand"},
-    "another-heading": {"title": "1. Draw the bowl"},
-    "a-cell-of-another-section": {"cells": ("one-by-hand", "two-claim")},
-    "a-text-cell": {"cells": ("one-by-hand", "one-see")},
-    "a-cell-twice": {"cells": ("one-by-hand", "one-by-hand")},
-    "judged-nowhere": {"what": "z-scores (judged)", "cells": ("one-by-hand",)},
+    "nobody-says-it": ({"said_by": ()}, "name a source"),
+    "an-unknown-source": ({"said_by": (Place("Bishop", "page 1"),)}, "Bishop is not explained"),
+    "no-place": ({"said_by": (Place("Lee"),)}, "the place in Lee is missing"),
+    "no-such-notebook": ({"lesson": "99_nothing"}, "no notebook 99_nothing"),
+    "no-such-section": ({"section": "hundred-question"}, "no cell hundred-question with a heading"),
+    "not-a-heading": ({"section": "one-by-hand"}, "no cell one-by-hand with a heading"),
+    "another-heading": ({"heading": "1. Draw the bowl"}, "the row says 1. Draw the bowl"),
+    "a-cell-of-another-section": ({"cells": ("two-claim", "one-claim")}, "has no cell two-claim"),
+    "a-cell-that-is-gone": ({"cells": ("one-gone", "one-claim")}, "has no cell one-gone"),
+    "a-text-cell": ({"cells": ("one-see", "one-claim")}, "one-see is no code cell"),
+    "a-cell-twice": ({"cells": ("one-claim", "one-claim")}, "one-claim is named twice"),
+    "judged-without-a-claim": ({"id": JUDGED[0], "claims": ()}, "names no claim"),
+    "a-claim-that-is-gone": ({"claims": ("no-such-claim",)}, "has no claim no-such-claim"),
+    "a-claim-judged-in-another-cell": ({"cells": ("one-by-hand",)}, "zscore-keeps-shape is not judged in a cell"),
+    "a-claim-judged-in-another-notebook": ({"lab": "02_loss_surfaces"}, "not judged in the notebook 02_loss_surfaces"),
+    "no-such-lab": ({"lab": "99_nothing"}, "no notebook 99_nothing"),
 }
 
 
 def test_a_right_row_has_no_faults():
-    assert faults(GOOD) == faults(GOOD._replace(what="z-scores (judged)")) == []
+    assert faults(GOOD) == faults(replace(GOOD, lab=GOOD.lesson, cells=("one-by-hand",))) == []
 
 
-@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_a_wrong_row_has_one_fault(change):
-    assert len(faults(GOOD._replace(**change))) == 1
+@pytest.mark.parametrize(("change", "sentence"), WRONG.values(), ids=WRONG)
+def test_a_wrong_row_has_one_fault_and_a_sentence(change, sentence):
+    (found,) = faults(replace(GOOD, **change))
+    assert sentence in found
 
 
 @pytest.mark.parametrize("change", [{"execution_count": None}, {"outputs": [{"output_type": "error"}]}])
 def test_a_cell_that_was_not_executed_is_a_fault(change, monkeypatch):
-    cell = sections("01")["one-question"][1]["one-by-hand"]
+    cell = sections(GOOD.lesson)["one-question"][1]["one-by-hand"]
     for name, value in change.items():
         monkeypatch.setitem(cell, name, [type(cell)(out) for out in value] if value else value)
-    assert faults(GOOD) == ["one-by-hand was not executed"]
+    assert faults(GOOD) == ["z-scores: one-by-hand was not executed: run make notebooks"]
 
 
-@pytest.mark.parametrize("line", [HEADER, "| a | Lee | 01 | one-question | `x` |", "| a | Lee | 01 | `x` b |  |"])
-def test_a_line_of_another_form_is_refused(line):
-    with pytest.raises(AssertionError, match="expected"):
-        row(line)
+ENTRY = {
+    "id": "a",
+    "what": "b",
+    "said_by": [{"source": "Lee", "place": "slide 1"}],
+    "lesson": "c",
+    "section": {"id": "d", "heading": "e"},
+    "cells": ["f"],
+}
+
+
+def test_an_entry_becomes_a_row():
+    assert covered.row(ENTRY) == Row("a", "b", (Place("Lee", "slide 1"),), "c", "d", "e", ("f",))
+    assert covered.row({**ENTRY, "claims": ["g"], "lab": "h"}).claims == ("g",)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"cells": None}, "found no cells: add it"),
+        ({"id": None}, "a row without an id: expected"),
+        ({"claim": ["g"]}, "found claim: remove or rename it"),
+        ({"said_by": ["Lee"]}, "correct the row"),
+        ({"said_by": [{"source": "Lee", "slide": 1}]}, "correct the row"),
+        ({"section": "d"}, "correct the row"),
+        ({"section": {"id": "d"}}, "correct the row"),
+    ],
+)
+def test_an_entry_of_another_form_is_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        covered.row({key: value for key, value in {**ENTRY, **change}.items() if value is not None})

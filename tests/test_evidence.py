@@ -96,7 +96,7 @@ class TestInterval:
 
 
 class TestVerdict:
-    # The interval of sixteen effects, all of them x but for three on either side, is x to x.
+    # The interval of sixteen effects, all of them x except for three on either side, is x to x.
     @pytest.mark.parametrize(
         ("direction", "effect", "verdict"),
         [
@@ -164,7 +164,7 @@ class TestVerdict:
         ("effect", "got"), [([], r"\(0,\)"), (1.0, r"\(\)"), (np.ones((2, 8)), r"\(2, 8\)"), ({"a": []}, r"\(0,\)")]
     )
     def test_an_effect_of_another_shape_is_refused(self, effect, got, claim):
-        with pytest.raises(ValueError, match=rf"effect: expected one number a seed, shape \(n,\), got shape {got}"):
+        with pytest.raises(ValueError, match=rf"effect: expected one number per seed, shape \(n,\), got shape {got}"):
             judge("a-claim", effect=effect, path=claim())
 
     def test_an_empty_dict_is_refused(self, claim):
@@ -256,7 +256,7 @@ class TestCard:
         text = repr(judge("a-claim", effect=np.arange(1.0, 17), path=claim()))
         assert text.splitlines() == [
             "SUPPORTED: A statement.",
-            "median 8.5 points, 95 % interval 4 to 13, 16 seeds; it stands with at least 1",
+            "median 8.5 points, 95 % interval 4 to 13, 16 seeds; the claim needs at least 1",
             "Because.",
             "[a-claim]",
         ]

@@ -10,11 +10,11 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from bad_notebooks import FOLDER, write
 
 pytestmark = pytest.mark.timeout(400)  # each runs notebooks in a pytest of its own
 
 ROOT = Path(__file__).resolve().parents[1]
-BAD = ROOT / "tests" / "bad_notebooks"
 
 # Which cell of a notebook fails, counted from zero as nbval does, and a part of what is said about it.
 SETUP, MEAN, FIGURE, JUDGE = "Cell 0", "Cell 1", "Cell 2", "Cell 3"
@@ -34,10 +34,10 @@ Run = namedtuple("Run", "status cells")  # cells: {(notebook, cell): Cell}
 
 
 def run_notebooks(stems, folder, *options):
-    """Run copies of notebooks as `make test` runs those of the course, in a pytest of their own."""
+    """Run notebooks of BAD as `make test` runs those of the course, in a pytest of their own."""
     for stem in stems:
-        shutil.copy(BAD / f"{stem}.ipynb", folder)
-    shutil.copy(BAD / "claims.toml", folder)
+        write(stem, folder)
+    shutil.copy(FOLDER / "claims.toml", folder)
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}"]
     command += ["-p", "conftest", "-n", "0", "-p", "no:cacheprovider", f"--junitxml={folder / 'report.xml'}"]
     dropped = ("ci", "dataset", "pytest_addopts", "http_proxy", "https_proxy", "all_proxy")
@@ -67,7 +67,7 @@ def failed(run, stem):
 
 @pytest.fixture(scope="module")
 def red(tmp_path_factory):
-    """All faulty notebooks in one run, but for the one that hangs."""
+    """All faulty notebooks in one run, except for the one that hangs."""
     run = run_notebooks([*FAULTS, "network_call", "dies"], tmp_path_factory.mktemp("red"))
     assert run.status == 1
     return run

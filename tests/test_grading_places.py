@@ -101,7 +101,10 @@ def test_of_a_living_grader_nothing_is_removed(temporary):
 
 def test_nor_of_a_grader_whose_number_is_not_seen_here(temporary):
     namespace = ("unshare", "--pid", "--fork", "--kill-child")
-    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*namespace, "true"], capture_output=True, timeout=60).returncode
+    ):
         pytest.skip("there is no unshare here that makes a namespace of processes")
     process, folder = start(temporary, before=namespace)
     before = tree(folder)
@@ -339,7 +342,7 @@ class TestARealGrader:
             time.sleep(0.05)
         (connection,) = temporary.rglob("connection.json")
         os.kill(first.pid, signal.SIGKILL)
-        first.wait()
+        first.wait(timeout=60)
         assert connection.exists()
         shutil.rmtree(tmp_path / "source")
         (tmp_path / "class" / "a.ipynb").write_text(fixtures.submission())

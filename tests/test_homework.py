@@ -480,7 +480,7 @@ def called_right(said):
 
 
 SLOW = {"run-scores", "measure-scores", "catches-these", "mended-a", "mended-b", "mended-c", "mended-d"}
-# The form of answers is all that is looked at, and mended classes by a check of one's own; other tests cover these.
+# The form of answers is all that is looked at, and mended classes have their own check; other tests cover these.
 FORM = {"hw04": {"answer-a", "answer-b", "answer-c", "answer-d", "catches-others"}}
 # These change what the open check itself goes by: the setting, the audit.
 HIDDEN = {"hw03-the_other_layout", "hw05-an_audit_of_ones_own"}

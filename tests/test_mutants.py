@@ -1,90 +1,84 @@
 """The checks of parity.py find what is wrong with each batch norm in mutants, and nothing where nothing is."""
 
-from importlib import import_module
-from pathlib import Path
+import copy
+import pickle
+import traceback
+from functools import cache
 
 import pytest
+from edits import EditError, edited, mutants
+from mutants import batch, batch_by_autograd
 from parity import CHECKS, failures
 
 from utils.normalization import BatchNorm
 
-# Which check must find it; others may too.
-CAUGHT_BY = {
-    "average_counts_late": "momentum-none",
-    "batch_axis_missing": "image-axes",
-    "batch_formula_in_eval": "eval-gradients",
-    "batches_counted_if_needed": "num-batches-tracked",
-    "beta_forgotten_in_eval": "eval-output",
-    "beta_gradient_averaged": "dbeta",
-    "biased_running_variance": "running-var",
-    "correction_by_examples": "image-axes",
-    "deviation_averaged": "running-var",
-    "eps_added_to_deviation": "eps-placement",
-    "eps_left_out_of_backward": "eps-placement",
-    "eval_updates_statistics": "eval-leaves-state-alone",
-    "eval_without_effect": "train-flag",
-    "examples_counted_for_values": "image-axes",
-    "float64_for_float32": "dtypes",
-    "gamma_gradient_with_x": "dgamma",
-    "gamma_gradient_wrong_axes": "image-axes",
-    "gamma_missing_in_dx": "dx",
-    "gradient_mode_for_training_mode": "train-flag",
-    "gradients_accumulated": "several-steps",
-    "graph_kept": "deepcopy",
-    "infinite_mean_becomes_nan": "bad-input",
-    "mean_path_missing": "dx",
-    "momentum_none_as_default": "momentum-none",
-    "momentum_the_wrong_way": "momentum-convention",
-    "nan_skipped": "bad-input",
-    "nan_skipped_in_backward": "bad-gradient",
-    "nan_skipped_in_running_statistics": "bad-input",
-    "nan_zero_in_gradient": "bad-gradient",
-    "nan_zero_on_input": "bad-input",
-    "nan_zero_on_output": "bad-parameters",
-    "no_statistics_no_eval": "no-tracking",
-    "one_pass_variance": "large-mean",
-    "one_value_let_through": "one-value-refused",
-    "per_pixel_statistics": "image-axes",
-    "running_statistics_not_in_state_dict": "state-dict-to-torch",
-    "running_variance_from_zero": "running-var",
-    "single_image_refused": "one-image",
-    "state_shared_with_caller": "state-dict-from-torch",
-    "statistics_without_gradient": "dx",
-    "sums_in_half_precision": "float16",
-    "sums_only_if_affine": "no-affine",
-    "unbiased_normalization": "output",
-    "variance_path_missing": "dx",
-    "x_changed_in_place": "inputs-untouched",
-}
+MUTANTS = mutants("batch", "batch_by_autograd")
+RIGHT = {"ours": BatchNorm, "written plainly": batch.BatchNorm, "by autograd": batch_by_autograd.BatchNorm}
 
 
 def mutant(name):
-    return import_module(f"mutants.{name}").BatchNorm
+    return MUTANTS[name].module().BatchNorm
 
 
-def test_every_mutant_is_in_the_table():
-    files = {path.stem for path in (Path(__file__).parent / "mutants").glob("*.py")}
-    assert files - {"__init__", "base", "correct"} == set(CAUGHT_BY)
-    assert set(CAUGHT_BY.values()) <= set(CHECKS)
+@cache
+def found(name):
+    """What the checks find wrong with a mutant."""
+    return failures(mutant(name))
 
 
-@pytest.mark.parametrize("name", CAUGHT_BY)
+def test_every_edit_fits():
+    for mutant in MUTANTS.values():
+        assert mutant.text()
+        assert mutant.caught_by in CHECKS, mutant.name
+
+
+def test_a_mutant_can_be_copied_and_pickled():
+    norm = mutant("nan_skipped")(3)
+    for twin in (copy.copy(norm), copy.deepcopy(norm), pickle.loads(pickle.dumps(norm))):
+        assert type(twin) is type(norm)
+
+
+def test_a_traceback_shows_the_lines_of_a_mutant():
+    with pytest.raises(AttributeError) as caught:
+        mutant("nan_skipped")(3).forward(None)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "batch.py as nan_skipped" in shown
+    assert "self.check(x)" in shown
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ([("d", "")], "exactly once, got it 0 times"),
+        ([("a", "")], "exactly once, got it 2 times"),
+        ([("ab", ""), ("bca", "")], "two of the same one"),
+    ],
+)
+def test_an_edit_that_does_not_fit_is_an_error(edits, words):
+    with pytest.raises(EditError, match=words):
+        edited("abca", edits)
+
+
+def test_edits_are_of_the_text_as_it_was():
+    assert edited("abca", [("c", "d"), ("b", "c")]) == "acda"
+
+
+@pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_caught(name):
-    found = failures(mutant(name))
-    print(f"{name}: {', '.join(found) or 'passes everything'}")
-    assert CAUGHT_BY[name] in found, f"{name} is found by {list(found) or 'nothing'}"
+    print(f"{name}: {', '.join(found(name)) or 'passes everything'}")
+    assert MUTANTS[name].caught_by in found(name), f"{MUTANTS[name].why} Found by {list(found(name)) or 'nothing'}"
 
 
-@pytest.mark.parametrize("name", [name for name in CAUGHT_BY if CAUGHT_BY[name].startswith("bad-")])
+@pytest.mark.parametrize("name", [name for name in MUTANTS if MUTANTS[name].caught_by.startswith("bad-")])
 def test_finite_numbers_do_not_show_what_hides_divergence(name):
-    assert {check.split("-")[0] for check in failures(mutant(name))} == {"bad"}
+    assert {check.split("-")[0] for check in found(name)} == {"bad"}
 
 
-@pytest.mark.parametrize("make", [BatchNorm, mutant("correct")], ids=["ours", "written plainly"])
+@pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT)
 def test_correct_ones_pass(make):
     assert failures(make) == {}
 
 
 @pytest.mark.timeout(180)
 def test_every_check_finds_something():
-    assert set().union(*(failures(mutant(name)) for name in CAUGHT_BY)) == set(CHECKS)
+    assert set().union(*(found(name) for name in MUTANTS)) == set(CHECKS)

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import readme
 import yaml
 from notebook_rules import Notebook, code_cells, read, tree
 from packaging.requirements import Requirement
@@ -96,11 +97,11 @@ def text_files():
 
 
 def trees():
-    """The syntax trees of all code, of the notebooks too, without the bad ones."""
+    """The syntax trees of all code, of the notebooks too."""
     for path in files():
         if path.suffix == ".py":
             yield ast.parse(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".ipynb" and "bad_notebooks" not in path.parts:
+        elif path.suffix == ".ipynb":
             yield from (tree(cell) for cell in code_cells(Notebook(read(path), path, {})))
 
 
@@ -191,7 +192,7 @@ def test_whoever_installs_the_course_names_the_same_extras():
 
 def test_commands_in_the_text_name_extras_that_exist():
     extras = set(project()["optional-dependencies"])
-    for name in ("README.md", "CONTRIBUTING.md", "homework/README.md", "site/teach.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "homework/README.md", "site/run.md", "site/teach.md"):
         asked = re.findall(r"pip install -e '\.\[([\w,]+)\]'", text_of(name))
         assert {extra for extras in asked for extra in extras.split(",")} <= extras
 
@@ -234,14 +235,14 @@ def test_make_knows_how_to_make(target):
     assert make("-n", target).strip()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "site/run.md"])
 def test_only_commands_that_exist_are_mentioned(name):
     code = re.findall(r"^```.*?^```|`[^`\n]+`", text_of(name), flags=re.S | re.M)
     mentioned = {command for snippet in code for command in re.findall(r"\bmake +([a-z]+)\b(?![=.])", snippet)}
     assert mentioned <= set(targets())
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "homework/README.md", "Makefile"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "homework/README.md", "site/run.md", "Makefile"])
 def test_only_scripts_that_exist_are_mentioned(name):
     text = text_of(name)
     mentioned = {f"tools/{script}" for script in re.findall(r"\btools[/\\](\w+\.py)\b", text)}
@@ -349,14 +350,52 @@ def test_docstrings_say_what_goes_in_and_out(path):
 
 
 def test_no_tool_is_found_in_place_of_a_package():
-    """Scripts have tools/ at the front of sys.path, and so have the processes that their pools start."""
+    """Scripts, and the processes that their pools start, have tools/ at the front of sys.path."""
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert {"homework", "utils"} <= packages
     assert packages & {path.stem for path in (ROOT / "tools").glob("*.py")} == set()
 
 
+# The front door
+
+
 @pytest.mark.timeout(180)
-def test_tables_of_the_readme_are_those_of_the_notebooks():
+def test_tables_of_the_readme_and_of_the_verdicts_are_those_of_the_notebooks():
     command = [sys.executable, ROOT / "tools" / "readme.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("README", "| 50 |", "| 51 |"), ("VERDICTS", "**refuted**", "**right**")]
+)
+def test_a_stale_table_is_named_and_written_anew(name, old, new, tmp_path, monkeypatch, capsys):
+    path = tmp_path / f"{name}.md"
+    good = getattr(readme, name).read_text(encoding="utf-8")
+    assert old in good
+    path.write_text(good.replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, name, path)
+    monkeypatch.setattr(sys, "argv", ["readme.py", "--check"])
+    with pytest.raises(SystemExit, match=rf"^{name}\.md: the table differs from the notebooks: run make readme$"):
+        readme.main()
+    monkeypatch.setattr(sys, "argv", ["readme.py"])
+    readme.main()
+    assert path.read_text(encoding="utf-8") == good
+
+
+def test_every_claim_has_its_verdict_on_the_page():
+    recorded = [claim["verdict"] for claim in tomllib.loads(text_of("data/claims.toml"))["claims"].values()]
+    shown = re.findall(r" \| \*\*([a-z ]+)\*\* \| ", text_of("notebooks/VERDICTS.md"))
+    assert sorted(shown) == sorted(recorded)
+
+
+def test_the_readme_is_short():
+    assert len(text_of("README.md").splitlines()) <= 120
+    assert [line for line in text_of("README.md").splitlines() if len(line) > 100 and line[0] != "|"] == []
+
+
+def test_the_readme_has_a_picture_that_loads_at_once_and_is_told_in_words():
+    ((words, path),) = re.findall(r"^!\[([^\]]+)\]\(([^)]+)\)$", text_of("README.md"), flags=re.M)
+    assert len(words.split()) >= 10
+    assert (ROOT / path).stat().st_size < 120_000

@@ -74,7 +74,7 @@ def test_what_git_has_needs_no_copy(course):
     edit(course / "homework" / RELEASE, 0)
     git = ["git", "-C", str(course), "-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "mine"]):
-        if shutil.which("git") is None or subprocess.run([*git, *command], capture_output=True).returncode:
+        if shutil.which("git") is None or subprocess.run([*git, *command], capture_output=True, timeout=60).returncode:
             pytest.skip("there is no git here")
     assert "kept" not in make(course, 2032)
     edit(course / "homework" / RELEASE, 0)

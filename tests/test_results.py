@@ -334,7 +334,9 @@ class TestClean:
         assert (folder / "notes.txt").read_text() == MINE
 
     def test_help_says_what_stays(self, copy):
-        said = subprocess.run(["make", "-C", str(copy), "help"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            ["make", "-C", str(copy), "help"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
         assert "not grades" in next(line for line in said.splitlines() if "make clean" in line)
 
 

@@ -347,7 +347,7 @@ class TestMake:
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=30)  # far less than the minute that its pip would wait
-        assert said.strip() == "setup: interrupted; run the same command again and it goes on."
+        assert said.strip() == "setup: interrupted; run the same command again: it continues."
         assert running.returncode == 1
         assert stamps(venv) == []
         assert setup_env.make(str(venv)) is True
@@ -508,7 +508,7 @@ class TestSeveralCheckoutsMakeOne:
         first = self.start(checkouts[0], venv, interpreter, PIP_CALLS=str(calls), PIP_WAITS_FOR=str(go))
         self.wait_for(calls)
         first.kill()
-        first.wait()
+        first.wait(timeout=60)
         second = self.start(checkouts[1], venv, interpreter)
         said, complaint = second.communicate(timeout=60)
         go.touch()  # the pip of the first one ends
@@ -638,7 +638,9 @@ class TestStartup:
         gone = tmp_path / "gone"
         gone.mkdir()
         command = f"rmdir ../gone && exec '{python}' -c 'print(6 * 7)'"
-        done = subprocess.run(["sh", "-c", command], cwd=gone, env=variables(), capture_output=True, text=True)
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=gone, env=variables(), capture_output=True, text=True, timeout=60
+        )
         assert (done.stdout, done.stderr) == ("42\n", "")
 
     @pytest.mark.parametrize("name", ["open", "getcwd", "isfile"])
@@ -670,7 +672,12 @@ class TestStartup:
         code = "import json, sys; print(json.dumps(sys.path))"
         with_it, without = (
             subprocess.run(
-                [python, *options, "-c", code], cwd=tmp_path, env=variables(), capture_output=True, text=True
+                [python, *options, "-c", code],
+                cwd=tmp_path,
+                env=variables(),
+                capture_output=True,
+                text=True,
+                timeout=60,
             )
             for options in ([], ["-P"])
         )
@@ -691,7 +698,9 @@ class TestStartup:
         microseconds = []
         for _ in range(10):
             command = [python, "-B", "-X", "importtime", "-c", ""]
-            said = subprocess.run(command, cwd=tmp_path, env=variables(), capture_output=True, text=True).stderr
+            said = subprocess.run(
+                command, cwd=tmp_path, env=variables(), capture_output=True, text=True, timeout=60
+            ).stderr
             microseconds += [int(line.split("|")[1]) for line in said.splitlines() if "_normalization_course" in line]
         assert len(microseconds) == 10
         assert min(microseconds) < 1000

@@ -240,8 +240,8 @@ class TestEveryScaler:
     @pytest.mark.parametrize(
         ("bad", "message"),
         [
-            (np.ones(4), r"expected shape \(n, d\), one row an example, got \(4,\)"),
-            (np.ones((2, 2, 4)), r"expected shape \(n, d\), one row an example, got \(2, 2, 4\)"),
+            (np.ones(4), r"expected shape \(n, d\), one row per example, got \(4,\)"),
+            (np.ones((2, 2, 4)), r"expected shape \(n, d\), one row per example, got \(2, 2, 4\)"),
             (np.ones((0, 4)), r"at least one example .* got an empty array of shape \(0, 4\)"),
             (np.full((3, 4), np.nan), "expected finite numbers, got 12 NaN or infinite of 12"),
             (np.full((3, 4), np.inf), "expected finite numbers, got 12 NaN or infinite of 12"),

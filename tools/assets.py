@@ -1,6 +1,6 @@
 """Scripts that the site and the slides carry with them: fetched from npm's registry, checked, unpacked.
 
-What there is stands in ``site/assets.toml``. Downloads go through `utils.download`, so that ``COURSE_DATA`` names the
+``site/assets.toml`` lists them. Downloads go through `utils.download`, so that ``COURSE_DATA`` names the
 folder that keeps them and ``COURSE_OFFLINE=1`` forbids the network. ``NPM_CONFIG_REGISTRY``, npm's own variable, names
 another registry.
 """

@@ -154,10 +154,10 @@ def share_of_peak(seconds, rounds):
     Returns
     -------
     tuple of float
-        Floating-point operations a second in the matrix products of the step, and in one large product in float32.
+        Floating-point operations per second in the matrix products of the step, and in one large product in float32.
     """
     forward = [2 * MLP_BATCH * n_in * n_out for n_in, n_out in itertools.pairwise(MLP_SIZES)]
-    step = REPLICAS * (3 * sum(forward) - forward[0])  # backward, two products a layer; one where nothing is before it
+    step = REPLICAS * (3 * sum(forward) - forward[0])  # backward, two products per layer; one in the first layer
     a = torch.randn(PEAK_SIZE, PEAK_SIZE, generator=torch.Generator().manual_seed(0))
     out = torch.empty_like(a)
     _, peak = measure(lambda: None, lambda: torch.mm(a, a, out=out), rounds)

@@ -14,7 +14,7 @@ HEADING = re.compile(r"^## (.+?)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Section:
-    """What stands beneath one H2 of a notebook: its title, and its cells."""
+    """What is beneath one H2 of a notebook: its title, and its cells."""
 
     title: str
     cells: tuple
@@ -138,7 +138,7 @@ def summary(path):
 
 
 def verdicts(paths):
-    """Every verdict that stands in executed notebooks, in their order.
+    """Every verdict in executed notebooks, in their order.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def relative(effect, claim):
     Returns
     -------
     float
-        Zero at the smallest effect that matters, positive where the claim stands.
+        Zero at the smallest effect that matters, positive where the claim holds.
     """
     sign = 1 if claim.direction == "at least" else -1
     return sign * (effect - claim.smallest) / (abs(claim.smallest) or 1.0)
@@ -114,7 +114,7 @@ def _row(found):
         drawn = '<span class="identity">exact identity</span>'
         rank = -1.0 if verdict == "refuted" else 1.0
     else:
-        bound = f"stands with {claim.direction} {_number(claim.smallest)}"
+        bound = f"needs {claim.direction} {_number(claim.smallest)}"
         drawn = drawing(found)
         rank = min(relative(part["median"], claim) for part in found.parts)
     href = f"notebooks/{found.stem}.html#{anchor(claim.id)}"
@@ -185,7 +185,7 @@ def picture(verdicts):
     counts = {word: sum(found.card["verdict"] == word for found in verdicts) for word in _ORDER}
     alt = (
         "Medians and intervals of all claims that are not identities, a line for each condition, relative to the "
-        "smallest effect that matters: right of the middle the claim stands, left of it it falls. In all "
+        "smallest effect that matters: right of the middle the claim holds, left of it it does not. In all "
         + ", ".join(f"{n} {word}" for word, n in counts.items())
         + "."
     )

@@ -1,4 +1,4 @@
-"""Write the tables of README.md from the executed notebooks: nothing is typed twice."""
+"""Write the table of README.md and notebooks/VERDICTS.md from the executed notebooks: nothing is typed twice."""
 
 import argparse
 import sys
@@ -7,10 +7,26 @@ from collected import summary, verdicts
 from execute import ROOT, find_notebooks, write_atomically
 
 README = ROOT / "README.md"
+VERDICTS = ROOT / "notebooks" / "VERDICTS.md"
+INTRODUCTION = """\
+# Verdicts
+
+<!-- written by make readme -->
+
+This table holds what the course has judged so far. The statements, their sources, the predictions made beforehand and
+the recorded verdicts are in [data/claims.toml](../data/claims.toml). The numbers are on cards in the notebooks, below
+the cells that judge.
+
+- **supported**: over the seeds, the whole interval of the effect lies on the claim's side of the smallest effect that
+  matters.
+- **refuted**: the whole interval lies on the other side.
+- **inconclusive**: the seeds do not decide.
+- **supported in part**: the claim holds under some of its conditions only.
+"""
 
 
 def notebooks_table(paths):
-    """A row for each notebook: number, title, minutes."""
+    """One row per notebook: number, title, minutes."""
     rows = ["| notebook | minutes |", "|---|---|"]
     for path in paths:
         found = summary(path)
@@ -18,37 +34,37 @@ def notebooks_table(paths):
     return "\n".join(rows)
 
 
-def claims_table(paths):
-    """A row for each verdict that stands in an executed notebook."""
+def verdicts_page(paths):
+    """The page of verdicts: one row per card in an executed notebook."""
     rows = ["| claim | prompted by | verdict | notebook |", "|---|---|---|---|"]
     for found in verdicts(paths):
-        claim = found.claim
-        rows.append(f"| {claim.statement} | {claim.source} | **{found.card['verdict']}** | {found.stem[:2]} |")
-    return "\n".join(rows)
+        claim, link = found.claim, f"[{found.stem[:2]}]({found.stem}.ipynb)"
+        rows.append(f"| {claim.statement} | {claim.source} | **{found.card['verdict']}** | {link} |")
+    return INTRODUCTION + "\n" + "\n".join(rows) + "\n"
 
 
 def filled(text, paths):
-    """README's text with both tables made anew between their markers."""
-    for name, table in (("notebooks", notebooks_table(paths)), ("claims", claims_table(paths))):
-        begin, end = f"<!-- {name}: written by make readme -->", f"<!-- end of {name} -->"
-        if text.count(begin) != 1 or text.count(end) != 1:
-            sys.exit(f"README.md: expected the lines {begin!r} and {end!r} once each")
-        head, rest = text.split(begin)
-        text = f"{head}{begin}\n{table}\n{end}{rest.split(end)[1]}"
-    return text
+    """README's text with its table made anew between the markers."""
+    begin, end = "<!-- notebooks: written by make readme -->", "<!-- end of notebooks -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit(f"README.md: expected the lines {begin!r} and {end!r} once each: put them around the table")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{notebooks_table(paths)}\n{end}{rest.split(end)[1]}"
 
 
 def main():
-    """Write the tables, or with --check say whether they are up to date."""
+    """Write both, or with --check say whether they are up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the tables are stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table is stale")
     arguments = parser.parse_args()
-    old = README.read_text(encoding="utf-8")
-    new = filled(old, find_notebooks([]))
-    if arguments.check and new != old:
-        sys.exit("README.md: the tables differ from the notebooks; run make readme")
-    if not arguments.check and new != old:
-        write_atomically(README, new)
+    paths = find_notebooks([])
+    wanted = {README: filled(README.read_text(encoding="utf-8"), paths), VERDICTS: verdicts_page(paths)}
+    for path, text in wanted.items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if arguments.check:
+            sys.exit(f"{path.relative_to(ROOT)}: the table differs from the notebooks: run make readme")
+        write_atomically(path, text)
 
 
 if __name__ == "__main__":

@@ -410,7 +410,7 @@ def main():
     try:
         make(arguments.venv, arguments.extra, arguments.this_python)
     except KeyboardInterrupt:
-        stop("interrupted; run the same command again and it goes on.")
+        stop("interrupted; run the same command again: it continues.")
 
 
 if __name__ == "__main__":

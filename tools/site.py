@@ -24,7 +24,7 @@ from utils import evidence
 SITE = ROOT / "site"
 SECONDS = 3600  # for Sphinx: it needs one minute, and longer to ask every address
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinxcontrib.bibtex")
-SIDEBAR = ("evidence", "teach", "homework", "glossary", "bibliography", "api")
+SIDEBAR = ("run", "evidence", "teach", "homework", "glossary", "bibliography", "api")
 NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
 
 

@@ -1,6 +1,6 @@
 """A deck of slides for each notebook, from the same cells, with reveal.js; nothing is executed.
 
-Slide types stand in the metadata of the cells, as JupyterLab sets them. Answers to predict prompts and what to change
+Slide types are in the metadata of the cells, as JupyterLab sets them. Answers to predict prompts and what to change
 go to the speaker's notes. How a section is laid onto slides that it fits is measured in the browser, in
 ``site/slides/deck.js``.
 """
@@ -49,7 +49,7 @@ def split_prose(source):
     Returns
     -------
     visible, notes : str
-        Folded answers are notes, and so are paragraphs that begin with "Change this", with the code after them.
+        Folded answers are notes, like paragraphs that begin with "Change this", with the code after them.
     """
     notes = [f"**{match['title'].strip()}.** {match['text'].strip()}" for match in ANSWER.finditer(source)]
     last = visible = []
@@ -63,7 +63,7 @@ def split_prose(source):
 def only_draws(cell):
     """Whether a cell shows a picture or a table and has few lines that do anything else.
 
-    On a slide the picture is what counts; how it is drawn stands in the notebook.
+    On a slide the picture is what counts; the notebook shows how it is drawn.
 
     Parameters
     ----------

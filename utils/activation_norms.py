@@ -29,7 +29,7 @@ def _per_channel(value, name, channels):
         return None
     value = float_array(value, name, finite=False).astype(np.float64)
     if value.shape != (channels,):
-        raise ValueError(f"{name}: expected one number a channel, shape ({channels},), got {value.shape}")
+        raise ValueError(f"{name}: expected one number per channel, shape ({channels},), got {value.shape}")
     return value
 
 
@@ -75,7 +75,7 @@ def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
     if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1 or channels % groups:
         raise ValueError(f"groups: expected a divisor of the {channels} channels, got {groups!r}")
     if channels * math.prod(pixels) == groups:
-        raise ValueError(f"x: expected more than one value a group, got one (shape {x.shape}, {groups} groups)")
+        raise ValueError(f"x: expected more than one value per group, got one (shape {x.shape}, {groups} groups)")
     shape = (1, groups, channels // groups, *[1] * len(pixels))
     gamma, beta = _per_channel(gamma, "gamma", channels), _per_channel(beta, "beta", channels)
     gamma, beta = (None if a is None else a.reshape(shape) for a in (gamma, beta))

@@ -301,7 +301,7 @@ def matrix(values, name="X", *, min_rows=1, n_features=None):
         hint = ""
         if array.ndim == 1:
             hint = f"; for one feature use {name}.reshape(-1, 1), for one example {name}.reshape(1, -1)"
-        raise ValueError(f"{name}: expected shape (n, d), one row an example, got {array.shape}{hint}")
+        raise ValueError(f"{name}: expected shape (n, d), one row per example, got {array.shape}{hint}")
     n, d = array.shape
     if n == 0 or d == 0:
         raise ValueError(

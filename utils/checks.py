@@ -1,4 +1,4 @@
-"""Checks for one's own functions that say what is wrong with them, in a sentence.
+"""Checks of functions that students write: they say what is wrong, in a sentence.
 
 An array is compared with the right one and, where it differs, with what the usual wrong formulas give. All data are
 random and all shapes lopsided: ones, squares and symmetric numbers hide faults. Each check prints what it found,
@@ -96,7 +96,7 @@ def compare(name, got, want, wrong=None, *, tolerance=TOLERANCE):
 
 
 def _close(a, b, tolerance):
-    """Whether two arrays are the same but for rounding; infinities must be at the same places."""
+    """Whether two arrays are the same apart from rounding; infinities must be at the same places."""
     if a.shape != b.shape:
         return False
     finite = np.isfinite(b)

@@ -650,7 +650,7 @@ def standardize_channels(split):
 
     Notes
     -----
-    Computed in float64. One mean and one deviation a channel keep the differences between pixels of an image, which
+    Computed in float64. One mean and one deviation per channel keep the differences between pixels of an image, which
     `utils.standardization.Standardizer` takes away.
     """
     if instance(split, Split, "split").image_shape is None:

@@ -121,7 +121,7 @@ def combine(counts, means, squares):
 
 
 def _columns(values, x):
-    """One number a channel, (C,), against x of shape (N, C, ...)."""
+    """One number per channel, (C,), against x of shape (N, C, ...)."""
     return values.view(1, -1, *[1] * (x.dim() - 2))
 
 
@@ -267,7 +267,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 @functools.cache
 def _synchronized(kind):
-    """The class of a batch norm of this class once it is converted; a subclass keeps what it does besides."""
+    """The class of a batch norm of this class once it is converted; a subclass keeps what it adds."""
     if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
         return SyncBatchNorm
 

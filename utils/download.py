@@ -1,13 +1,13 @@
 """Fetch the files of a data set: from the cache, or from the first mirror that has them, and never half of one.
 
-What there is to fetch stands in ``data/registry.toml``. Three environment variables change where from and where to:
+What there is to fetch is listed in ``data/registry.toml``. Three environment variables change where from and where to:
 
 ``COURSE_DATA``
     the cache folder; without it ``pooch.os_cache("normalization-course")``, on Linux ``~/.cache/normalization-course``
 ``COURSE_OFFLINE``
     1 to work with the cache alone
 ``COURSE_REGISTRY``
-    another registry, for a mirror of one's own or for tests
+    another registry, for a mirror that you run, or for tests
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""Claims and their verdicts: an effect a seed, the median with an exact interval, judged by a rule fixed beforehand.
+"""Claims and their verdicts: one effect per seed, the median with an exact interval, judged by a rule fixed beforehand.
 
-The claims stand in ``data/claims.toml``, each with the prediction made before its experiment was run and the smallest
+The claims are in ``data/claims.toml``, each with the prediction made before its experiment was run and the smallest
 effect that would matter. `judge` weighs a statistical claim, `check` an exact identity; both return a `Card` that shows
 itself in a notebook and leaves the same as JSON in the output of the cell.
 """
@@ -46,7 +46,7 @@ class Claim:
     prediction : str
         Made before the experiment was run.
     smallest : float
-        The smallest (for direction "at most": the largest) effect with which the statement stands; for an identity
+        The smallest (for direction "at most": the largest) effect with which the statement holds; for an identity
         the tolerance.
     direction : {"at least", "at most"}
         On which side of `smallest` the effect has to lie.
@@ -124,7 +124,7 @@ def _weigh(effect, claim):
     """Median, exact interval and verdict of one array of effects."""
     effect = numeric(effect, "effect")
     if effect.ndim != 1 or effect.size == 0:
-        raise ValueError(f"effect: expected one number a seed, shape (n,), got shape {effect.shape}")
+        raise ValueError(f"effect: expected one number per seed, shape (n,), got shape {effect.shape}")
     n, sign = effect.size, 1 if claim.direction == "at least" else -1
     missing = int(np.isnan(effect).sum())
     if missing:
@@ -170,7 +170,7 @@ def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
     claim_id : str
         A table of ``claims.toml``.
     effect : array_like, shape (n_seeds,), or dict of str to such arrays
-        One number a seed, in the claim's unit; infinity for "never reached". A dict gives the effects under
+        One number per seed, in the claim's unit; infinity for "never reached". A dict gives the effects under
         several conditions: the claim is supported in part if it holds under some of them only, and refuted if some
         refute it and none supports it.
     unit : str, optional
@@ -187,7 +187,7 @@ def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
     Raises
     ------
     ValueError
-        For an unknown claim or an effect that is not one number a seed; in CI also for NaN.
+        For an unknown claim or an effect that is not one number per seed; in CI also for NaN.
     AssertionError
         In CI, on the default data set, if the verdict differs from the recorded one. Never in a reader's hands.
 
@@ -312,7 +312,7 @@ class Card:
             return f"error {part['median']:.1e} {self.unit}, tolerance {self.tolerance:.0e}"
         return (
             f"median {_number(part['median'])} {self.unit}, 95 % interval {_number(part['low'])} to "
-            f"{_number(part['high'])}, {part['n']} seeds; it stands with {bound}"
+            f"{_number(part['high'])}, {part['n']} seeds; the claim needs {bound}"
         )
 
     def to_json(self):

@@ -107,13 +107,33 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(replicas, n_out))  # None where a batch norm would subtract it again
 
     def forward(self, x):
-        """Apply each replica's matrix and bias to its own examples."""
+        """Apply each replica's matrix and bias to its own examples.
+
+        Parameters
+        ----------
+        x : Tensor, shape (R, n_in, B)
+
+        Returns
+        -------
+        Tensor, shape (R, n_out, B)
+        """
         if self.bias is None:
             return torch.bmm(self.weight, x)
         return torch.baddbmm(self.bias[:, :, None], self.weight, x)
 
     def replica(self, r, conv):
-        """Replica r as ``nn.Linear``, without its numbers."""
+        """Replica r as ``nn.Linear``, without its numbers.
+
+        Parameters
+        ----------
+        r : int
+        conv : bool
+            Whether it is for images; not used.
+
+        Returns
+        -------
+        nn.Linear
+        """
         _, n_out, n_in = self.weight.shape
         return nn.Linear(n_in, n_out, bias=self.bias is not None)
 
@@ -134,13 +154,33 @@ class Conv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(replicas, c_out))  # or None, as above
 
     def forward(self, x):
-        """Apply each replica's filters to its own channels."""
+        """Apply each replica's filters to its own channels.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, R·c_in, H, W)
+
+        Returns
+        -------
+        Tensor, shape (B, R·c_out, H, W)
+        """
         replicas, padding = len(self.weight), self.weight.shape[-1] // 2
         bias = None if self.bias is None else self.bias.flatten()
         return F.conv2d(x, self.weight.flatten(0, 1), bias, padding=padding, groups=replicas)
 
     def replica(self, r, conv):
-        """Replica r as ``nn.Conv2d``, without its numbers."""
+        """Replica r as ``nn.Conv2d``, without its numbers.
+
+        Parameters
+        ----------
+        r : int
+        conv : bool
+            Whether it is for images; not used.
+
+        Returns
+        -------
+        nn.Conv2d
+        """
         _, c_out, c_in, size, _ = self.weight.shape
         return nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=self.bias is not None)
 
@@ -1018,7 +1058,7 @@ class ConvNet(ReplicaNet):
         try:
             self.image_shape = tuple(whole(size, "image_shape") for size in image_shape)
             self._channels = [whole(c, "channels") for c in channels]
-            self._pool_after = {whole(i, "pool_after") for i in pool_after}
+            self._pool_after = {whole(i, "pool_after", at_least=0) for i in pool_after}
         except TypeError as error:
             raise ValueError(f"image_shape, channels, pool_after: expected sequences of integers ({error})") from None
         if len(self.image_shape) != 3 or not self._channels:

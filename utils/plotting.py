@@ -134,7 +134,7 @@ def draw_bowl(ax, X, y, *, limits, levels=10, cmap="Greys"):
 
 
 def draw_path(ax, path, *, color, label=None):
-    """Draw a walk over the bowl, a dot a step; steps that leave the numbers behind are left out.
+    """Draw a walk over the bowl, one dot per step; steps that leave the numbers behind are left out.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ def _within(path, folders):
 
 
 def _environment_and_course(system):
-    """What has to be shown besides the system: Python's environment, and of the course what students have too."""
+    """What has to be visible in addition to the system: Python's environment, and the students' part of the course."""
     prefixes = {Path(sys.prefix), Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
     for prefix in prefixes:
         if _within(ROOT, [prefix]) and not _within(prefix, system):

@@ -50,7 +50,7 @@ class Task:
 
 
 def fingerprint(assignment, questions):
-    """What a result depends on besides the notebook: the assignment, the cases drawn, and what is expected.
+    """What a result depends on in addition to the notebook: the assignment, the cases drawn, and what is expected.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ class Limits:
     start : float
         Seconds until the kernel answers for the first time.
     cell : float
-        Seconds a cell.
+        Seconds per cell.
     total : float
         Seconds for everything.
     grace : float

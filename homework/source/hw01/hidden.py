@@ -104,7 +104,7 @@ def _constants(rng):
 def constants(got, want, case):
     """Only whether constant features are told from others; how large a scale is, another check asks."""
     if not isinstance(got, dict) or np.shape(got.get("scale")) != want["scale"].shape:
-        return "scale is not an array with one number a feature"
+        return "scale is not an array with one number per feature"
     scale = np.asarray(got["scale"], dtype=float)
     if not np.isfinite(scale).all():
         return "a scale is NaN or infinite"

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import tomllib
 from functools import partial
 
 import numpy as np
@@ -93,15 +94,25 @@ def draw(variant):
     return {"broken": broken, "names": names, "others": choose(rng, rest, 3), "seed": int(rng.integers(10**6))}
 
 
+def _text(name):
+    """The right batch norm, or that with the edits of a mutant."""
+    text = (MUTANTS / "batch.py").read_text(encoding="utf-8")
+    if name != "correct":
+        for edit in tomllib.loads((MUTANTS / "batch.toml").read_text(encoding="utf-8"))[name]["edits"]:
+            text = text.replace(edit["find"], edit["replace"])
+    return text
+
+
 def _class(name):
     """The class of a mutant, without what stands before it."""
-    text = (MUTANTS / f"{name}.py").read_text(encoding="utf-8")
+    text = _text(name)
     return text[text.index("class BatchNorm") :].rstrip("\n")
 
 
 def _base():
-    text = (MUTANTS / "base.py").read_text(encoding="utf-8")
-    return text[text.index("class Base") :].rstrip("\n")
+    """The class that all of them are derived from."""
+    text = _text("correct")
+    return text[text.index("class Base") : text.index("class BatchNorm")].rstrip("\n")
 
 
 def shown(name, names, title):
@@ -110,7 +121,7 @@ def shown(name, names, title):
     Parameters
     ----------
     name : str
-        Of a file in tests/mutants.
+        Of a table in tests/mutants/batch.toml, or "correct".
     names : dict of str to str
         New names for old ones.
     title : str

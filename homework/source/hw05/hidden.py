@@ -235,7 +235,7 @@ def checks(variant):
     verdicts = partial(_verdicts, draw(variant)["confidence"])
     table = [
         ("rates-scores", 15, "rates chosen on validation data", "choose_rates", _validations, {}),
-        ("effects-scores", 15, "one paired effect a seed", "paired_effects", _pairs, {"compare": close(1e-7)}),
+        ("effects-scores", 15, "one paired effect per seed", "paired_effects", _pairs, {"compare": close(1e-7)}),
         ("interval-scores", 15, "an exact interval of the median", "exact_interval", _intervals, {}),
         ("verdict-scores", 10, "a verdict by the interval", "verdict", verdicts, {}),
         ("seeds-scores", 5, "how many seeds are needed", "fewest_seeds", _confidences, {}),
@@ -268,7 +268,7 @@ def manual(variant):
 4 points: split, initialization and batches are drawn by the seed; validation data choose, test data judge.
 3 points: names what would mislead (one rate for both, one split, a fixed number of steps for a question of quality)."""
     judgement = """\
-5 points: at least sixteen seeds and three rates an arm; median, interval and verdict as measured, whatever they are.
+5 points: at least sixteen seeds and three rates per arm; median, interval and verdict as measured, whatever they are.
 4 points: the claim is not stretched: what data, depth, steps and size the verdict holds for.
 3 points: where still inconclusive, says how many seeds or what other experiment would decide, with an argument.
 3 points: says what was changed after the first run, or that nothing was."""

@@ -1,0 +1,356 @@
+"""Notebooks with one fault each, as edits of a good one: BAD has the rule that each of them breaks, and the edits.
+
+An edit is a function that changes the JSON of the good notebook. A rule of None is nothing that can be seen without a
+run: tests/test_gates_execution.py has what a run must notice.
+"""
+
+import copy
+import json
+from pathlib import Path
+
+from edits import edited
+
+FOLDER = Path(__file__).parent / "good_notebook"
+
+
+# Edits
+
+
+def lines(text):
+    """A text as notebooks have it."""
+    return text.splitlines(keepends=True)
+
+
+def cell(notebook, name):
+    """The cell with an id."""
+    (found,) = (cell for cell in notebook["cells"] if cell["id"] == name)
+    return found
+
+
+def swap(name, find, replace):
+    """Replace a part of the source of a cell, which must be there once."""
+
+    def edit(notebook):
+        source = "".join(cell(notebook, name)["source"])
+        cell(notebook, name)["source"] = lines(edited(source, [(find, replace)]))
+
+    return edit
+
+
+def before(name, text):
+    """Put lines before the source of a cell."""
+
+    def edit(notebook):
+        cell(notebook, name)["source"][:0] = lines(text + "\n")
+
+    return edit
+
+
+def after(name, text):
+    """Put lines, or the rest of a line, after the source of a cell."""
+
+    def edit(notebook):
+        cell(notebook, name)["source"] = lines("".join(cell(notebook, name)["source"]) + text)
+
+    return edit
+
+
+def put(*path, value):
+    """Put a value into the notebook, or into the cell whose id the path begins with."""
+
+    def edit(notebook):
+        place, keys = (notebook, path) if path[0] in notebook else (cell(notebook, path[0]), path[1:])
+        *inner, last = keys
+        for key in inner:
+            place = place[key]
+        place[last] = value
+
+    return edit
+
+
+def insert(name, *cells):
+    """Put new cells after the one with an id, or before all others if that is None."""
+
+    def edit(notebook):
+        place = 0 if name is None else notebook["cells"].index(cell(notebook, name)) + 1
+        notebook["cells"][place:place] = copy.deepcopy(cells)
+
+    return edit
+
+
+def drop(name):
+    """Leave out a cell."""
+    return lambda notebook: notebook["cells"].remove(cell(notebook, name))
+
+
+def swap_output(name, kind, find, replace):
+    """Replace a part of one kind of data of the first output of a cell."""
+
+    def edit(notebook):
+        data = cell(notebook, name)["outputs"][0]["data"]
+        data[kind] = lines(edited("".join(data[kind]), [(find, replace)]))
+
+    return edit
+
+
+def print_too(name, output):
+    """Put an output after those of a cell."""
+    return lambda notebook: cell(notebook, name)["outputs"].append(output)
+
+
+# New cells
+
+
+def text(name, source):
+    return {"cell_type": "markdown", "id": name, "metadata": {"tags": ["core"]}, "source": lines(source)}
+
+
+def code(count, name, source, *outputs):
+    made = {"cell_type": "code", "execution_count": count, "id": name, "metadata": {"tags": ["core"]}}
+    return made | {"outputs": list(outputs), "source": lines(source)}
+
+
+def stream(text, name="stdout"):
+    return {"name": name, "output_type": "stream", "text": lines(text)}
+
+
+def value(count, text):
+    result = {"execution_count": count, "output_type": "execute_result"}
+    return {"data": {"text/plain": lines(text)}, "metadata": {}} | result
+
+
+# Loads no PyTorch, which takes longer than all the rest of a run: the notebooks that are run leave it out, and break
+# the rule of the setup cell with that.
+WITHOUT_CONFIGURE = swap("setup", "plotting, runtime\n\nruntime.configure()\n", "plotting\n\n")
+
+ANSWER = "\n\n<details><summary>Answer to the prediction</summary>\n\nNo: it lies between two of them.\n</details>"
+SHOWN = 'plotting.show(fig, alt="A straight line that rises from one to sixteen.")'
+FALLING = "A straight line that falls from sixteen to one."
+CARD = "application/vnd.course.claim+json"
+CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
+
+BAD = {
+    # the file
+    "duplicate_ids": ("valid-format", put("one-see", "id", value="one-question")),
+    "old_format": ("valid-format", put("nbformat_minor", value=4)),
+    "unknown_field": ("valid-format", put("one-see", "comment", value="what is this?")),
+    "random_id": ("readable-ids", put("one-see", "id", value="3f2a9c1e")),
+    "language_version": ("one-kernelspec", put("metadata", "language_info", "version", value="3.11.7")),
+    "other_kernelspec": (
+        "one-kernelspec",
+        put("metadata", "kernelspec", "name", value="my-env"),
+        put("metadata", "kernelspec", "display_name", value="my-env"),
+    ),
+    "timestamps": (
+        "no-timestamps",
+        put("one-mean", "metadata", "execution", value={"iopub.execute_input": "2020-01-01T00:00:00.000000Z"}),
+    ),
+    # the parts
+    "no_title_first": ("one-title", insert(None, text("before-title", "Welcome."))),
+    "two_titles": ("one-title", after("one-see", "\n\n# Another title")),
+    "no_goals": ("goals", swap("goals", "You will be able to", "Contents")),
+    "too_few_goals": (
+        "goals",
+        swap("goals", "- *judge* a claim\n", ""),
+        swap("recap", "\n- A claim has a verdict.", ""),
+    ),
+    "no_minutes": ("time-and-prior", swap("goals", "**Minutes**: 5. ", "")),
+    "no_prior_knowledge": ("time-and-prior", swap("goals", " **Before you start**: nothing at all.", "")),
+    "closing_out_of_order": (
+        "section-order",
+        drop("practice"),
+        insert("reading", text("practice", "## In practice\n\nUse `np.mean`.")),
+    ),
+    "section_number_skipped": ("section-order", swap("one-question", "## 1.", "## 2.")),
+    "recap_too_short": ("recap-mirrors-goals", swap("recap", "\n- A claim has a verdict.", "")),
+    "setup_too_long": ("setup-cell", after("setup", "".join(f"\nsize_{i} = {i}" for i in range(9)))),
+    "setup_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
+    "answer_before_code": ("predict-and-answer", swap("one-see", ANSWER, ""), after("one-question", ANSWER)),
+    "answer_not_folded": (
+        "predict-and-answer",
+        swap("one-see", ANSWER, "\n\nNo: it lies between two of them."),
+    ),
+    "no_prediction": ("predict-and-answer", swap("one-question", "**Predict.** ", "")),
+    "no_change_this": ("change-this", swap("one-change", "**Change this.** ", "")),
+    "core_and_optional": ("core-or-optional", put("one-mean", "metadata", "tags", value=["core", "optional"])),
+    "untagged": ("core-or-optional", put("one-mean", "metadata", value={})),
+    # the text
+    "prose_too_long": ("short-prose", after("one-see", "\n\n" + " ".join(["word"] * 150))),
+    "measured_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5, larger than half of them.")),
+    "measured_percentage": ("no-measured-numbers", after("one-see", " It lies above 50 % of them.")),
+    "code_after_code": ("text-between-code", drop("one-figure-question")),
+    "todo": ("nothing-to-do", after("practice", "\n\nTODO: say why.")),
+    # the code
+    "code_too_long": (
+        "short-code",
+        after("one-mean", "".join(f"\ntotal_{i} = numbers[:{i}].sum()" for i in range(1, 26))),
+    ),
+    "magic": ("no-magics", before("one-mean", "%pip list")),
+    "shell_command": ("no-magics", before("one-mean", "!pip install numpy")),
+    "edits_path": ("no-path-edits", before("one-mean", 'import sys\n\nsys.path.append("..")')),
+    "global_draw": ("no-global-seed", before("one-mean", "import torch\n\nnoise = torch.randn(3)")),
+    "seeds_numpy": ("no-global-seed", before("one-mean", "np.random.seed(0)")),
+    "seeds_torch": ("no-global-seed", before("one-mean", "import torch\n\n_ = torch.manual_seed(0)")),
+    "address_in_code": ("no-network", before("one-mean", 'source = "https://example.org/data.csv"')),
+    "downloads": ("no-network", before("one-mean", "from urllib.request import urlretrieve\n")),
+    "network_call": (
+        "no-network",
+        WITHOUT_CONFIGURE,
+        before("one-mean", "import socket\n"),
+        insert(
+            "one-claim",
+            text("connect-text", "By number: `192.0.2.1` is nobody, an address for documentation."),
+            code(
+                5,
+                "connect",
+                "with socket.socket() as connection:\n"
+                "    connection.settimeout(30)\n"
+                '    connection.connect(("192.0.2.1", 80))',
+            ),
+            text("lookup-text", "By name, which asks a server for the number."),
+            code(6, "lookup", 'socket.getaddrinfo("example.invalid", 80)'),
+            text("datagram-text", "Without a connection."),
+            code(
+                7,
+                "datagram",
+                'with socket.socket(type=socket.SOCK_DGRAM) as letter:\n    letter.sendto(b"hello", ("192.0.2.1", 53))',
+            ),
+            text("library-text", "By a library."),
+            code(8, "library", 'import urllib.request\n\nurllib.request.urlopen("http://192.0.2.1/", timeout=30)'),
+            text("loopback-text", "To this computer itself, which is allowed."),
+            code(
+                9,
+                "loopback",
+                'with socket.create_server(("localhost", 0)) as server:\n'
+                "    socket.create_connection(server.getsockname()).close()\n"
+                'print("reached")',
+                stream("reached\n"),
+            ),
+        ),
+    ),
+    "absolute_path": ("no-absolute-paths", before("one-mean", 'folder = "/home/somebody/course"')),
+    "file_address": (
+        "no-absolute-paths",
+        after("practice", " See [here](file:///notes.txt) or file:///notes.txt."),
+    ),
+    "path_in_output": (
+        "no-absolute-paths",
+        after("one-mean", "\nprint(Path.cwd())"),
+        put("one-mean", "outputs", value=[stream("mean: 8.5\n/Users/somebody/course\n")]),
+    ),
+    "assertion": ("no-assert", after("one-mean", "\nassert numbers.mean() > 8")),
+    "hidden_warnings": (
+        "no-hidden-warnings",
+        before("one-mean", 'import warnings\n\nwarnings.filterwarnings("ignore")'),
+    ),
+    "bare_figure": ("figures-are-shown", swap("one-figure", SHOWN, "fig")),
+    "plt_show": ("figures-are-shown", after("one-figure", "\nplt.show()")),
+    "output_widget": ("no-output-widgets", before("one-mean", "from ipywidgets import Output\n\nbox = Output()")),
+    "explorer_compared": (
+        "explorers-are-not-compared",
+        before("one-mean", "from utils.widgets import loss_surface_explorer\n"),
+        after("one-mean", "\nloss_surface_explorer(seed=0)"),
+    ),
+    # the outputs
+    "not_executed": (
+        "executed-in-order",
+        put("one-mean", "execution_count", value=None),
+        put("one-mean", "outputs", value=[]),
+    ),
+    "out_of_order": ("executed-in-order", put("one-mean", "execution_count", value=7)),
+    "output_of_unrun_cell": (
+        "executed-in-order",
+        WITHOUT_CONFIGURE,
+        put("one-mean", "execution_count", value=None),
+    ),
+    "stored_error": (
+        "no-stored-errors",
+        print_too(
+            "one-mean",
+            {"ename": "ValueError", "evalue": "wrong", "output_type": "error", "traceback": ["ValueError: wrong"]},
+        ),
+    ),
+    "stderr": ("no-stderr", print_too("one-mean", stream("a warning\n", "stderr"))),
+    "alt_not_the_text": (
+        "alt-text",
+        put("one-figure", "outputs", 0, "data", "text/plain", value=["<Figure size 200x150 with 1 Axes>"]),
+    ),
+    "no_alt_text": ("alt-text", put("one-figure", "outputs", 0, "metadata", value={})),
+    "memory_address": (
+        "no-addresses",
+        after("one-mean", "\nprint(object())"),
+        put("one-mean", "outputs", value=[stream("mean: 8.5\n<object object at 0x7f0000000000>\n")]),
+    ),
+    # the claims
+    "claim_unknown": (
+        "claims-are-known",
+        insert(
+            "one-claim",
+            text("two-claim-text", "Another claim."),
+            code(5, "two-claim", 'evidence.judge("never-written-down", effect=numbers, path=CLAIMS)'),
+        ),
+    ),
+    "claim_with_other_verdict": (
+        "claims-are-stored",
+        put("one-claim", "outputs", 0, "data", CARD, "verdict", value="refuted"),
+    ),
+    "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
+    "claim_not_judged": (
+        "claims-are-judged",
+        swap("one-claim", CLAIM, "print(numbers.max())"),
+        put("one-claim", "outputs", value=[stream("16\n")]),
+    ),
+    # nothing that can be seen without a run
+    "good": (None,),
+    "good_despite_differences": (
+        None,
+        WITHOUT_CONFIGURE,
+        put("one-claim", "outputs", 0, "data", CARD, "low", value=3.5),
+        put("one-claim", "outputs", 0, "data", CARD, "median", value=8.25),
+        swap_output("one-claim", "text/plain", "median 8.5 counts", "median 8.25 counts"),
+        swap_output("one-claim", "text/html", "median 8.5 counts", "median 8.25 counts"),
+        insert(
+            "one-claim",
+            text("semicolon-text", "The value of a line that ends in a semicolon is not shown."),
+            code(5, "semicolon", "numbers.sum();"),
+            text("value-text", "This one is shown, and the next cell takes it up."),
+            code(6, "value", "numbers.sum()", value(6, "np.int64(136)")),
+            text("underscore-text", "One more than that."),
+            code(7, "underscore", "_ + 1", value(7, "np.int64(137)")),
+            text("ignored-text", "What differs in every run is not compared."),
+            code(
+                8,
+                "ignored",
+                "# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())",
+                stream("3756.669464269\n"),
+            ),
+        ),
+    ),
+    "changed_verdict": (None, WITHOUT_CONFIGURE, swap("one-claim", "effect=numbers", "effect=-numbers")),
+    "dies": (None, before("setup", "import os\n\nos._exit(1)\n")),
+    "fails": (None, WITHOUT_CONFIGURE, after("one-mean", "\nnumbers.average()")),
+    "hangs": (None, before("setup", "import time\n\ntime.sleep(600)\n")),
+    "missing_output": (
+        None,
+        WITHOUT_CONFIGURE,
+        print_too("one-mean", {"data": {"text/plain": ["16"]}, "metadata": {}, "output_type": "display_data"}),
+    ),
+    "stale_alt_text": (
+        None,
+        WITHOUT_CONFIGURE,
+        put("one-figure", "outputs", 0, "data", "text/plain", value=[FALLING]),
+        put("one-figure", "outputs", 0, "metadata", "image/png", "alt", value=FALLING),
+    ),
+    "stale_output": (None, WITHOUT_CONFIGURE, put("one-mean", "outputs", value=[stream("mean: 8.0\n")])),
+    "trailing_value": (None, WITHOUT_CONFIGURE, after("one-mean", "\nnumbers.max()")),
+}
+
+
+def write(name, folder):
+    """Write a notebook of BAD into a folder, and give its path."""
+    notebook = json.loads((FOLDER / "good.ipynb").read_text(encoding="utf-8"))
+    for edit in BAD[name][1:]:
+        edit(notebook)
+    path = Path(folder) / f"{name}.ipynb"
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    return path

@@ -1,9 +1,0 @@
-"""The penalty is the singular value, its gradient u vᵀ."""
-
-import numpy as np
-
-
-def norm(weight):
-    u, s, vt = np.linalg.svd(weight.reshape(len(weight), -1), full_matrices=False)
-    gradient = np.outer(u[:, 0], vt[0])
-    return float(s[0]), gradient.reshape(weight.shape)

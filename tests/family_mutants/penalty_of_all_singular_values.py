@@ -1,9 +1,0 @@
-"""The penalty is half the sum of all squared singular values."""
-
-import numpy as np
-
-
-def norm(weight):
-    u, s, vt = np.linalg.svd(weight.reshape(len(weight), -1), full_matrices=False)
-    gradient = s[0] * np.outer(u[:, 0], vt[0])
-    return float((s**2).sum() / 2), gradient.reshape(weight.shape)

@@ -1,0 +1,104 @@
+"""What the course covers: the rows of data/coverage.toml."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+COVERAGE = Path(__file__).resolve().parents[1] / "data" / "coverage.toml"
+KEYS = {"id", "what", "said_by", "lesson", "section", "cells"}
+MAY_LACK = {"claims", "lab"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source says it: the source's short name, and a slide's title or a few words (empty for the course)."""
+
+    source: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that a lecture says, shows or asks, and where the course teaches, executes and judges it.
+
+    Attributes
+    ----------
+    id : str
+        It stays when the wording changes.
+    what : str
+    said_by : tuple of Place
+    lesson : str
+        Stem of the notebook that teaches it.
+    section, heading : str
+        Id of the cell with the heading, and the heading.
+    cells : tuple of str
+        Ids of the cells of that section that execute it.
+    claims : tuple of str
+        The claims of ``data/claims.toml`` that judge it.
+    lab : str
+        Stem of the notebook with their cards; empty if they are on the cells of this row.
+    """
+
+    id: str
+    what: str
+    said_by: tuple
+    lesson: str
+    section: str
+    heading: str
+    cells: tuple
+    claims: tuple = ()
+    lab: str = ""
+
+
+def row(entry):
+    """One row from its table.
+
+    Parameters
+    ----------
+    entry : dict
+
+    Returns
+    -------
+    Row
+
+    Raises
+    ------
+    ValueError
+        If a key is missing, or is not one of those that a row may have.
+    """
+    name, keys = entry.get("id", "a row without an id"), set(entry)
+    if missing := KEYS - keys:
+        raise ValueError(f"{name}: expected {', '.join(sorted(KEYS))}, found no {', '.join(sorted(missing))}: add it")
+    if unknown := keys - KEYS - MAY_LACK:
+        allowed = ", ".join(sorted(KEYS | MAY_LACK))
+        raise ValueError(f"{name}: expected only {allowed}, found {', '.join(sorted(unknown))}: remove or rename it")
+    try:
+        said_by = tuple(Place(**place) for place in entry["said_by"])
+        section, heading = (entry["section"][key] for key in ("id", "heading"))
+    except (TypeError, KeyError) as error:
+        wanted = "said_by = [{ source = …, place = … }] and section = { id = …, heading = … }"
+        raise ValueError(f"{name}: expected {wanted}, got something else ({error}): correct the row") from None
+    lists = {"said_by": said_by, "cells": tuple(entry["cells"]), "claims": tuple(entry.get("claims", ()))}
+    return Row(**{**entry, **lists, "section": section, "heading": heading})
+
+
+def load(path=COVERAGE):
+    """The sources and the rows, in the order of the file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    sources : dict of str to str
+        Short name to description.
+    rows : list of Row
+
+    Raises
+    ------
+    ValueError
+        If a row does not have the keys of `Row`.
+    """
+    content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    return content["sources"], [row(entry) for entry in content["row"]]
