@@ -5,6 +5,7 @@ import sys
 
 from collected import summary, verdicts
 from execute import ROOT, find_notebooks, write_atomically
+from guard import CHECKOUT, one_sentence
 
 README = ROOT / "README.md"
 
@@ -38,6 +39,7 @@ def filled(text, paths):
     return text
 
 
+@one_sentence("readme", CHECKOUT, ValueError)
 def main():
     """Write the tables, or with --check say whether they are up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
