@@ -166,7 +166,7 @@ def load(course, name):
 IN_BUILD = ["course", "site", "slides", "bench", "grade"]
 IN_COURSE = ["notebooks", "readme", "bibliography", "homework"]
 REMEDY = {**dict.fromkeys(IN_BUILD, "BUILD=/path"), **dict.fromkeys(IN_COURSE, "copy"), "grade": "GRADES="}
-REMEDY["clean"] = "still there"
+REMEDY["clean"] = "by hand"
 
 
 class TestFullDisk:
@@ -262,7 +262,7 @@ class TestFullDisk:
     def test_a_download_blames_no_mirror_and_asks_none_again(self, tmp_path, monkeypatch, number):
         registry = tmp_path / "registry.toml"
         registry.write_text(
-            'one = {mirrors = ["http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"], '
+            'one = {mirrors = ["https://a.example/", "https://b.example/"], '
             f'files = [{{name = "x", size = 1, hash = "sha256:{"0" * 64}"}}]}}'
         )
         asked = []
@@ -416,7 +416,7 @@ class TestTwoAtOnce:
         before = tree(course)
         with another_run(place):
             done = run(name, course)
-        one_sentence(done, "expected to be the only", "when the other has ended", REMEDY[name])
+        one_sentence(done, "expected to be the only", "wait until the other has ended, or ", REMEDY[name])
         assert tree(course) == before
         if name in ("clean", "grade", "homework"):  # the quick ones
             done = run(name, course)

@@ -72,7 +72,7 @@ def remove_caches(root):
                     os.rmdir(folder)
 
 
-@one_sentence("clean", "run it again, for what could not be removed is still there")
+@one_sentence("clean", "remove what is left by hand")
 def main():
     """Clean, and say what was kept."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -70,6 +70,8 @@ def one_sentence(command, remedy, *kinds):
         yield
     except kinds as error:
         sys.exit(f"{command}: {error}")
+    except BusyError as error:
+        sys.exit(f"{command}: {error}, or {remedy}")
     except OSError as error:
         advice = f"make room on that disk, or {remedy}" if _is_full(error) else remedy
         sys.exit(f"{command}: {told(error)}. {advice[0].upper()}{advice[1:]}.")
@@ -133,7 +135,7 @@ def _locked(path):
     if not there:
         os.close(lock)
         raise BusyError(
-            f"{path}: expected to be the only run that writes there, got another one that is at it; "
-            "run the same command again when the other has ended"
+            f"{path}: expected to be the only run that writes there, got another one that is at it: "
+            "wait until the other has ended"
         )
     return lock

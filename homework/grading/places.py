@@ -83,8 +83,8 @@ def alone(folder):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BusyError(
-                    f"{folder}: expected to be the only grader that writes there, got another one that is at it; "
-                    "run the same command again when the other has ended, or choose another folder with GRADES=folder"
+                    f"{folder}: expected to be the only grader that writes there, got another one that is at it: "
+                    "wait until the other has ended, or choose another folder with GRADES=folder"
                 ) from None
         yield
     finally:
