@@ -18,6 +18,11 @@ ASSIGNMENT ?=
 WORKERS ?= 2
 SCHEDULER ?=
 SANDBOX ?= bwrap
+# make and the shell would read these signs in a path as something else, and write to another place.
+SIGNS := $$ " `
+$(foreach name,VENV BUILD GRADES SUBMISSIONS PYTHON,$(if $(filter command environment,$(origin $(name))),\
+	$(foreach sign,$(SIGNS),$(if $(findstring $(sign),$(value $(name))),\
+	$(error $(name): expected a path without any of $(SIGNS), got $(value $(name)): rename the folder, or choose another)))))
 # Inside a container one is often root, which JupyterLab refuses unless told.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
@@ -50,16 +55,22 @@ lab: env  ## open JupyterLab at notebook 01
 
 # What students get has no tests.
 WITH_TESTS = @test -d tests || { echo "$@: expected the folder tests, found none. Is this a student's copy? It runs make course and make lab." >&2; exit 2; }
+# The tools of the tests keep their caches beside the files that they look at.
+WRITABLE = @test -w . || { echo "$@: expected a checkout that can be written, for the caches of the tests; got one that cannot: run it in a copy of the course." >&2; exit 2; }
+# Two runs at once would mix their counts in one file.
+OWN_COUNTS = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT TERM && COVERAGE_FILE="$$folder/counts"
 
 test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
 	$(WITH_TESTS)
+	$(WRITABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
-	$(RUN) -m pytest tests utils --cov=utils --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(OWN_COUNTS) $(RUN) -m pytest tests utils --cov=utils --cov-report=term-missing:skip-covered --cov-fail-under=95
 	$(RUN) -m pytest notebooks
 
 check: env  ## the quick part of test: lint and notebook hygiene, no notebook is executed
 	$(WITH_TESTS)
+	$(WRITABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m pytest tests/test_notebooks.py tests/test_project.py
@@ -97,6 +108,7 @@ bench: env  ## our batch norm against PyTorch's, replicas against a plain loop, 
 	@$(RUN) tools/bench.py --out "$(BUILD)/bench.json"
 
 lock: env  ## make requirements.txt (exact versions) from pyproject.toml
+	$(WRITABLE)
 	@$(RUN) -m pip install -q uv
 	$(RUN) -m uv pip compile --quiet --universal --fork-strategy fewest --no-header --no-annotate --upgrade \
 		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml \

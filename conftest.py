@@ -15,7 +15,7 @@ from nbformat import from_dict
 from nbval.kernel import NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell
 
-from tools.kernels import WHICH_PYTHON, check_python, why_not
+from tools.kernels import WHICH_PYTHON, check_python, settle_matplotlib, why_not
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     # A shell that starts us in the background ignores Ctrl-C for us and ours; the tests of Ctrl-C need it.
@@ -149,6 +149,7 @@ def start_kernel(kernel, kernel_name, cwd=None, startup_timeout=60):
     """
     kernel.km = KernelManager(kernel_name=kernel_name, kernel_spec_manager=NbvalKernelspecManager())
     kernel.kc = None
+    settle_matplotlib()
     end = time.monotonic() + startup_timeout
     with tempfile.TemporaryFile() as heard:
         try:

@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", WAITING)
     done = course("--out", path / "out", path)
     assert done.returncode == 1
-    assert re.fullmatch(r"The results could not be written: .*Put them elsewhere with BUILD=/path\.\n", done.stderr)
+    assert re.fullmatch(r"course: .*Put the results elsewhere with BUILD=/path\.\n", done.stderr)
     assert not (tmp_path / "started").exists()
 
 

@@ -153,8 +153,12 @@ class TestCourse:
             assert len(said[fault]) < 1000
 
     def test_the_good_one_alone_is_executed_and_written(self, course, folder):
-        written = sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith("."))
-        assert written == ["good.html", "good.ipynb", "timings.json"]
+        assert sorted(path.name for path in (folder / "out").iterdir()) == [
+            ".written-by-the-course.txt",
+            "good.html",
+            "good.ipynb",
+            "timings.json",
+        ]
         assert list(json.loads((folder / "out" / "timings.json").read_text())) == ["good"]
         (output,) = nbformat.read(folder / "out" / "good.ipynb", as_version=4).cells[1].outputs
         assert output.data["text/plain"] == "2"

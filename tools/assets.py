@@ -13,7 +13,7 @@ import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from execute import ROOT
+from execute import ROOT, write_atomically
 
 from utils import download
 
@@ -127,16 +127,8 @@ def unpack(name, folder, *, path=ASSETS):
             fits = {pattern for pattern in wanted if fnmatchcase(str(place), pattern)}
             if fits and member.isfile() and ".." not in place.parts:
                 found |= fits
-                written.append(_write(Path(folder) / place, tar.extractfile(member).read()))
+                written.append(Path(folder) / place)
+                write_atomically(written[-1], tar.extractfile(member).read())
     if missing := sorted(set(wanted) - found):
         raise AssetError(f"{name}: expected {', '.join(missing)} in {archive}, found none: correct members in {path}")
     return written
-
-
-def _write(path, content):
-    """Write a whole file or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-    return path

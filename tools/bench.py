@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from execute import ROOT
+from guard import RESULTS, one_sentence
 from results import Results
 from torch.nn import functional as F
 
@@ -18,7 +19,6 @@ from utils.normalization import BatchNorm
 from utils.optim import SGD
 from utils.runtime import configure
 
-ELSEWHERE = "Put them elsewhere with BUILD=/path."
 WARM_UP_ROUNDS = 3
 ROUNDS = 20
 REPLICAS, N_EXAMPLES = 16, 1300
@@ -172,6 +172,7 @@ def _rounds(text):
     return number
 
 
+@one_sentence("bench", RESULTS)
 def main():
     """Measure, print a table, write the ratios; a missed target is a finding and not a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,28 +180,28 @@ def main():
     parser.add_argument("--rounds", type=_rounds, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
-    try:
-        folder = Results(out.parent, shared=True)
+    with Results.alone(out.parent, shared=True) as folder:
         folder.check([out.name])
-    except OSError as error:
-        raise SystemExit(f"The ratios could not be written: {error}. {ELSEWHERE}") from None
+        results = _measured(arguments.rounds)
+        folder.write(out.name, json.dumps(results, indent=2) + "\n")
+    print(f"Ratios: {out}")
+
+
+def _measured(rounds):
+    """The ratios and targets of all benchmarks, which are printed as they come."""
     configure()
     widest, results, seconds = max(map(len, BENCHMARKS)), {}, {}
     print(f"{'name':{widest}}  {'ours ms':>8}  {'torch ms':>8}  {'ratio':>6}  {'target':>6}", flush=True)
     for name, (target, make) in BENCHMARKS.items():
-        ours, theirs = measure(*make(), arguments.rounds)
+        ours, theirs = measure(*make(), rounds)
         ratio, seconds[name] = ours / theirs, ours
         results[name] = {"ratio": round(ratio, 3), "target": target}
         verdict = "ok" if ratio <= target else "above target"
         row = f"{name:{widest}}  {1e3 * ours:8.2f}  {1e3 * theirs:8.2f}  {ratio:6.2f}  {target:6.2f}  {verdict}"
         print(row, flush=True)
-    reached, peak = (1e-9 * rate for rate in share_of_peak(seconds["replicas_mlp"], arguments.rounds))
+    reached, peak = (1e-9 * rate for rate in share_of_peak(seconds["replicas_mlp"], rounds))
     print(f"replicas_mlp: {reached:.0f} of {peak:.0f} GFLOP/s of a matrix product, {reached / peak:.0%}")
-    try:
-        folder.write(out.name, json.dumps(results, indent=2) + "\n")
-    except OSError as error:
-        raise SystemExit(f"The ratios could not be written: {error}. {ELSEWHERE}") from None
-    print(f"Ratios: {out}")
+    return results
 
 
 if __name__ == "__main__":

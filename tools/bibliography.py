@@ -7,6 +7,7 @@ import json
 import re
 
 from execute import ROOT, write_atomically
+from guard import CHECKOUT, one_sentence
 from pybtex.database import parse_file
 
 from utils import evidence
@@ -157,6 +158,12 @@ def page(text):
     return pattern.sub(lambda _: f"{BEGIN}\n\n{entries()}\n\n{END}", text)
 
 
-if __name__ == "__main__":
+@one_sentence("readme", CHECKOUT, ValueError)
+def main():
+    """Write the page and say how much is on it."""
     write_atomically(PAGE, page(PAGE.read_text(encoding="utf-8")))
     print(f"{PAGE}: {len(references())} entries")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,9 +4,9 @@ import argparse
 import contextlib
 import os
 import shutil
-import sys
 from pathlib import Path
 
+from guard import BusyError, alone, one_sentence
 from results import LIST, Results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,13 +26,27 @@ def remove_results(build):
     -------
     list of Path
         What is left.
+
+    Raises
+    ------
+    BusyError
+        If another run writes to one of them, after the others were cleaned.
     """
+    busy = None
     for written in sorted(path for depth in ("*/*/", "*/", "") for path in build.glob(depth + LIST)):
-        Results(written.parent).remove()
+        try:
+            with alone(written.parent):
+                Results(written.parent).remove()
+        except BusyError as error:
+            busy = error
+        except FileNotFoundError:  # another `make clean` was faster
+            continue
         for folder in written.parents:
             if folder == build or build in folder.parents:
                 with contextlib.suppress(OSError):  # it is gone, or there is something else in it
                     folder.rmdir()
+    if busy:
+        raise busy
     return sorted(build.iterdir()) if build.is_dir() else []
 
 
@@ -53,11 +67,12 @@ def remove_caches(root):
             if Path(folder).name == "__pycache__":
                 for name in names:
                     if name.endswith(".pyc"):
-                        (Path(folder) / name).unlink()
+                        (Path(folder) / name).unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
 
 
+@one_sentence("clean", "remove what is left by hand")
 def main():
     """Clean, and say what was kept."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,11 +81,8 @@ def main():
     arguments = parser.parse_args()
     build = arguments.build.resolve()
     grades = (arguments.grades or build / "grades").resolve()
-    try:
-        remove_caches(ROOT)
-        left = remove_results(build)
-    except OSError as error:
-        sys.exit(f"clean: not everything could be removed: {error}")
+    remove_caches(ROOT)
+    left = remove_results(build)
     if grades.exists():
         print(f"clean: kept {grades}, for points that a person entered may be in it; to remove it: rm -r '{grades}'")
     if others := [path.name for path in left if path != grades]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 from execute import ROOT, execute_all, find_notebooks, report_failures
+from guard import RESULTS, one_sentence
 from latex2mathml import converter
 from nbconvert import HTMLExporter
 from results import Results
@@ -68,6 +69,7 @@ def _add_page(run, pages):
         run.error = run.error or f"its page could not be made ({type(error).__name__}: {error})"
 
 
+@one_sentence("course", RESULTS)
 def main():
     """Execute, export, say where the results are."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,8 +77,7 @@ def main():
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
     arguments = parser.parse_args()
     paths, out = find_notebooks(arguments.notebooks), arguments.out.resolve()
-    try:
-        results = Results(out)
+    with Results.alone(out) as results:
         results.check(["timings.json", *(f"{path.stem}{end}" for path in paths for end in (".ipynb", ".html"))])
         print(f"Executing {len(paths)} notebook{'s, two at a time' if len(paths) > 1 else ''} ...", flush=True)
         pages = {}
@@ -88,8 +89,6 @@ def main():
                 results.write(f"{run.path.stem}.html", pages[run.path])
         times = {run.path.stem: round(run.seconds, 2) for run in executed}
         results.write("timings.json", json.dumps(times, indent=2) + "\n")
-    except OSError as error:
-        raise SystemExit(f"The results could not be written: {error}. Put them elsewhere with BUILD=/path.") from None
     for stem, seconds in times.items():
         print(f"  {seconds:6.1f} s  {out / stem}.html")
     print(f"Results: {out} (executed notebooks, HTML, timings.json)")

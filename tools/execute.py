@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 from jupyter_client import AsyncKernelManager
-from kernels import SECONDS_TO_START, WHICH_PYTHON, check_python, why_not
+from kernels import SECONDS_TO_START, WHICH_PYTHON, check_python, settle_matplotlib, why_not
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
@@ -77,15 +77,17 @@ def find_notebooks(names):
 def write_atomically(path, content):
     """Write a whole file, text or bytes, or nothing: to a temporary file beside it, which then takes its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
+    part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
+    try:
+        with part:
             part.write(content.encode("utf-8") if isinstance(content, str) else content)
-            part.flush()
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
+        os.chmod(part.name, 0o644)
+        os.replace(part.name, path)
+    except BaseException as error:
+        os.unlink(part.name)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
 
 
 def _what_failed(notebook, error, at):
@@ -231,6 +233,7 @@ def execute_all(paths, *, at_once=AT_ONCE, done=lambda run: None):
     list of Run
         In the order of the paths. A notebook that fails does not stop the others.
     """
+    settle_matplotlib()
     # The loop has a thread of its own: in the main thread nbclient would catch Ctrl-C for itself and go on.
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()

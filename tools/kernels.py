@@ -1,6 +1,7 @@
 """What a kernel is asked before it runs a notebook, and what is said about one that cannot run it."""
 
 import ast
+import logging
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,22 @@ WHICH_PYTHON = {name: f"__import__('sys').{name}" for name in ("executable", "pr
 
 class WrongPython(Exception):
     """A kernel runs in another environment than we do."""
+
+
+def settle_matplotlib():
+    """Let matplotlib choose its folder here, silently; where the home has no room for one, kernels inherit ours.
+
+    In a kernel matplotlib would complain in the outputs of a cell, and make a temporary folder for each.
+    """
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        import matplotlib as mpl
+
+        mpl.get_configdir()  # sets MPLCONFIGDIR if it has to be a temporary one, and removes that at exit
+    finally:
+        logger.setLevel(before)
 
 
 def check_python(reply):

@@ -4,6 +4,7 @@ import argparse
 
 import nbformat
 from execute import execute_all, find_notebooks, report_failures, write_atomically
+from guard import CHECKOUT, alone, check_writable, one_sentence, told
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -81,11 +82,21 @@ def normalize(notebook):
     nbformat.validate(notebook)
 
 
+@one_sentence("notebooks", CHECKOUT)
 def main():
     """Execute, normalize, write; a notebook that fails stays as it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
     paths = find_notebooks(parser.parse_args().notebooks)
+    for path in paths:
+        check_writable(path.parent)
+    with alone(*paths):
+        runs = _execute_in_place(paths)
+    report_failures(runs)
+
+
+def _execute_in_place(paths):
+    """Execute notebooks and write those that neither failed nor were changed meanwhile."""
     before = {path: path.read_bytes() for path in paths}
     runs = execute_all(paths)
     for run in runs:
@@ -96,10 +107,10 @@ def main():
             try:
                 write_atomically(run.path, nbformat.writes(run.notebook, indent=1) + "\n")
             except OSError as error:
-                run.error = f"it could not be written ({error})"
+                run.error = f"it could not be written ({told(error)})"
             else:
                 print(f"wrote {run.path} ({run.seconds:.1f} s)")
-    report_failures(runs)
+    return runs
 
 
 if __name__ == "__main__":

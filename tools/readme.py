@@ -5,6 +5,7 @@ import sys
 
 from collected import summary, verdicts
 from execute import ROOT, find_notebooks, write_atomically
+from guard import CHECKOUT, one_sentence
 
 README = ROOT / "README.md"
 VERDICTS = ROOT / "notebooks" / "VERDICTS.md"
@@ -52,6 +53,7 @@ def filled(text, paths):
     return f"{head}{begin}\n{notebooks_table(paths)}\n{end}{rest.split(end)[1]}"
 
 
+@one_sentence("readme", CHECKOUT, ValueError)
 def main():
     """Write both, or with --check say whether they are up to date."""
     parser = argparse.ArgumentParser(description=__doc__)

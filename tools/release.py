@@ -6,6 +6,7 @@ It is what nbgrader's generate_assignment makes of the sources, made without nbg
 """
 
 import argparse
+import contextlib
 import copy
 import hashlib
 import json
@@ -17,6 +18,7 @@ from importlib import import_module
 
 import nbformat
 from execute import ROOT, write_atomically
+from guard import CHECKOUT, alone, check_writable, one_sentence
 
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
 KEPT = ROOT / "build" / "replaced"
@@ -335,6 +337,7 @@ def _from_root(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@one_sentence("homework", CHECKOUT, LeakError, ValueError)
 def main(arguments=None):
     """Write the sources and the release, or with --check say whether they are those of the variant."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -348,16 +351,21 @@ def main(arguments=None):
             "homework: expected the sources in homework/source, found none. Is this a student's copy? Its assignments "
             "are in homework/release: open them with `make lab`"
         )
-    try:
-        variant = current_variant() if options.variant is None else options.variant
-        files = generated(variant)  # everything is made, and looked through for leaks, before anything is written
-    except (LeakError, ValueError) as error:
-        sys.exit(f"homework: {error}")
+    with contextlib.nullcontext() if options.check else alone(SOURCE):
+        _release(options)
+
+
+def _release(options):
+    """Write the sources and the release of a variant, or check them."""
+    variant = current_variant() if options.variant is None else options.variant
+    files = generated(variant)  # everything is made, and looked through for leaks, before anything is written
     stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     extra = [path for path in released() if path not in files]
     names = ", ".join(_from_root(path) for path in stale + extra)
     if options.check:
         sys.exit(f"homework: not as generated: {names}; run `make homework VARIANT={variant}`" if names else 0)
+    for path in stale:
+        check_writable(next(folder for folder in path.parents if folder.is_dir()))
     copies = keep(stale)
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)

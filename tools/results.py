@@ -1,9 +1,12 @@
 """Folders of results, each with a list of what the course wrote there: nothing else is ever replaced or removed."""
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
+
+from guard import alone, check_writable
 
 LIST = ".written-by-the-course.txt"
 SHOWN = 3  # names in a message
@@ -53,6 +56,23 @@ class Results:
                 f"{LIST} of what the course wrote there. Move it to another place, or delete it"
             )
 
+    @classmethod
+    @contextlib.contextmanager
+    def alone(cls, folder, *, shared=False):
+        """The folder while no other run writes there; the parameters are those of the class.
+
+        Yields
+        ------
+        Results
+
+        Raises
+        ------
+        ResultsError, guard.BusyError
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            yield cls(folder, shared=shared)
+
     def _names(self):
         return {name for _, name in self._written}
 
@@ -74,7 +94,10 @@ class Results:
         ------
         ResultsError
             If there is a file of such a name that the course did not write, or that was changed since.
+        OSError
+            If nothing can be written there.
         """
+        check_writable(self.folder)
         paths = {name: self.folder / name for name in names}
         there = {name for name, path in paths.items() if os.path.lexists(path) or path.resolve() != path}
         if others := {name for name in there if not self._is_ours(name)}:
@@ -86,7 +109,7 @@ class Results:
     def _record(self, digest, name):
         if (digest, name) not in self._written:
             with self._list.open("a", encoding="utf-8") as file:
-                file.write(f"{digest}  {name}\n")
+                file.write(f"\n{digest}  {name}\n")  # a full disk may have left half a line before
             self._written.add((digest, name))
 
     def write(self, name, content):
@@ -105,7 +128,7 @@ class Results:
         write_atomically(self.folder / name, content)
 
     def write_tree(self, tree, *, whole=True):
-        """Write all files of another folder, or none if one of them would replace what is not ours.
+        """Move all files of another folder here, or none if one of them would replace what is not ours.
 
         Parameters
         ----------
@@ -116,9 +139,22 @@ class Results:
         paths = {path.relative_to(tree).as_posix(): path for path in sorted(tree.rglob("*")) if path.is_file()}
         self.check(paths)
         for name, path in paths.items():
-            self.write(name, path.read_bytes())
+            self._record(_digest(path), name)
+        for name, path in paths.items():
+            self._move(path, name)
         if whole:
             self._remove(self._names() - set(paths))
+
+    def _move(self, path, name):
+        """Put a file into its place, which takes no room on the disk; onto another disk it is copied."""
+        place = self.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(path, place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self.write(name, path.read_bytes())
 
     def adopt(self):
         """List all files that are there, for a folder that we have just made."""

@@ -349,10 +349,10 @@ def make(venv, extras=(), this_python=False):
             "Expected extras of pyproject.toml (%s), got %s: correct the name after --extra."
             % (", ".join(known_extras()), ", ".join(unknown))
         )
-    if is_finished(venv, extras, this_python):
-        return False
-    check_disk(venv, EXTRA_BYTES if is_finished(venv, (), this_python) else NEEDED_BYTES)
     try:
+        if is_finished(venv, extras, this_python):
+            return False
+        check_disk(venv, EXTRA_BYTES if is_finished(venv, (), this_python) else NEEDED_BYTES)
         if not is_ours(venv):
             stop(
                 "Expected %s to be missing, empty or an environment of the course, got a folder with other files: put "

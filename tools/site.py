@@ -16,6 +16,7 @@ import nbformat
 import pages
 from collected import summary, verdicts
 from execute import ROOT, find_notebooks
+from guard import RESULTS, one_sentence
 from publish import launch_links, published
 from results import Results
 
@@ -141,22 +142,24 @@ def build(source, *, builder="html"):
 
 def _build_into(out, builder):
     """Build in a new folder, then put the site in its place: the old one stays where the new one fails."""
-    results = Results(out)
-    work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
-    keep = False
-    try:
-        stage(work / "source", find_notebooks([]))
-        part = build(work / "source", builder=builder)
-        if part is None:
-            keep = True
-            Results(work, shared=True).adopt()
-            sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
-        results.write_tree(part)
-    finally:
-        if not keep:
-            shutil.rmtree(work, ignore_errors=True)
+    with Results.alone(out) as results:
+        results.check([])
+        work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
+        keep = False
+        try:
+            stage(work / "source", find_notebooks([]))
+            part = build(work / "source", builder=builder)
+            if part is None:
+                keep = True
+                Results(work, shared=True).adopt()
+                sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
+            results.write_tree(part)
+        finally:
+            if not keep:
+                shutil.rmtree(work, ignore_errors=True)
 
 
+@one_sentence("site", RESULTS, assets.AssetError, ValueError)
 def main():
     """Stage, build, say where it is."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,12 +171,7 @@ def main():
     began, results = time.perf_counter(), arguments.build.resolve()
     out = results / ("links" if arguments.linkcheck else "site")
     print("Building the site, which takes about half a minute ...", flush=True)
-    try:
-        _build_into(out, "linkcheck" if arguments.linkcheck else "html")
-    except (assets.AssetError, ValueError) as error:
-        sys.exit(f"site: {error}")
-    except OSError as error:
-        sys.exit(f"site: the results could not be written: {error}. Put them elsewhere with BUILD=/path.")
+    _build_into(out, "linkcheck" if arguments.linkcheck else "html")
     first = out / ("output.txt" if arguments.linkcheck else "index.html")
     print(f"Done: {first} ({time.perf_counter() - began:.0f} s)")
 

@@ -18,6 +18,7 @@ import assets
 import jinja2
 import nbformat
 from execute import ROOT, find_notebooks, write_atomically
+from guard import RESULTS, one_sentence
 from nbconvert import SlidesExporter
 from results import Results
 from traitlets.config import Config
@@ -226,6 +227,7 @@ def write_decks(paths, out):
     return [out / f"{stem}.html" for stem, _ in decks]
 
 
+@one_sentence("slides", RESULTS, SlidesError, assets.AssetError)
 def main():
     """Make the decks and say where they are."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -234,15 +236,11 @@ def main():
     arguments = parser.parse_args()
     out = arguments.build.resolve() / "slides"
     paths = find_notebooks(arguments.notebooks)
-    try:
-        results = Results(out)
-        with tempfile.TemporaryDirectory() as folder:
+    with Results.alone(out) as results:
+        results.check([])
+        with tempfile.TemporaryDirectory(prefix="slides-work-", dir=out.parent) as folder:
             decks = write_decks(paths, Path(folder))
             results.write_tree(Path(folder), whole=not arguments.notebooks)
-    except OSError as error:
-        raise SystemExit(f"The slides could not be written: {error}. Put them elsewhere with BUILD=/path.") from None
-    except (SlidesError, assets.AssetError) as error:
-        raise SystemExit(f"slides: {error}") from None
     print(f"Slides: {len(decks)} decks, open {out / 'index.html'}")
 
 

@@ -10,6 +10,7 @@ What there is to fetch is listed in ``data/registry.toml``. Three environment va
     another registry, for a mirror that you run, or for tests
 """
 
+import errno
 import functools
 import hashlib
 import os
@@ -33,6 +34,7 @@ __all__ = ["REGISTRY", "DownloadError", "cache_folder", "fetch"]
 #: :meta hide-value:
 REGISTRY = data_file("registry.toml")
 CHUNK = 1 << 14
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 WITHOUT = "The default data set, digits, needs no download: unset DATASET."
 
 
@@ -203,6 +205,8 @@ def _download(name, file, timeout, limit):
             try:
                 _download_from(url, file, part, timeout, seconds)
             except Exception as error:  # whatever went wrong, the next mirror may do better
+                if getattr(error, "errno", None) in FULL:  # no mirror is to blame
+                    raise _cannot_write(file.path.parent, error) from None
                 failures.append(f"\n  {url}\n    {type(error).__name__}: {str(error)[:400]}")
                 continue
             _move(part / file.path.name, file)
@@ -223,8 +227,8 @@ def _temporary_folder(beside):
 
 def _cannot_write(path, error):
     return DownloadError(
-        f"{path}: expected to keep a download there, but it cannot be written ({error}). Choose another folder with "
-        f"the environment variable COURSE_DATA. {WITHOUT}"
+        f"{path}: expected to keep a download there, but it cannot be written ({error}). Make room there, or choose "
+        f"another folder with the environment variable COURSE_DATA. {WITHOUT}"
     )
 
 

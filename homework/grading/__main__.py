@@ -15,7 +15,7 @@ from .bubblewrap import SandboxError, choose
 from .files import write_atomically
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
-from .places import sweep
+from .places import BusyError, alone, sweep
 from .submissions import SubmissionsError, find
 
 
@@ -95,19 +95,35 @@ def main(argv=None):
             print(f"Assignment {arguments.assignment}, as {votes} of {notebooks} notebooks say", flush=True)
         out = Path(arguments.out.replace("{assignment}", arguments.assignment)).resolve()
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
-        secret_file = (arguments.secret or out / "secret").resolve()
-        secret = _secret(secret_file)
-        places = (out, secret_file, arguments.submissions, arguments.source)
-        hide = tuple(str(place.resolve()) for place in places)
-        source = str(arguments.source.resolve())
-        variant = arguments.variant or variant_of(arguments.assignment, arguments.source)
-        task = Task(arguments.assignment, str(variant), source, secret, boxed, hide)
-        assignment = task.load()
-        digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
-        found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received")
-    except (SandboxError, SubmissionsError, AssignmentError) as error:
+        with alone(out):
+            return _grade(arguments, boxed, out)
+    except (SandboxError, SubmissionsError, AssignmentError, BusyError, RuntimeError) as error:
         print(f"grading: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"grading: {place}expected to read and write there, got: {error.strerror or error}. Make room there, or "
+            "choose another folder with GRADES=folder, and run the same command again: what is graded stays",
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted; start the same command again, what is graded stays", file=sys.stderr)
+        return 130
+    return 2
+
+
+def _grade(arguments, boxed, out):
+    """Grade into a folder that nobody else writes to."""
+    secret_file = (arguments.secret or out / "secret").resolve()
+    secret = _secret(secret_file)
+    places = (out, secret_file, arguments.submissions, arguments.source)
+    hide = tuple(str(place.resolve()) for place in places)
+    source = str(arguments.source.resolve())
+    variant = arguments.variant or variant_of(arguments.assignment, arguments.source)
+    task = Task(arguments.assignment, str(variant), source, secret, boxed, hide)
+    assignment = task.load()
+    digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
+    found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received")
     if not boxed:
         print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
     sweep()
@@ -115,14 +131,7 @@ def main(argv=None):
     known, jobs = _jobs(found, task, assignment, digest, results)
     left = sum(len(numbers) for numbers in jobs.values())
     print(f"{len(found)} submissions: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
-    try:
-        failures = _run(found, task, assignment, arguments, results, known, jobs, left)
-    except KeyboardInterrupt:
-        print("\ninterrupted; start the same command again, what is graded stays", file=sys.stderr)
-        return 130
-    except (RuntimeError, OSError) as error:
-        print(f"grading: {error}", file=sys.stderr)
-        return 2
+    failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
     said = report.write(out, assignment, graded, log)

@@ -19,16 +19,19 @@ def write_atomically(path, data):
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as part:
-        try:
+    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False)  # noqa: SIM115
+    try:
+        with part:
             part.write(data)
             part.flush()
             os.fsync(part.fileno())
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
+        os.chmod(part.name, 0o644)
+        os.replace(part.name, path)
+    except BaseException as error:
+        os.unlink(part.name)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
 
 
 def _line(data, name):
@@ -81,7 +84,7 @@ def replace(folder, name, data):
     folder.mkdir(parents=True, exist_ok=True)
     if (line := _line(data, name)) not in _written(folder):
         with (folder / LIST).open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+            file.write(f"\n{line}\n")  # a full disk may have left half a line before
     write_atomically(path, data)
     return copies
 

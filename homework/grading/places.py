@@ -58,6 +58,39 @@ def _is_short(place):
     return len(os.fsencode(longest)) <= LONGEST_SOCKET
 
 
+class BusyError(Exception):
+    """Another grader writes to the same folder; the message says what to do."""
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Keep other graders away from a folder; the system takes the lock back when this process ends.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    BusyError
+    """
+    import fcntl
+
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # of a file system without locks
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(
+                    f"{folder}: expected to be the only grader that writes there, got another one that is at it: "
+                    "wait until the other has ended, or choose another folder with GRADES=folder"
+                ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
 class Place:
     """A folder for the connection of one kernel.
 

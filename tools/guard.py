@@ -1,0 +1,141 @@
+"""How a command ends that cannot go on, and how two runs of it keep out of each other's way.
+
+It needs nothing but the standard library, for `make clean` does without the environment.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+RESULTS = "put the results elsewhere with BUILD=/path"
+CHECKOUT = "run it in another copy of the course, for it writes into the course itself"
+
+
+class BusyError(OSError):
+    """Another run writes to the same place; the message says what to do."""
+
+
+def told(error):
+    """What went wrong with files, on one line; of many errors the first.
+
+    Parameters
+    ----------
+    error : OSError
+
+    Returns
+    -------
+    str
+    """
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        (_, path, why), *others = error.args[0]
+        why = str(why).split(": '")[0]  # the paths are said already
+        return f"{path}: expected to copy it, got: {why}" + (f", and {len(others)} more files" if others else "")
+    if error.strerror is None:  # one of ours, whose message says what was expected
+        return " ".join(str(error).split()) or type(error).__name__
+    where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
+    return f"{where}expected to read and write there, got: {error.strerror}"
+
+
+def _is_full(error):
+    """Whether it is room on a disk that was missing; of many errors the first tells."""
+    several = isinstance(error, shutil.Error) and any(f"[Errno {number}]" in told(error) for number in FULL)
+    return several or error.errno in FULL
+
+
+@contextlib.contextmanager
+def one_sentence(command, remedy, *kinds):
+    """End a command in one sentence where files cannot be read or written, another run is at it, or for Ctrl-C.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    remedy : str
+        What to do where the files cannot be written; `RESULTS` or `CHECKOUT`.
+    *kinds : type
+        Other errors whose message is a sentence for the reader.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a path has letters that not every terminal has
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    try:
+        yield
+    except kinds as error:
+        sys.exit(f"{command}: {error}")
+    except BusyError as error:
+        sys.exit(f"{command}: {error}, or {remedy}")
+    except OSError as error:
+        advice = f"make room on that disk, or {remedy}" if _is_full(error) else remedy
+        sys.exit(f"{command}: {told(error)}. {advice[0].upper()}{advice[1:]}.")
+    except KeyboardInterrupt:
+        sys.exit(f"\n{command}: interrupted; run the same command again")
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def check_writable(folder):
+    """Refuse a folder in which nothing can be written, before there are results for it.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    OSError
+    """
+    if not os.access(folder, os.W_OK):
+        raise OSError(errno.EACCES, "this folder cannot be written", str(folder))
+
+
+@contextlib.contextmanager
+def alone(*paths):
+    """Keep other runs away from files or folders; the system takes the locks back when this process ends.
+
+    Parameters
+    ----------
+    *paths : Path
+
+    Raises
+    ------
+    BusyError
+        If another run is there.
+    """
+    with contextlib.ExitStack() as locks:
+        for path in sorted(set(paths)):
+            lock = _locked(path)
+            if lock is not None:
+                locks.callback(os.close, lock)
+        yield
+
+
+def _locked(path):
+    """A file or folder as it is open with a lock; None where the system has no locks."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return None
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = os.path.samestat(os.fstat(lock), os.stat(path))  # else the other run has just replaced it
+    except BlockingIOError:
+        there = False
+    except OSError:
+        there = Path(path).exists()  # a file system without locks
+    if not there:
+        os.close(lock)
+        raise BusyError(
+            f"{path}: expected to be the only run that writes there, got another one that is at it: "
+            "wait until the other has ended"
+        )
+    return lock
