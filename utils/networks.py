@@ -666,7 +666,7 @@ def _activation(value):
     if type(value) not in _KNOWN and not _acts_on_each_value(value):
         raise ValueError(
             "activation: expected a module that acts on each value by itself and draws no random numbers, "
-            f"got {value}; what looks at several values belongs into a norm, and noise into dropout"
+            f"got {value}; put what looks at several values into a norm, and noise into dropout"
         )
     return value
 
