@@ -3,7 +3,7 @@
 CHECKS[family] holds the checks of one norm. A check takes an implementation and raises AssertionError where it differs:
 
 - "axes", "group", "rms", "weight", "standardization": a pair ``forward, backward`` with the interface of
-  `utils.normalization`, `utils.activation_norms` and `utils.weight_norms`;
+  `utils.byhand.normalization`, `utils.byhand.activation_norms` and `utils.byhand.weight_norms`;
 - "renorm", "spectral": a class with the interface of `BatchRenorm` and `SpectralNorm`;
 - "penalty": a function with the interface of `spectral_norm_penalty`.
 

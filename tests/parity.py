@@ -1,7 +1,8 @@
 """What it takes to be PyTorch's batch norm: one check for each way in which homemade ones differ from it.
 
 A check takes ``make(num_features, *, eps, momentum, affine, track_running_stats)``, which builds a batch norm with the
-interface of `utils.normalization.BatchNorm`, and raises AssertionError where it differs from ``torch.nn.BatchNorm*d``.
+interface of `utils.byhand.normalization.BatchNorm`, and raises AssertionError where it differs from
+``torch.nn.BatchNorm*d``.
 The upstream gradient is random everywhere: with all ones dx is zero, whatever is missing in it.
 """
 
@@ -11,7 +12,7 @@ import functools
 import numpy as np
 import torch
 
-from utils.gradient_check import relative_error
+from utils.byhand.gradient_check import relative_error
 
 # Float64 on both sides. Some tens of sums and products of numbers around one lose some 1e-15; dx loses another factor
 # of (variance + eps) / eps where it nearly cancels (two examples), which the checks keep below 1e4. A wrong formula is

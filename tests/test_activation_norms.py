@@ -6,15 +6,15 @@ What they have in common with PyTorch is in family_parity.py, which test_family_
 import numpy as np
 import pytest
 
-from utils.activation_norms import (
+from utils.byhand.activation_norms import (
     BatchRenorm,
     group_norm_backward,
     group_norm_forward,
     rms_norm_backward,
     rms_norm_forward,
 )
-from utils.gradient_check import numerical_gradient, relative_error
-from utils.normalization import BatchNorm, normalize_backward, normalize_forward
+from utils.byhand.gradient_check import numerical_gradient, relative_error
+from utils.byhand.normalization import BatchNorm, normalize_backward, normalize_forward
 
 DTYPES = [np.float16, np.float32, np.float64]
 # Float64: some ten roundings of 1e-16, of numbers up to about ten.

@@ -14,29 +14,18 @@ from image_fixtures import cifar_files, mnist_files
 from matplotlib.figure import Figure
 
 import utils
-from utils import (
+from utils import arrays, data, download, evidence, image_files, networks, plotting, runtime, sequences, widgets
+from utils.byhand import (
     activation_norms,
-    arrays,
-    data,
-    distributed,
-    download,
-    evidence,
     gradient_check,
-    image_files,
     initialization,
     loss_surface,
-    networks,
     normalization,
-    optim,
-    plotting,
-    probes,
-    runtime,
-    sequences,
     standardization,
-    training,
     weight_norms,
-    widgets,
 )
+from utils.lab import networks as one
+from utils.lab import optim, probes, processes, replicas, training
 
 RNG = np.random.default_rng
 UNUSABLE = {
@@ -156,6 +145,7 @@ def calls():
     }
     layer = {"replicas": 2, "channels": 3}
     sequence = {"n_in": 4, "n_out": 3, "seeds": [0, 1], "token": 2}
+    of_one = {"n_in": 4, "n_out": 3, "seed": May(0), "token": 2}
     fig = Figure()
     ax = fig.subplots()
     look = {"color": anything("black"), "label": anything("a")}
@@ -178,17 +168,17 @@ def calls():
         **at_all,
     }
     return {
-        "activation_norms.BatchRenorm": (
+        "byhand.activation_norms.BatchRenorm": (
             renorm,
             {"num_features": 3, "r_max": May(3.0, "2.5", "inf"), "d_max": May(5.0, "2.5", "inf"), **of_bn},
         ),
-        "activation_norms.BatchRenorm.forward": (renorm(3).forward, backwards[0]),
-        "activation_norms.BatchRenorm.backward": (trained(renorm(3), 5, 3).backward, backwards[1]),
-        "activation_norms.group_norm_backward": (
+        "byhand.activation_norms.BatchRenorm.forward": (renorm(3).forward, backwards[0]),
+        "byhand.activation_norms.BatchRenorm.backward": (trained(renorm(3), 5, 3).backward, backwards[1]),
+        "byhand.activation_norms.group_norm_backward": (
             activation_norms.group_norm_backward,
             {"dy": batch(5, 6), "cache": group_cache},
         ),
-        "activation_norms.group_norm_forward": (
+        "byhand.activation_norms.group_norm_forward": (
             activation_norms.group_norm_forward,
             {
                 "x": batch(5, 6),
@@ -198,11 +188,11 @@ def calls():
                 "eps": at_least_zero(1e-5),
             },
         ),
-        "activation_norms.rms_norm_backward": (
+        "byhand.activation_norms.rms_norm_backward": (
             activation_norms.rms_norm_backward,
             {"dy": batch(5, 3), "cache": rms_cache},
         ),
-        "activation_norms.rms_norm_forward": (
+        "byhand.activation_norms.rms_norm_forward": (
             activation_norms.rms_norm_forward,
             {
                 "x": May(batch(5, 3), "six axes"),
@@ -288,16 +278,16 @@ def calls():
             data.two_features,
             {"seed": 0, "n": 10, "ratio": at_least_zero(2.0), "correlation": 0.5, "noise": at_least_zero(0.5)},
         ),
-        "distributed.SyncBatchNorm": (
-            distributed.SyncBatchNorm,
+        "lab.processes.SyncBatchNorm": (
+            processes.SyncBatchNorm,
             {"num_features": 3, **of_bn, "track_running_stats": anything(True), "group": anything(None)},
         ),
-        "distributed.SyncBatchNorm.forward": (
-            distributed.SyncBatchNorm(3).eval().forward,
+        "lab.processes.SyncBatchNorm.forward": (
+            processes.SyncBatchNorm(3).eval().forward,
             {"x": torch.ones(2, 3)},
         ),
-        "distributed.run": (
-            distributed.run,
+        "lab.processes.run": (
+            processes.run,
             {"world_size": 1, "job": May("math:sqrt", "word"), "timeout": May(0.1, "2.5")},
         ),
         "download.fetch": (
@@ -330,52 +320,52 @@ def calls():
                 "path": evidence.CLAIMS,
             },
         ),
-        "gradient_check.numerical_gradient": (
+        "byhand.gradient_check.numerical_gradient": (
             gradient_check.numerical_gradient,
             {"f": np.sum, "x": May(X, "2.5", "six axes", "empty"), "step": at_least_zero(1e-5)},
         ),
-        "gradient_check.relative_error": (gradient_check.relative_error, {"ours": X, "reference": X}),
+        "byhand.gradient_check.relative_error": (gradient_check.relative_error, {"ours": X, "reference": X}),
         "image_files.read_cifar10": (image_files.read_cifar10, {"source": CIFAR}),
         "image_files.read_idx": (image_files.read_idx, {"source": IDX[0], "kind": "images"}),
         "image_files.read_labelled_images": (
             image_files.read_labelled_images,
             {"images": IDX[0], "labels": IDX[1]},
         ),
-        "initialization.constant": (initialization.constant, sized(value=real(1.0))),
-        "initialization.fans": (initialization.fans, sized()),
-        "initialization.gain": (
+        "byhand.initialization.constant": (initialization.constant, sized(value=real(1.0))),
+        "byhand.initialization.fans": (initialization.fans, sized()),
+        "byhand.initialization.gain": (
             initialization.gain,
             {"nonlinearity": "leaky_relu", "param": May(0.1, "None", "2.5", "-1")},
         ),
         **{
-            f"initialization.kaiming_{kind}": (
+            f"byhand.initialization.kaiming_{kind}": (
                 getattr(initialization, f"kaiming_{kind}"),
                 sized(rng=0, mode="fan_in", a=real(0.0)),
             )
             for kind in ("normal", "uniform")
         },
         **{
-            f"initialization.{name}": (getattr(initialization, name), sized(rng=0))
+            f"byhand.initialization.{name}": (getattr(initialization, name), sized(rng=0))
             for name in ("lecun_normal", "lecun_uniform", "pytorch_default")
         },
         **{
-            f"initialization.{name}": (getattr(initialization, name), sized(rng=0, gain=at_least_zero(1.0)))
+            f"byhand.initialization.{name}": (getattr(initialization, name), sized(rng=0, gain=at_least_zero(1.0)))
             for name in ("orthogonal", "xavier_normal", "xavier_uniform")
         },
-        "initialization.lsuv": (
+        "byhand.initialization.lsuv": (
             initialization.lsuv,
             {"weights": May([batch(4, 3)], "empty"), "activation": np.tanh, "X": X},
         ),
-        "initialization.measured_gain": (initialization.measured_gain, {"function": np.tanh}),
-        "initialization.normal": (initialization.normal, sized(std=at_least_zero(1.0), rng=0)),
-        "initialization.zeros": (initialization.zeros, sized()),
+        "byhand.initialization.measured_gain": (initialization.measured_gain, {"function": np.tanh}),
+        "byhand.initialization.normal": (initialization.normal, sized(std=at_least_zero(1.0), rng=0)),
+        "byhand.initialization.zeros": (initialization.zeros, sized()),
         **{
-            f"loss_surface.{name}": (getattr(loss_surface, name), {"H": H})
+            f"byhand.loss_surface.{name}": (getattr(loss_surface, name), {"H": H})
             for name in ("best_lr", "heavy_ball", "largest_stable_lr")
         },
-        "loss_surface.condition_number": (loss_surface.condition_number, {"X": X}),
-        "loss_surface.convergence_factor": (loss_surface.convergence_factor, {"kappa": May(2.0, "2.5", "inf")}),
-        "loss_surface.descend": (
+        "byhand.loss_surface.condition_number": (loss_surface.condition_number, {"X": X}),
+        "byhand.loss_surface.convergence_factor": (loss_surface.convergence_factor, {"kappa": May(2.0, "2.5", "inf")}),
+        "byhand.loss_surface.descend": (
             loss_surface.descend,
             {
                 "X": X,
@@ -388,10 +378,10 @@ def calls():
                 "rng": RNG(0),
             },
         ),
-        "loss_surface.gradient": (loss_surface.gradient, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
-        "loss_surface.hessian": (loss_surface.hessian, {"X": X}),
-        "loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
-        "loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
+        "byhand.loss_surface.gradient": (loss_surface.gradient, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
+        "byhand.loss_surface.hessian": (loss_surface.hessian, {"X": X}),
+        "byhand.loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
+        "byhand.loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
         "networks.BatchNorm": (networks.BatchNorm, {**layer, **of_bn}),
         "networks.BatchNorm.forward": (networks.BatchNorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
         "networks.BatchRenorm": (
@@ -436,16 +426,52 @@ def calls():
             {**sequence, "width": 4, "depth": 1, "heads": 2, "norm": "layer", "place": "pre", "init": "orthogonal"},
         ),
         "sequences.Transformer.forward": (sequences.Transformer(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
-        "distributed.convert": (distributed.convert, {"module": torch.nn.BatchNorm1d(3), "group": anything(None)}),
-        "normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
-        "normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),
-        "normalization.BatchNorm.backward": (trained(bn(3), 5, 3).backward, backwards[1]),
-        "normalization.BatchNorm.load_state_dict": (bn(3).load_state_dict, {"state": bn(3).state_dict()}),
-        "normalization.normalize_backward": (
+        "lab.networks.Dropout": (one.Dropout, {"p": 0.1, "generator": anything(None)}),
+        "lab.networks.initialize": (
+            one.initialize,
+            {"network": torch.nn.Linear(3, 2), "seed": May(0), "init": "zeros"},
+        ),
+        "lab.networks.mlp": (one.mlp, {"n_in": 4, "n_out": 3, "seed": May(0), "width": 5, "depth": 2, **net}),
+        "lab.networks.conv_net": (
+            one.conv_net,
+            {
+                "image_shape": (1, 8, 8),
+                "n_out": 3,
+                "seed": May(0),
+                "channels": (2, 3),
+                "pool_after": May((1,), "empty"),
+                "kernel_size": 3,
+                **net,
+            },
+        ),
+        "lab.networks.RNN": (
+            one.RNN,
+            {**of_one, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
+        ),
+        "lab.networks.Transformer": (
+            one.Transformer,
+            {
+                **of_one,
+                "width": 4,
+                "depth": 1,
+                "heads": 2,
+                "norm": torch.nn.LayerNorm,
+                "place": "pre",
+                "init": "orthogonal",
+            },
+        ),
+        "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)]}),
+        "lab.replicas.Stack.forward": (replicas.Stack([torch.nn.Linear(4, 3)] * 2).forward, {"x": x}),
+        "lab.processes.convert": (processes.convert, {"module": torch.nn.BatchNorm1d(3), "group": anything(None)}),
+        "byhand.normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
+        "byhand.normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),
+        "byhand.normalization.BatchNorm.backward": (trained(bn(3), 5, 3).backward, backwards[1]),
+        "byhand.normalization.BatchNorm.load_state_dict": (bn(3).load_state_dict, {"state": bn(3).state_dict()}),
+        "byhand.normalization.normalize_backward": (
             normalization.normalize_backward,
             {"dy": batch(5, 3), "cache": norm_cache},
         ),
-        "normalization.normalize_forward": (
+        "byhand.normalization.normalize_forward": (
             normalization.normalize_forward,
             {
                 "x": May(batch(5, 3), "six axes"),
@@ -455,7 +481,7 @@ def calls():
                 "eps": at_least_zero(1e-5),
             },
         ),
-        "optim.Adam": (
+        "lab.optim.Adam": (
             optim.Adam,
             {
                 "parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"),
@@ -465,7 +491,7 @@ def calls():
                 "weight_decay": at_least_zero(0.0),
             },
         ),
-        "optim.SGD": (
+        "lab.optim.SGD": (
             optim.SGD,
             {
                 "parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"),
@@ -491,46 +517,46 @@ def calls():
         ),
         "plotting.draw_path": (plotting.draw_path, {"ax": ax, "path": batch(4, 2), **look}),
         "plotting.show": (plotting.show, {"fig": fig, "alt": May("A figure.", "word")}),
-        "probes.activations": (probes.activations, {"model": network(), "x": x}),
-        "probes.landscape": (probes.landscape, {"model": network(), "x": x, "y": y, "lengths": [0.1, 0.2]}),
-        "probes.percentiles": (
+        "lab.probes.activations": (probes.activations, {"model": network(), "x": x}),
+        "lab.probes.landscape": (probes.landscape, {"model": network(), "x": x, "y": y, "lengths": [0.1, 0.2]}),
+        "lab.probes.percentiles": (
             probes.percentiles,
             {"model": network(), "x": x, "layer": May(-1, "-1"), "unit": 0, "q": May((15, 50), "2.5", "empty")},
         ),
-        "probes.product_singular_values": (
+        "lab.probes.product_singular_values": (
             probes.product_singular_values,
             {"matrices": May([batch(3, 4)], "six axes")},
         ),
         "runtime.configure": (runtime.configure, {"threads": 1}),
         **{
-            f"standardization.{type(scaler).__name__}.{name}": (
+            f"byhand.standardization.{type(scaler).__name__}.{name}": (
                 getattr(scaler, name),
                 {"Z" if name.startswith("inverse") else "X": X},
             )
             for scaler in (standardizer, whitener)
             for name in ("fit", "transform", "inverse_transform")
         },
-        "standardization.Whitener": (standardization.Whitener, {"method": "zca"}),
-        "training.History.at": (history().at, {"rate": 0.1}),
-        "training.History.at_best": (history().at(0.1).at_best, {"part": "test"}),
-        "training.History.best_rate": (history().at(0.1).best_rate, {"part": "test"}),
-        "training.History.final": (history().final, {"part": "test"}),
-        "training.History.grid": (history().at(0.1).grid, {"values": May([1.0], "words")}),
-        "training.History.steps_to": (
+        "byhand.standardization.Whitener": (standardization.Whitener, {"method": "zca"}),
+        "lab.training.History.at": (history().at, {"rate": 0.1}),
+        "lab.training.History.at_best": (history().at(0.1).at_best, {"part": "test"}),
+        "lab.training.History.best_rate": (history().at(0.1).best_rate, {"part": "test"}),
+        "lab.training.History.final": (history().final, {"part": "test"}),
+        "lab.training.History.grid": (history().at(0.1).grid, {"values": May([1.0], "words")}),
+        "lab.training.History.steps_to": (
             history().steps_to,
             {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
         ),
-        "training.History.usable_range": (
+        "lab.training.History.usable_range": (
             history().at(0.1).usable_range,
             {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
         ),
-        "training.batches": (
+        "lab.training.batches": (
             training.batches,
             {"n": 10, "batch_size": 2, "steps": 3, "seed": 0, "reshuffle": anything(True)},
         ),
-        "training.fit": (training.fit, fit),
-        "training.outputs": (training.outputs, {"model": network(), "split": SPLIT, "part": "test"}),
-        "training.sweep": (
+        "lab.training.fit": (training.fit, fit),
+        "lab.training.outputs": (training.outputs, {"model": network(), "split": SPLIT, "part": "test"}),
+        "lab.training.sweep": (
             training.sweep,
             {
                 "build": lambda seeds: network(seeds=seeds),
@@ -539,26 +565,29 @@ def calls():
                 **{name: value for name, value in fit.items() if name not in ("model", "split", "learning_rates")},
             },
         ),
-        "weight_norms.SpectralNorm": (
+        "byhand.weight_norms.SpectralNorm": (
             weight_norms.SpectralNorm,
             {"weight": May(batch(2, 3), "six axes"), "n_power_iterations": 1, "rng": RNG(0)},
         ),
-        "weight_norms.SpectralNorm.forward": (spectral.forward, {"weight": batch(2, 3)}),
-        "weight_norms.SpectralNorm.backward": (spectral.backward, {"dw": batch(2, 3)}),
-        "weight_norms.spectral_norm_penalty": (
+        "byhand.weight_norms.SpectralNorm.forward": (spectral.forward, {"weight": batch(2, 3)}),
+        "byhand.weight_norms.SpectralNorm.backward": (spectral.backward, {"dw": batch(2, 3)}),
+        "byhand.weight_norms.spectral_norm_penalty": (
             weight_norms.spectral_norm_penalty,
             {"weight": May(batch(2, 3), "six axes")},
         ),
-        "weight_norms.weight_norm_backward": (
+        "byhand.weight_norms.weight_norm_backward": (
             weight_norms.weight_norm_backward,
             {"dw": batch(2, 3), "cache": weight_cache},
         ),
-        "weight_norms.weight_norm_forward": (weight_norms.weight_norm_forward, {"v": batch(2, 3), "g": np.ones(2)}),
-        "weight_norms.weight_standardization_backward": (
+        "byhand.weight_norms.weight_norm_forward": (
+            weight_norms.weight_norm_forward,
+            {"v": batch(2, 3), "g": np.ones(2)},
+        ),
+        "byhand.weight_norms.weight_standardization_backward": (
             weight_norms.weight_standardization_backward,
             {"dw": batch(2, 3), "cache": standard_cache},
         ),
-        "weight_norms.weight_standardization_forward": (
+        "byhand.weight_norms.weight_standardization_forward": (
             weight_norms.weight_standardization_forward,
             {"weight": May(batch(2, 3), "six axes"), "eps": at_least_zero(1e-5)},
         ),
@@ -587,16 +616,16 @@ def raises(thing):
 def promises():
     """Every public function, class and method of utils that promises a ValueError."""
     found = {}
-    for module in pkgutil.iter_modules(utils.__path__):
-        space = importlib.import_module(f"utils.{module.name}")
+    for module in pkgutil.walk_packages(utils.__path__, "utils."):
+        space, place = importlib.import_module(module.name), module.name.removeprefix("utils.")
         for name in getattr(space, "__all__", ()):
             thing = getattr(space, name)
             if not callable(thing):
                 continue
-            found[f"{module.name}.{name}"] = thing
+            found[f"{place}.{name}"] = thing
             if inspect.isclass(thing):
                 methods = {key: value for key, value in vars(thing).items() if inspect.isfunction(value)}
-                found |= {f"{module.name}.{name}.{key}": value for key, value in methods.items() if key[0] != "_"}
+                found |= {f"{place}.{name}.{key}": value for key, value in methods.items() if key[0] != "_"}
     return {name: thing for name, thing in found.items() if "ValueError" in raises(thing)}
 
 
@@ -610,7 +639,7 @@ def _alone(monkeypatch, tmp_path):
     def start(*command, **how):
         raise Taken
 
-    monkeypatch.setattr(distributed.subprocess, "Popen", start)
+    monkeypatch.setattr(processes.subprocess, "Popen", start)
     for name in ("CI", "DATASET", "COURSE_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,4 +1,4 @@
-"""`utils.distributed.convert` against the unconverted network: whatever a batch norm has and does, it keeps."""
+"""`utils.lab.processes.convert` against the unconverted network: whatever a batch norm has and does, it keeps."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrizations, prune
 
 from utils import networks
-from utils.distributed import Processes, SyncBatchNorm, convert
+from utils.lab.processes import Processes, SyncBatchNorm, convert
 
 theirs = nn.SyncBatchNorm.convert_sync_batchnorm
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from utils import data, widgets
-from utils import loss_surface as surface
+from utils.byhand import loss_surface as surface
 from utils.plotting import COLOURS
 
 pytestmark = pytest.mark.timeout(300)  # networks are trained
@@ -151,7 +151,7 @@ class TestSignalPropagation:
 
     def test_the_marks_are_the_recipes(self, numbers):
         """Xavier's and He's weights for a square layer, and PyTorch's, have these scales over the root of n."""
-        from utils import initialization
+        from utils.byhand import initialization
 
         recipes = {
             "PyTorch's default": initialization.pytorch_default,

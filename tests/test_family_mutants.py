@@ -7,7 +7,7 @@ import pytest
 from edits import mutants
 from family_parity import CHECKS, failures
 
-from utils import activation_norms, normalization, weight_norms
+from utils.byhand import activation_norms, normalization, weight_norms
 
 OURS = {
     "axes": (normalization.normalize_forward, normalization.normalize_backward),

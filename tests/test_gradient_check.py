@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.gradient_check import numerical_gradient, relative_error
-from utils.normalization import normalize_backward, normalize_forward
+from utils.byhand.gradient_check import numerical_gradient, relative_error
+from utils.byhand.normalization import normalize_backward, normalize_forward
 
 CLOSED_FORMS = {
     "square": (lambda x: (x**2).sum(), lambda x: 2 * x),

@@ -15,7 +15,7 @@ import torch
 from scipy import integrate, optimize, stats
 from torch import nn
 
-from utils import initialization as init
+from utils.byhand import initialization as init
 
 DENSE, CONV = (128, 512), (32, 64, 5, 5)
 WITHIN = 0.02

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.data import two_features
-from utils.loss_surface import (
+from utils.byhand.loss_surface import (
     best_lr,
     condition_number,
     convergence_factor,
@@ -19,7 +18,8 @@ from utils.loss_surface import (
     loss,
     minimum,
 )
-from utils.standardization import Standardizer
+from utils.byhand.standardization import Standardizer
+from utils.data import two_features
 
 EPS = np.finfo(np.float64).eps
 

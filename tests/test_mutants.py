@@ -10,7 +10,7 @@ from edits import EditError, edited, mutants
 from mutants import batch, batch_by_autograd
 from parity import CHECKS, failures
 
-from utils.normalization import BatchNorm
+from utils.byhand.normalization import BatchNorm
 
 MUTANTS = mutants("batch", "batch_by_autograd")
 RIGHT = {"ours": BatchNorm, "written plainly": batch.BatchNorm, "by autograd": batch_by_autograd.BatchNorm}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils import activation_norms
+from utils.byhand import activation_norms
 from utils.networks import (
     ACTIVATIONS,
     INITS,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from utils import normalization
-from utils.gradient_check import numerical_gradient, relative_error
-from utils.normalization import BatchNorm, Cache, normalize_backward, normalize_forward
+from utils.byhand import normalization
+from utils.byhand.gradient_check import numerical_gradient, relative_error
+from utils.byhand.normalization import BatchNorm, Cache, normalize_backward, normalize_forward
 
 # Absolute, for numbers up to about ten: some roundings of values and sums.
 ATOL = {np.float64: 1e-12, np.float32: 1e-5, np.float16: 1.6e-2}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from utils.optim import SGD, Adam
+from utils.lab.optim import SGD, Adam
 
 RATES = [0.1, 0.003, 0.7]
 SHAPES = [(3,), (3, 4), (3, 2, 3), (3, 2, 1, 3, 3)]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity import CHECKS, TOLERANCE, Pair, batch
 
-from utils.normalization import BatchNorm
+from utils.byhand.normalization import BatchNorm
 
 
 @pytest.mark.parametrize("name", CHECKS)

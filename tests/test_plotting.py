@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from traitlets.config import Config
 
+from utils.byhand.loss_surface import descend, loss, minimum
 from utils.data import two_features
-from utils.loss_surface import descend, loss, minimum
 from utils.plotting import COLOURS, draw_band, draw_bowl, draw_path, png, show, use_course_style
 
 OKABE_ITO = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}

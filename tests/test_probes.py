@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils import probes
 from utils.data import Split
+from utils.lab import probes
+from utils.lab.training import fit
 from utils.networks import MLP, BatchNorm, Conv2d, ConvNet, Linear
-from utils.training import fit
 
 SEEDS, CLASSES = (5, 0, 3), 4
 RATES = np.array([0.3, 0.7, 0.05])

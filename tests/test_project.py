@@ -295,7 +295,7 @@ def test_nothing_depends_on_one_machine(what, pattern):
 
 # Docstrings
 
-MODULES = sorted((ROOT / "utils").glob("*.py"))
+MODULES = sorted((ROOT / "utils").rglob("*.py"))
 
 
 def own_nodes(function):
@@ -335,7 +335,7 @@ def sections_wanted(function):
         yield "Raises"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_docstrings_say_what_goes_in_and_out(path):
     module = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(module)

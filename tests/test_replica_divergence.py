@@ -8,7 +8,8 @@ import torch
 from parity import BAD
 from torch import nn
 
-from utils import activation_norms, networks
+from utils import networks
+from utils.byhand import activation_norms
 
 R, C, N = 3, 4, 5
 PLACES = {"dense": (), "conv": (2, 3)}  # the pixels

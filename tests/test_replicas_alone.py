@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from utils import probes, sequences
+from utils import sequences
 from utils.data import Split
+from utils.lab import probes
+from utils.lab.training import fit, outputs
 from utils.networks import MLP, BatchNorm, ConvNet, GroupNorm, Linear
-from utils.training import fit, outputs
 
 SEEDS = (5, 0, 3)
 IMAGE = (2, 5, 4)

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.data import Split
+from utils.lab.training import batches, fit, outputs, sweep
 from utils.networks import INITS, GroupNorm, RMSNorm
 from utils.sequences import RNN, Transformer
-from utils.training import batches, fit, outputs, sweep
 
 SEEDS = (5, 0, 3)
 # The same sums in another order, of numbers up to about a hundred, through a few layers and time steps in float64.

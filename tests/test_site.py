@@ -295,8 +295,9 @@ class TestPages:
 
     def test_the_reference_has_every_module(self):
         names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-        assert sorted(names) == sorted(path.stem for path in (ROOT / "utils").glob("[a-z]*.py"))
-        assert all(pages.idea_of((ROOT / f"utils/{name}.py").read_text(encoding="utf-8")) for name in names)
+        paths = [path.relative_to(ROOT / "utils") for path in (ROOT / "utils").rglob("[a-z]*.py")]
+        assert sorted(names) == sorted(".".join(path.with_suffix("").parts) for path in paths)
+        assert all(pages.idea_of(pages.source_of(name)) for name in names)
         with pytest.raises(ValueError, match=r"CONTRIBUTING\.md: expected 'Modules of `utils`"):
             pages.modules_in_order("nothing")
 
@@ -389,8 +390,9 @@ def utils_names():
         nodes = [node for tree in trees for node in ast.walk(tree)]
         modules = {}
         for node in nodes:
-            if isinstance(node, ast.ImportFrom) and node.module == "utils":
-                modules |= {alias.asname or alias.name: alias.name for alias in node.names}
+            if isinstance(node, ast.ImportFrom) and node.module in ("utils", "utils.byhand", "utils.lab"):
+                place = node.module.removeprefix("utils").lstrip(".") + "." * (node.module != "utils")
+                modules |= {alias.asname or alias.name: place + alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module.startswith("utils."):
                 names |= {(node.module.removeprefix("utils."), alias.name) for alias in node.names}
         for node in nodes:
@@ -409,7 +411,7 @@ class TestReference:
     """What notebooks use stands in the reference, which autodoc makes of what is documented in each __all__."""
 
     def test_the_notebooks_were_read(self):
-        assert {("data", "digits"), ("training", "sweep"), ("networks", "MLP"), ("checks", "review")} <= NAMES
+        assert {("data", "digits"), ("lab.training", "sweep"), ("networks", "MLP"), ("checks", "review")} <= NAMES
         assert {"fit_transform", "best_rate", "running_mean"} <= ATTRIBUTES
 
     @pytest.mark.parametrize(("module", "name"), sorted(NAMES), ids=lambda each: each)

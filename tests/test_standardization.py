@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 
-from utils.standardization import Standardizer, Whitener
+from utils.byhand.standardization import Standardizer, Whitener
 
 SCALERS = [Standardizer, Whitener, lambda: Whitener("pca")]
 # Eighths of small integers: differences are exact, so a constant column is constant and others are clearly not.

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from utils import training
 from utils.data import Split, digits
+from utils.lab import training
+from utils.lab.training import History, batches, fit, outputs, sweep
 from utils.networks import MLP, BatchNorm, ConvNet
-from utils.training import History, batches, fit, outputs, sweep
 
 N, CLASSES, SEEDS, RATES = 45, 3, (4, 0, 7), (0.1, 0.3, 0.02)
 

@@ -14,8 +14,10 @@ import pytest
 import homework.grading
 import utils
 from homework.grading import assignment, cells, grade, limits, session, submissions, wire
-from utils import activation_norms, data, evidence, normalization, probes, training, weight_norms, widgets
+from utils import data, evidence, widgets
+from utils.byhand import activation_norms, normalization, weight_norms
 from utils.download import _File
+from utils.lab import probes, replicas, training
 
 A = np.arange(6.0).reshape(2, 3)
 CLAIM = evidence.claims()["leakage-flatters"]
@@ -26,6 +28,7 @@ VALUES = {
     activation_norms.RMSCache: lambda: activation_norms.RMSCache(A, A, A, (0,), A.dtype),
     weight_norms.WeightNormCache: lambda: weight_norms.WeightNormCache(A, A, A),
     probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
+    replicas._Values: lambda: replicas._Values(A, "rows", 2),
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),
     widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
     evidence.Claim: lambda: dataclasses.replace(CLAIM),
@@ -54,10 +57,10 @@ def classes():
     """Every class that utils and the grader define."""
     found = set()
     for package in (utils, homework.grading):
-        for module in pkgutil.iter_modules(package.__path__):
-            if module.name == "__main__":
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith("__main__"):
                 continue
-            space = importlib.import_module(f"{package.__name__}.{module.name}")
+            space = importlib.import_module(module.name)
             found |= {
                 each for each in vars(space).values() if inspect.isclass(each) and each.__module__ == space.__name__
             }

@@ -6,8 +6,8 @@ What they have in common with PyTorch is in family_parity.py, which test_family_
 import numpy as np
 import pytest
 
-from utils.gradient_check import numerical_gradient, relative_error
-from utils.weight_norms import (
+from utils.byhand.gradient_check import numerical_gradient, relative_error
+from utils.byhand.weight_norms import (
     SpectralNorm,
     spectral_norm_penalty,
     weight_norm_backward,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from utils import data, widgets
-from utils import loss_surface as surface
+from utils.byhand import loss_surface as surface
 from utils.widgets import Explorer, loss_surface_explorer, loss_surface_walk
 
 VIEW = "application/vnd.jupyter.widget-view+json"

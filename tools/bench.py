@@ -14,9 +14,9 @@ from guard import RESULTS, one_sentence
 from results import Results
 from torch.nn import functional as F
 
+from utils.byhand.normalization import BatchNorm
+from utils.lab.optim import SGD
 from utils.networks import MLP, ConvNet
-from utils.normalization import BatchNorm
-from utils.optim import SGD
 from utils.runtime import configure
 
 WARM_UP_ROUNDS = 3

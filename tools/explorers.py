@@ -17,7 +17,7 @@ import numpy as np
 from execute import ROOT, write_atomically
 
 from utils import widgets
-from utils.loss_surface import condition_number, hessian
+from utils.byhand.loss_surface import condition_number, hessian
 from utils.plotting import COLOURS
 from utils.widgets import loss_surface_explorer, loss_surface_walk
 

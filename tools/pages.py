@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import evidence_page
 import nbformat
+from execute import ROOT
 from publish import embedded
 
 
@@ -134,7 +135,22 @@ def modules_in_order(contributing):
         raise ValueError(
             "CONTRIBUTING.md: expected 'Modules of `utils` know only those above them: …', found no such line"
         )
-    return re.findall(r"`(\w+)`", match[1])
+    return re.findall(r"`([\w.]+)`", match[1])
+
+
+def source_of(name):
+    """The text of a module of `utils`.
+
+    Parameters
+    ----------
+    name : str
+        Such as "lab.training".
+
+    Returns
+    -------
+    str
+    """
+    return (ROOT / "utils" / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
 
 
 def idea_of(source):

@@ -104,8 +104,7 @@ def _stage_modules(folder):
     (folder / "api").mkdir(exist_ok=True)
     ideas = {}
     for name in names:
-        source = (ROOT / "utils" / f"{name}.py").read_text(encoding="utf-8")
-        ideas[name] = pages.idea_of(source)
+        ideas[name] = pages.idea_of(pages.source_of(name))
         (folder / "api" / f"{name}.md").write_text(pages.module_page(name), encoding="utf-8")
     return ideas
 

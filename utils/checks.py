@@ -13,7 +13,7 @@ import copy
 
 import numpy as np
 
-from utils.gradient_check import relative_error
+from utils.byhand.gradient_check import relative_error
 
 __all__ = [
     "backward_closed",
@@ -52,7 +52,7 @@ def compare(name, got, want, wrong=None, *, tolerance=TOLERANCE):
     wrong : dict of str to array_like, optional
         A sentence for each of the usual wrong results.
     tolerance : float
-        Largest relative error, as in `utils.gradient_check.relative_error`.
+        Largest relative error, as in `utils.byhand.gradient_check.relative_error`.
 
     Returns
     -------

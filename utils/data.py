@@ -651,12 +651,12 @@ def standardize_channels(split):
     Notes
     -----
     Computed in float64. One mean and one deviation per channel keep the differences between pixels of an image, which
-    `utils.standardization.Standardizer` takes away.
+    `utils.byhand.standardization.Standardizer` takes away.
     """
     if instance(split, Split, "split").image_shape is None:
         raise ValueError(
             "split: expected images, that is image_shape=(channels, height, width), got none; "
-            "use utils.standardization.Standardizer for a table of features"
+            "use utils.byhand.standardization.Standardizer for a table of features"
         )
     x_train = split.x_train.reshape(len(split.x_train), split.image_shape[0], -1)
     moves = []

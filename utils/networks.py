@@ -416,7 +416,7 @@ class RMSNorm(nn.Module):
 
 
 class BatchRenorm(BatchNorm):
-    """Batch renormalization of R replicas, as `utils.activation_norms.BatchRenorm`.
+    """Batch renormalization of R replicas, as `utils.byhand.activation_norms.BatchRenorm`.
 
     Parameters
     ----------

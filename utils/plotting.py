@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from utils.arrays import instance, matrix, numeric, whole
-from utils.loss_surface import condition_number, hessian, minimum
+from utils.byhand.loss_surface import condition_number, hessian, minimum
 
 __all__ = ["COLOURS", "draw_band", "draw_bowl", "draw_path", "png", "show", "use_course_style"]
 

@@ -1,7 +1,7 @@
 """Networks that read their inputs as a sequence: R recurrent networks, or R transformers, that train as one.
 
 The inputs are the rows of `utils.networks`, (R, B, n_in), cut into n_in / token numbers a time step: an image of 8 × 8
-pixels with token = 8 is read line by line. They fit `utils.training` as the other networks do.
+pixels with token = 8 is read line by line. They fit `utils.lab.training` as the other networks do.
 """
 
 import itertools

@@ -11,8 +11,8 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.ticker import NullLocator
 
 from utils.arrays import by_identity, whole
+from utils.byhand.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
 from utils.data import two_features
-from utils.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
 from utils.plotting import COLOURS, draw_bowl, draw_path, png
 
 __all__ = ["Explorer", "Walk", "control", "loss_surface_explorer", "loss_surface_walk"]

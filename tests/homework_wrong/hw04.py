@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.normalization import BatchNorm
+from utils.byhand.normalization import BatchNorm
 
 from . import wrong
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils.arrays import number, one_of, whole
+from utils.arrays import instance, number, one_of, whole
 
 __all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "RNN", "Dropout", "Transformer", "conv_net", "initialize", "mlp"]
 
@@ -72,7 +72,16 @@ class Dropout(nn.Module):
         self.p, self.generator = number(p, "dropout", at_least=0, below=1), generator
 
     def forward(self, x):
-        """Drop values in training, and scale up the others."""
+        """Drop values in training, and scale up the others.
+
+        Parameters
+        ----------
+        x : Tensor
+
+        Returns
+        -------
+        Tensor, shape of x
+        """
         if not self.training:
             return x
         kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
@@ -95,7 +104,8 @@ def _make_activation(activation):
     """A new module for each layer."""
     if isinstance(activation, str):
         return ACTIVATIONS[one_of(activation, ACTIVATIONS, "activation")]()
-    made = activation() if inspect.isclass(activation) or not isinstance(activation, nn.Module) else None
+    makes = callable(activation) and (inspect.isclass(activation) or not isinstance(activation, nn.Module))
+    made = activation() if makes else None
     if not isinstance(made, nn.Module):
         raise ValueError(
             f"activation: expected one of {', '.join(ACTIVATIONS)}, or a class or function that returns a module, "
@@ -134,6 +144,7 @@ def initialize(network, seed, init="default"):
     ValueError
         If seed is not an integer from 0 to below 2**63, or the name is unknown.
     """
+    instance(network, nn.Module, "network")
     draw = init if isinstance(init, Callable) else INITS[one_of(init, INITS, "init")]
     generator = torch.Generator().manual_seed(whole(seed, "seed", at_least=0, at_most=2**63 - 1))
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
@@ -356,7 +367,16 @@ class RNN(nn.Module):
         return found
 
     def forward(self, x):
-        """Logits: (B, n_in) to (B, n_out)."""
+        """Logits of a batch.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, n_in)
+
+        Returns
+        -------
+        Tensor, shape (B, n_out)
+        """
         return self.head(self.states(x)[-1])
 
 
@@ -461,7 +481,16 @@ class Transformer(nn.Module):
         self.places = nn.Parameter(torch.empty(width, n_in // self.token).normal_(std=0.5, generator=places))
 
     def forward(self, x):
-        """Logits: (B, n_in) to (B, n_out)."""
+        """Logits of a batch.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, n_in)
+
+        Returns
+        -------
+        Tensor, shape (B, n_out)
+        """
         z = self.embed(x.unflatten(1, (-1, self.token))) + self.places.T
         return self.head(self.last_norm(self.blocks(z)).mean(1))
 

@@ -8,6 +8,7 @@ can be stacked, and `Stack.replica` gives one network back as it was.
 
 import copy
 import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,10 +16,13 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from utils.arrays import by_identity, instance
+
 __all__ = ["Stack"]
 
 
-class Values(NamedTuple):
+@by_identity
+class _Values(NamedTuple):
     """Numbers of all replicas on their way through the layers, in the layout that the last layer left."""
 
     x: torch.Tensor
@@ -54,7 +58,7 @@ def _linear(layer, values):
         return None
     x = values.columns()
     y = torch.bmm(layer.weight, x) if layer.bias is None else torch.baddbmm(layer.bias[:, :, None], layer.weight, x)
-    return Values(y, "columns", values.replicas)
+    return _Values(y, "columns", values.replicas)
 
 
 def _conv2d(layer, values):
@@ -63,7 +67,7 @@ def _conv2d(layer, values):
     bias = None if layer.bias is None else layer.bias.flatten()
     how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
     y = F.conv2d(values.maps(), layer.weight.flatten(0, 1), bias, groups=values.replicas * layer.groups, **how)
-    return Values(y, "maps", values.replicas)
+    return _Values(y, "maps", values.replicas)
 
 
 def _batch_norm(layer, values):
@@ -83,7 +87,7 @@ def _batch_norm(layer, values):
         momentum = 1 / int(layer.num_batches_tracked[0]) if momentum is None else momentum
     flat = (None if t is None else t.view(-1) for t in (mean, var, layer.weight, layer.bias))
     y = F.batch_norm(x, *flat, batch, momentum or 0.0, layer.eps)
-    return Values(y.view(own.shape), "columns" if values.dim == 2 else "maps", values.replicas)
+    return _Values(y.view(own.shape), "columns" if values.dim == 2 else "maps", values.replicas)
 
 
 class _NormalizeFeatures(torch.autograd.Function):
@@ -120,12 +124,12 @@ def _group_norm(layer, values):
         return None
     if values.dim == 4:
         y = F.group_norm(x, values.replicas * groups, layer.weight.flatten(), layer.bias.flatten(), layer.eps)
-        return Values(y, "maps", values.replicas)
+        return _Values(y, "maps", values.replicas)
     if x.shape[1] == groups:
         raise ValueError("group norm: expected more than one value per group, got one; use fewer groups, or images")
     grouped = x.reshape(values.replicas, groups, x.shape[1] // groups, -1)
     weight, bias = (p.view(*grouped.shape[:3], 1) for p in (layer.weight, layer.bias))
-    return Values(_NormalizeFeatures.apply(grouped, weight, bias, layer.eps).view(x.shape), "columns", values.replicas)
+    return _Values(_NormalizeFeatures.apply(grouped, weight, bias, layer.eps).view(x.shape), "columns", values.replicas)
 
 
 def _as_it_is(layer, values):
@@ -133,21 +137,21 @@ def _as_it_is(layer, values):
 
 
 def _pool(layer, values):
-    return Values(layer(values.maps()), "maps", values.replicas) if values.dim == 4 else None
+    return _Values(layer(values.maps()), "maps", values.replicas) if values.dim == 4 else None
 
 
 def _flatten(layer, values):
     if values.dim != 4 or (layer.start_dim, layer.end_dim) != (1, -1):
         return None
     x = values.maps()
-    return Values(x.reshape(len(x), values.replicas, -1).permute(1, 2, 0), "columns", values.replicas)
+    return _Values(x.reshape(len(x), values.replicas, -1).permute(1, 2, 0), "columns", values.replicas)
 
 
 def _unflatten(layer, values):
     if values.dim != 2 or layer.dim != 1 or len(layer.unflattened_size) != 3:
         return None
     x = values.rows()
-    return Values(x.reshape(*x.shape[:2], *layer.unflattened_size), "rows", values.replicas)
+    return _Values(x.reshape(*x.shape[:2], *layer.unflattened_size), "rows", values.replicas)
 
 
 # Layers that are computed for all replicas at once; each returns None for values that it does not know.
@@ -229,7 +233,7 @@ class Stack(nn.Module):
 
     def __init__(self, networks):
         super().__init__()
-        networks = list(networks)
+        networks = list(instance(networks, Iterable, "networks", what="a list of nn.Module"))
         if not networks or not all(isinstance(network, nn.Module) for network in networks):
             raise ValueError(f"networks: expected at least one nn.Module, got {networks!r}")
         tensors = [_tensors(network) for network in networks]
@@ -257,9 +261,9 @@ class Stack(nn.Module):
         ValueError
             If x does not have R parts.
         """
-        if x.dim() < 2 or x.shape[0] != self.replicas:
+        if instance(x, torch.Tensor, "x").dim() < 2 or x.shape[0] != self.replicas:
             raise ValueError(f"x: expected shape ({self.replicas}, B, ...), got {tuple(x.shape)}")
-        return self._through(self.network, Values(x, "rows", self.replicas), "network").rows()
+        return self._through(self.network, _Values(x, "rows", self.replicas), "network").rows()
 
     def _through(self, module, values, place):
         """One module of all networks."""
@@ -271,7 +275,7 @@ class Stack(nn.Module):
             for name, layer in module.named_children():
                 values = self._through(layer, values, f"{place}.{name}")
             return values
-        return Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
+        return _Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
 
     def _one_by_one(self, module, x, place):
         """A module that is not known, each replica by itself."""

@@ -68,7 +68,8 @@ def cells(variant):
     inputs = "        split = split.map(Standardizer().fit(split.x_train).transform)"
     if s["claim"] == "bn-replaces-standardization":
         inputs = f"        if arm == 0:\n    {inputs}"
-    imports = "    from utils import data, training\n    from utils.networks import MLP"
+    imports = "    from utils import data\n    from utils.byhand.standardization import Standardizer\n"
+    imports += "    from utils.lab import training\n    from utils.networks import MLP"
     if "partial" in build:
         imports = f"    from functools import partial\n\n{imports}, BatchNorm"
     quote = "\n".join(f"> {line}" for line in textwrap.wrap(claim["quote"], 100))
@@ -93,7 +94,6 @@ def run(seed, rates, steps):
     """
     ### BEGIN SOLUTION
 {imports}
-    from utils.standardization import Standardizer
 
     found = {{"validation": [], "test": []}}
     for arm in range(2):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.arrays import by_identity, float_array, generator, instance, whole
-from utils.normalization import normalize_backward, normalize_forward
+from utils.byhand.normalization import normalize_backward, normalize_forward
 
 __all__ = [
     "SpectralNorm",
@@ -141,7 +141,7 @@ def weight_standardization_forward(weight, *, eps=1e-5):
     Returns
     -------
     w : ndarray, shape of weight
-    cache : utils.normalization.Cache
+    cache : utils.byhand.normalization.Cache
         For `weight_standardization_backward`.
 
     Raises
@@ -166,7 +166,7 @@ def weight_standardization_backward(dw, cache):
     Parameters
     ----------
     dw : array_like, shape of weight, float
-    cache : utils.normalization.Cache
+    cache : utils.byhand.normalization.Cache
         From `weight_standardization_forward`.
 
     Returns

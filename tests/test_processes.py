@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from utils import distributed
-from utils.distributed import Processes, SyncBatchNorm, combine, convert, main, run
+from utils.lab import processes
+from utils.lab.processes import Processes, SyncBatchNorm, combine, convert, main, run
 
 pytestmark = pytest.mark.timeout(300)  # processes are started
 
@@ -138,7 +138,7 @@ def variance_in_single_precision(module):
 
 def test_a_large_mean_costs_no_digits():
     # The mean itself is rounded to 1e-3 of the deviation at this distance, which enters squared.
-    assert variance_in_single_precision(distributed) < 1e-3
+    assert variance_in_single_precision(processes) < 1e-3
 
 
 # The layer
@@ -148,7 +148,7 @@ def test_a_large_mean_costs_no_digits():
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("how", [{}, {"momentum": None}, {"affine": False, "momentum": 0.3}, {"eps": 0.1}], ids=str)
 def test_parts_are_as_the_whole(sizes, shape, how):
-    found = deviations(distributed, sizes, shape, **how)
+    found = deviations(processes, sizes, shape, **how)
     assert max(found.values()) < 1e-12, found  # float64 with numbers of size 1: a few roundings
 
 
@@ -191,7 +191,7 @@ HALF = {
 
 def changed(old, new):
     """The module with one piece of its source replaced."""
-    source = inspect.getsource(distributed)
+    source = inspect.getsource(processes)
     assert source.count(old) == 1, f"found {source.count(old)} times: {old}"
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("mutant", loader=None))
     exec(compile(source.replace(old, new), "mutant", "exec"), module.__dict__)
@@ -242,7 +242,7 @@ BAD = [torch.nan, torch.inf, -torch.inf]
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
 def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad):
-    assert diverged(distributed, bad) == []
+    assert diverged(processes, bad) == []
 
 
 SUMS = "mean = x.sum(axes) / max(n, 1)\n    squares = (x - _columns(mean, x)).square().sum(axes)"
@@ -303,7 +303,7 @@ def half_against_double(module, dtype, norm_dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("own", ["the same", "single"])
 def test_in_half_precision_only_the_results_are_rounded(dtype, own):
-    passed_on, kept = half_against_double(distributed, dtype, dtype if own == "the same" else torch.float32)
+    passed_on, kept = half_against_double(processes, dtype, dtype if own == "the same" else torch.float32)
     # One rounding of each result, by half a unit in the last place; sums of two parts have three.
     assert passed_on < torch.finfo(dtype).eps
     # In single precision the sums of some thousand terms: the longest has a rounding of 6e-8 for each doubling.
@@ -358,7 +358,7 @@ def test_bad_input():
 
 
 def test_one_example_a_process_is_enough():
-    found = deviations(distributed, (1, 1, 1), (4,))
+    found = deviations(processes, (1, 1, 1), (4,))
     assert max(found.values()) < 1e-12, found
 
 
@@ -384,7 +384,7 @@ def test_convert_replaces_every_batch_norm():
 @pytest.fixture
 def without_watch(monkeypatch):
     """No waiting for the end of pytest's own input."""
-    monkeypatch.setattr(distributed, "_leave_with_parent", lambda: None)
+    monkeypatch.setattr(processes, "_leave_with_parent", lambda: None)
 
 
 @pytest.mark.usefixtures("without_watch")
@@ -414,31 +414,31 @@ def test_under_torchruns_variables(monkeypatch, capsys):
 def test_a_failing_job_leaves_the_group(monkeypatch, tmp_path):
     settings = {"job": "torch.distributed:no_such_job", "settings": {}, "timeout": 5}
     with pytest.raises(AttributeError, match="no_such_job"):
-        distributed._join(**settings, init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
+        processes._join(**settings, init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
     assert not torch.distributed.is_initialized()
 
 
 def test_a_process_leaves_with_its_parent():
     sent, left = [b"x", b""], []
-    distributed._leave_with_parent(read=lambda fd, n: sent.pop(0), leave=left.append)
+    processes._leave_with_parent(read=lambda fd, n: sent.pop(0), leave=left.append)
     assert (sent, left) == ([], [3])
 
     def closed(fd, n):
         raise OSError("bad file descriptor")
 
-    distributed._leave_with_parent(read=closed, leave=left.append)
+    processes._leave_with_parent(read=closed, leave=left.append)
     assert left == [3, 3]
 
 
 @pytest.mark.parametrize("interfaces", [["eth0", "lo"], ["lo0"], ["eth0"]], ids=str)
 def test_processes_on_one_computer_use_its_loopback(monkeypatch, interfaces):
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
-    monkeypatch.setattr(distributed.socket, "if_nameindex", lambda: list(enumerate(interfaces)))
-    environment = distributed._here_only()
+    monkeypatch.setattr(processes.socket, "if_nameindex", lambda: list(enumerate(interfaces)))
+    environment = processes._here_only()
     assert environment.get("GLOO_SOCKET_IFNAME") == {"eth0": None}.get(interfaces[-1], interfaces[-1])
     assert environment["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")
-    assert distributed._here_only()["GLOO_SOCKET_IFNAME"] == "eth7"
+    assert processes._here_only()["GLOO_SOCKET_IFNAME"] == "eth7"
 
 
 @pytest.mark.parametrize(
@@ -520,7 +520,15 @@ def test_two_processes_against_one(capsys):
 @pytest.mark.usefixtures("no_process_left")
 def test_torchrun_starts_it():
     torchrun = Path(sysconfig.get_path("scripts")) / "torchrun"
-    command = [torchrun, "--standalone", "--nproc-per-node=2", "-m", "utils.distributed", "--settings", '{"steps": 1}']
+    command = [
+        torchrun,
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "utils.lab.processes",
+        "--settings",
+        '{"steps": 1}',
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -550,7 +558,7 @@ def test_a_hanging_rank_ends_with_the_time(jobs, tmp_path, monkeypatch, groups):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_nothing_is_left_when_the_parent_goes(jobs, tmp_path, name):
     settings = jobs(folder=str(tmp_path))
-    code = f"from utils.distributed import run; run(job='jobs_of_a_test:hang', **{settings!r})"
+    code = f"from utils.lab.processes import run; run(job='jobs_of_a_test:hang', **{settings!r})"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert wait_until(lambda: len(list(tmp_path.glob("at work *"))) == 2)
     assert len(alive(settings["token"])) == 3

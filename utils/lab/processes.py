@@ -1,7 +1,7 @@
 r"""Batch norm in several processes: statistics of the whole batch by hand, and what gradients alone cannot repair.
 
-    python -m utils.distributed
-    torchrun --standalone --nproc-per-node=2 -m utils.distributed
+    python -m utils.lab.processes
+    torchrun --standalone --nproc-per-node=2 -m utils.lab.processes
 
 The first starts two processes on this computer and prints how far they are from one process with the whole batch; the
 second does the same under ``torchrun``, which also reaches several computers. `run` is the first for use in a notebook.
@@ -35,7 +35,7 @@ from utils.arrays import instance, number, whole
 
 __all__ = ["Processes", "SyncBatchNorm", "combine", "compare", "convert", "main", "run", "whole_batch_statistics"]
 
-COMPARE = "utils.distributed:compare"
+COMPARE = "utils.lab.processes:compare"
 
 
 # Batch norm
@@ -584,7 +584,7 @@ def run(world_size=2, *, job=COMPARE, timeout=60.0, **settings):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         processes = []
         stack.callback(_kill, processes)
-        command = [sys.executable, "-m", "utils.distributed", "--job", job, "--settings", json.dumps(settings)]
+        command = [sys.executable, "-m", "utils.lab.processes", "--job", job, "--settings", json.dumps(settings)]
         command += [
             "--timeout",
             str(timeout),

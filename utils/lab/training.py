@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from utils.arrays import _array, generator, instance, number, numeric, one_of, whole
 from utils.data import Split
+from utils.lab.optim import SGD, Adam
 from utils.networks import evaluation_mode
-from utils.optim import SGD, Adam
 
 __all__ = ["History", "batches", "fit", "outputs", "sweep"]
 
@@ -427,7 +427,7 @@ def fit(
         Evaluated; by default those that the split has.
     watch : callable, optional
         Called with the model, the number of the step and its batch, x (R, B, n_in) and y (R, B), *before* the step, for
-        example with a probe of `utils.probes`.
+        example with a probe of `utils.lab.probes`.
     watch_at : int or sequence of int, optional
         The steps at which it is called, as `evaluate`; by default all.
     progress : bool, optional

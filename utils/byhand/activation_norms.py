@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.arrays import by_identity, float_array, instance, number
-from utils.normalization import BatchNorm, Cache, _checked, normalize_backward, normalize_forward
+from utils.byhand.normalization import BatchNorm, Cache, _checked, normalize_backward, normalize_forward
 
 __all__ = [
     "BatchRenorm",
