@@ -5,16 +5,14 @@
 
 import inspect
 import math
-import operator
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "RNN", "Dropout", "Transformer", "conv_net", "initialize", "mlp"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "make_norm", "mlp"]
 
 #: Activation functions by name.
 ACTIVATIONS = {
@@ -88,8 +86,28 @@ class Dropout(nn.Module):
         return x * kept.div_(1 - self.p)
 
 
-def _make_norm(norm, name, channels, *, images):
-    """A norm of so many features, or channels of images; None stays None."""
+def make_norm(norm, name, channels, *, images):
+    """A norm of so many features, or channels of images.
+
+    Parameters
+    ----------
+    norm : None, str or callable
+        One of `NORMS`, or a function of the number of channels that returns a module.
+    name : str
+        Of the argument, for the messages.
+    channels : int
+    images : bool
+
+    Returns
+    -------
+    nn.Module or None
+        None for None.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the callable returns no module.
+    """
     if norm is None:
         return None
     if not isinstance(norm, Callable):
@@ -214,9 +232,9 @@ def mlp(
     n, n_out, width = whole(n_in, "n_in"), whole(n_out, "n_out"), whole(width, "width")
     one_of(place, PLACES, "place")
     masks = torch.Generator().manual_seed(whole(seed, "seed", at_least=0, at_most=2**63 - 1))
-    layers = [_make_norm(norm_input, "norm_input", n, images=False)]
+    layers = [make_norm(norm_input, "norm_input", n, images=False)]
     for _ in range(whole(depth, "depth")):
-        own = _make_norm(norm, "norm", width, images=False)
+        own = make_norm(norm, "norm", width, images=False)
         drop = Dropout(dropout, generator=masks) if number(dropout, "dropout", at_least=0, below=1) else None
         layers += _hidden(nn.Linear(n, width), own, _make_activation(activation), place, drop)
         n = width
@@ -287,214 +305,12 @@ def conv_net(
         raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
     one_of(place, PLACES, "place")
     masks = torch.Generator().manual_seed(whole(seed, "seed", at_least=0, at_most=2**63 - 1))
-    layers = [nn.Unflatten(1, (c, height, width)), _make_norm(norm_input, "norm_input", c, images=True)]
+    layers = [nn.Unflatten(1, (c, height, width)), make_norm(norm_input, "norm_input", c, images=True)]
     for i, c_out in enumerate(channels, 1):
         conv = nn.Conv2d(c, c_out, kernel_size, padding=kernel_size // 2)
-        pool, own = nn.MaxPool2d(2) if i in pooled else None, _make_norm(norm, "norm", c_out, images=True)
+        pool, own = nn.MaxPool2d(2) if i in pooled else None, make_norm(norm, "norm", c_out, images=True)
         drop = Dropout(dropout, generator=masks) if number(dropout, "dropout", at_least=0, below=1) else None
         layers += _hidden(conv, own, _make_activation(activation), place, drop, pool)
         c, height, width = c_out, height // (2 if pool else 1), width // (2 if pool else 1)
     layers += [nn.Flatten(), nn.Linear(c * height * width, whole(n_out, "n_out"))]
     return initialize(nn.Sequential(*(layer for layer in layers if layer is not None)), seed, init)
-
-
-class RNN(nn.Module):
-    r"""A recurrent network with tanh, which answers after the last time step.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Numbers of a sequence; classes.
-    seed : int
-    token : int
-        Numbers per time step; divides n_in.
-    width : int
-        Of the hidden state.
-    norm : None, "layer" or callable
-        Of the summed inputs of the hidden units, with the same parameters at every time step.
-    gain : float
-        On the recurrent weights at the start, which are orthogonal.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
-
-    Notes
-    -----
-    .. math:: h_t = 	anh(\mathrm{norm}(W_x x_t + W_h h_{t-1} + b)) , \quad h_0 = 0
-
-    Ba, Kiros and Hinton, Layer normalization (2016), equation 4.
-
-    Examples
-    --------
-    >>> RNN(64, 10, seed=0, token=8)(torch.zeros(5, 64)).shape
-    torch.Size([5, 10])
-    """
-
-    def __init__(self, n_in, n_out, *, seed, token, width=32, norm=None, gain=1.0):
-        super().__init__()
-        self.token, gain = _token(token, n_in), number(gain, "gain", above=0)
-        self.inputs = nn.Linear(self.token, whole(width, "width"))
-        self.recurrent = nn.Linear(width, width, bias=False)  # the bias of the inputs will do
-        self.norm = _make_norm(norm, "norm", width, images=False)
-        self.head = nn.Linear(width, whole(n_out, "n_out"))
-
-        def draw(weight, generator):
-            if weight is self.recurrent.weight:
-                nn.init.orthogonal_(weight, gain=gain, generator=generator)
-            else:
-                nn.init.xavier_normal_(weight, generator=generator)
-
-        initialize(self, seed, draw)
-
-    def states(self, x):
-        """The hidden state after every time step.
-
-        Parameters
-        ----------
-        x : Tensor, shape (B, n_in)
-
-        Returns
-        -------
-        list of T Tensor, shape (B, width)
-        """
-        found = []
-        for z in self.inputs(x.unflatten(1, (-1, self.token))).unbind(1):
-            if found:
-                z = z + self.recurrent(found[-1])
-            found.append(torch.tanh(z if self.norm is None else self.norm(z)))
-        return found
-
-    def forward(self, x):
-        """Logits of a batch.
-
-        Parameters
-        ----------
-        x : Tensor, shape (B, n_in)
-
-        Returns
-        -------
-        Tensor, shape (B, n_out)
-        """
-        return self.head(self.states(x)[-1])
-
-
-def _token(token, n_in):
-    """Numbers of a time step, which divide those of a sequence."""
-    if whole(n_in, "n_in") % whole(token, "token"):
-        raise ValueError(f"token: expected a divisor of the {n_in} numbers of a sequence, got {token}")
-    return operator.index(token)
-
-
-class _Block(nn.Module):
-    """One layer of a transformer: attention, then two linear layers with ReLU, each with a skip connection."""
-
-    def __init__(self, width, heads, norm, place):
-        super().__init__()
-        self.heads, self.place = heads, place
-        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.norms = nn.ModuleList([norm(width) for _ in range(2 if place != "none" else 0)])
-
-    def attend(self, x):
-        """Scaled dot products of all tokens of an example: (B, T, width) to the same."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, T, size)
-        weights = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1)
-        return self.project((weights @ v).transpose(1, 2).flatten(2))
-
-    def forward(self, x):
-        for i, branch in enumerate((self.attend, lambda z: self.narrow(torch.relu(self.widen(z))))):
-            if self.place == "pre":
-                x = x + branch(self.norms[i](x))
-            elif self.place == "post":
-                x = self.norms[i](x + branch(x))
-            else:
-                x = x + branch(x)
-        return x
-
-
-class Transformer(nn.Module):
-    """A transformer: tokens and their places are embedded, pass `depth` layers, and their mean is classified.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Numbers of a sequence; classes.
-    seed : int
-    token : int
-        Numbers of a token.
-    width : int
-        Of a token inside; divisible by heads.
-    depth, heads : int
-    norm : callable
-        From the number of features to a norm of the last axis, of each token by itself.
-    place : {"pre", "post", "none"}
-        Before each branch, and once at the end; after each sum of branch and skip connection; or no norm at all.
-    init : str
-        One of `INITS`.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
-
-    Notes
-    -----
-    The layers are those of ``nn.TransformerEncoderLayer`` without dropout, with a hidden layer twice as wide. Vaswani
-    and others (2017) have norms "post"; Xiong and others, On layer normalization in the transformer architecture
-    (2020), table 1, compare both.
-
-    Examples
-    --------
-    >>> Transformer(64, 10, seed=0, token=8)(torch.zeros(5, 64)).shape
-    torch.Size([5, 10])
-    """
-
-    def __init__(
-        self,
-        n_in,
-        n_out,
-        *,
-        seed,
-        token,
-        width=16,
-        depth=2,
-        heads=2,
-        norm=nn.LayerNorm,
-        place="pre",
-        init="xavier_uniform",
-    ):
-        super().__init__()
-        self.token, width = _token(token, n_in), whole(width, "width")
-        if width % whole(heads, "heads"):
-            raise ValueError(f"heads: expected a divisor of the width, {width}, got {heads}")
-        one_of(place, ("pre", "post", "none"), "place")
-        if not isinstance(norm, Callable):
-            raise ValueError(f"norm: expected a class or function, such as nn.LayerNorm, got {norm!r}")
-        self.embed = nn.Linear(self.token, width)
-        self.blocks = nn.Sequential(*(_Block(width, heads, norm, place) for _ in range(whole(depth, "depth"))))
-        self.last_norm = norm(width) if place == "pre" else nn.Identity()
-        self.head = nn.Linear(width, whole(n_out, "n_out"))
-        initialize(self, seed, one_of(init, INITS, "init"))
-        places = torch.Generator().manual_seed(_own_seed(seed))
-        self.places = nn.Parameter(torch.empty(width, n_in // self.token).normal_(std=0.5, generator=places))
-
-    def forward(self, x):
-        """Logits of a batch.
-
-        Parameters
-        ----------
-        x : Tensor, shape (B, n_in)
-
-        Returns
-        -------
-        Tensor, shape (B, n_out)
-        """
-        z = self.embed(x.unflatten(1, (-1, self.token))) + self.places.T
-        return self.head(self.last_norm(self.blocks(z)).mean(1))
-
-
-def _own_seed(seed):
-    """Another seed, so that places are not drawn with the numbers of the first weights."""
-    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])

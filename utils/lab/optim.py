@@ -3,12 +3,12 @@
 A rate cannot be put on the loss: Adam would cancel it, and weight decay would miss it. So the step is written out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch.optim.adam import adam
 
-from utils.arrays import number, numeric
+from utils.arrays import instance, number, numeric
 
 __all__ = ["Adam", "SGD"]
 
@@ -16,12 +16,14 @@ __all__ = ["Adam", "SGD"]
 class _Optimizer:
     """Parameters with a leading axis of length R, and one rate for each entry of that axis."""
 
-    def __init__(self, parameters, learning_rates, weight_decay):
+    def __init__(self, parameters, learning_rates, weight_decay, schedule):
         parameters = list(parameters) if isinstance(parameters, Iterable) else [parameters]
         if not all(isinstance(p, torch.Tensor) for p in parameters):
             raise ValueError(f"parameters: expected Tensors, got {[type(p).__name__ for p in parameters]}")
         self.parameters = [p for p in parameters if p.requires_grad]
         self.weight_decay = number(weight_decay, "weight_decay", at_least=0)
+        self.schedule = instance(schedule, Callable | None, "schedule", what="a function")
+        self.steps_done = 0
         rates = torch.from_numpy(numeric(learning_rates, "learning_rates"))
         if not (rates.isfinite() & (rates >= 0)).all():
             raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {learning_rates}")
@@ -31,6 +33,11 @@ class _Optimizer:
                     f"learning_rates: expected one for each of {p.shape[0]} replicas, got shape {tuple(rates.shape)}"
                 )
         self._rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
+
+    def _factor(self):
+        """What the schedule puts on all rates at this step, which counts as done."""
+        self.steps_done += 1
+        return 1.0 if self.schedule is None else number(self.schedule(self.steps_done - 1), "schedule", at_least=0)
 
     def _decayed(self, p, g):
         return g if self.weight_decay == 0 else g.add_(p, alpha=self.weight_decay)
@@ -47,6 +54,8 @@ class SGD(_Optimizer):
         In [0, 1).
     weight_decay : float
         Added to the gradient as a multiple of the parameter.
+    schedule : callable, optional
+        From the number of steps done to a factor on all rates, at least 0, as in ``torch.optim.lr_scheduler.LambdaLR``.
 
     Raises
     ------
@@ -60,21 +69,19 @@ class SGD(_Optimizer):
     with v = g at the first step. Sutskever, Martens, Dahl and Hinton (2013) put the rate into v; PyTorch does not.
     """
 
-    def __init__(self, parameters, learning_rates, *, momentum=0.0, weight_decay=0.0):
-        super().__init__(parameters, learning_rates, weight_decay)
+    def __init__(self, parameters, learning_rates, *, momentum=0.0, weight_decay=0.0, schedule=None):
+        super().__init__(parameters, learning_rates, weight_decay, schedule)
         self.momentum = number(momentum, "momentum", at_least=0, below=1)
         self._velocity = None
 
     @torch.no_grad()
-    def step(self, gradients, factor=1.0):
+    def step(self, gradients):
         """Move every parameter.
 
         Parameters
         ----------
         gradients : sequence of Tensor
             As the parameters; changed in place.
-        factor : float
-            On all rates, for a schedule.
         """
         gradients = [self._decayed(p, g) for p, g in zip(self.parameters, gradients, strict=True)]
         if self.momentum:
@@ -84,6 +91,7 @@ class SGD(_Optimizer):
                 for v, g in zip(self._velocity, gradients, strict=True):
                     torch.add(g, v, alpha=self.momentum, out=v)
             gradients = self._velocity
+        factor = self._factor()
         for p, g, rate in zip(self.parameters, gradients, self._rates, strict=True):
             p.addcmul_(g, rate, value=-factor)
 
@@ -100,6 +108,8 @@ class Adam(_Optimizer):
     eps : float
     weight_decay : float
         Added to the gradient as a multiple of the parameter.
+    schedule : callable, optional
+        From the number of steps done to a factor on all rates, at least 0, as in ``torch.optim.lr_scheduler.LambdaLR``.
 
     Raises
     ------
@@ -111,8 +121,8 @@ class Adam(_Optimizer):
     Kingma and Ba (2015), algorithm 1.
     """
 
-    def __init__(self, parameters, learning_rates, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(parameters, learning_rates, weight_decay)
+    def __init__(self, parameters, learning_rates, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, schedule=None):
+        super().__init__(parameters, learning_rates, weight_decay, schedule)
         both = numeric(betas, "betas")
         if both.shape != (2,) or not ((both >= 0) & (both < 1)).all():
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
@@ -124,15 +134,13 @@ class Adam(_Optimizer):
         self._how |= {"amsgrad": False, "maximize": False, "foreach": False, "fused": True}
 
     @torch.no_grad()
-    def step(self, gradients, factor=1.0):
+    def step(self, gradients):
         """Move every parameter.
 
         Parameters
         ----------
         gradients : sequence of Tensor
             As the parameters; changed in place.
-        factor : float
-            On all rates, for a schedule.
         """
         gradients = [self._decayed(p, g).contiguous() for p, g in zip(self.parameters, gradients, strict=True)]
         for move in self._moves:
@@ -140,5 +148,6 @@ class Adam(_Optimizer):
         # PyTorch's own step, from zero at a rate of one: where it arrives is the direction. Fused, it reads all tensors
         # as contiguous.
         adam(self._moves, gradients, self._m, self._v, [], self._t, **self._how)
+        factor = self._factor()
         for p, move, rate in zip(self.parameters, self._moves, self._rates, strict=True):
             p.addcmul_(move, rate, value=factor)

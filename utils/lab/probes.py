@@ -4,7 +4,6 @@ Every probe looks at all replicas at once and leaves no trace: hooks are removed
 back, and the mode is kept, also when something fails in between. Losses are means over each replica's batch.
 """
 
-from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,7 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.arrays import by_identity, instance, numeric, whole
-from utils.networks import Conv2d, Linear, evaluation_mode
+from utils.lab.networks import ACTIVATIONS
+from utils.lab.replicas import Stack, evaluation_mode
+from utils.lab.training import cross_entropy
 
 __all__ = [
     "CovariateShift",
@@ -24,103 +25,92 @@ __all__ = [
     "gradient_norms",
     "jacobian_singular_values",
     "landscape",
-    "layer_statistics",
     "percentiles",
-    "product_singular_values",
-    "update_to_data",
 ]
 
-_NEARLY_FLAT = 0.1  # of the steepest slope: below it an activation counts as saturated
+ACTIVATION_KINDS = (*ACTIVATIONS.values(), nn.SiLU, nn.Softplus)
 
 
 @contextmanager
 def _untouched(model):
-    """Put parameters, running statistics and the generator of dropout's masks back afterwards."""
-    masks = model._generator.get_state()
+    """Put parameters, running statistics and the generators of dropout's masks back afterwards."""
+    drawn = {each: each.get_state() for m in model.modules() for each in vars(m).values() if _is_generator(each)}
     with torch.no_grad():
         before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        yield
+        yield drawn
     finally:
-        model._generator.set_state(masks)
+        _rewind(drawn)
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 value.copy_(before[name])
 
 
-def _by_unit(values, replicas):
-    """(R, units, n) of what a layer gives: (R, units, B), or (B, R·channels, H, W), where pixels count as examples."""
-    if values.dim() == 3:
-        return values
-    return values.unflatten(1, (replicas, -1)).permute(1, 2, 0, 3, 4).flatten(2)
+def _is_generator(value):
+    return isinstance(value, torch.Generator)
 
 
-def _weight_layers(model):
-    return [layer for layer in model.layers if isinstance(layer, Linear | Conv2d)]
+def _rewind(drawn):
+    """Let generators draw once more what they drew since."""
+    for each, state in drawn.items():
+        each.set_state(state)
+
+
+def _by_unit(values):
+    """(R, units, n) of (R, B, units), (R, B, T, units) or (R, B, channels, H, W), where places count as examples."""
+    axis = 2 if values.dim() == 5 else values.dim() - 1
+    return values.movedim(axis, 1).flatten(2)
+
+
+def _weights(model):
+    """The weight of every linear layer and convolution."""
+    return [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def _check(model, x, *labels):
-    """Refuse what no network can be asked about: other objects, and batches of another dtype or without classes."""
-    dtype = next(instance(model, nn.Module, "model", what="a ReplicaNet").parameters()).dtype
-    if instance(x, torch.Tensor, "x").dtype != dtype:
-        raise ValueError(f"x: expected {dtype}, as the network, got {x.dtype}")
-    if x.dim() != 3 or x.shape[0] != model.replicas or x.shape[2] != model.n_in:
-        raise ValueError(f"x: expected shape ({model.replicas}, B, {model.n_in}), got {tuple(x.shape)}")
+    """Refuse what no network can be asked about."""
+    instance(model, Stack, "model").check(x)
     for y in labels:
-        if instance(y, torch.Tensor, "y").shape != x.shape[:2] or y.dtype != torch.int64:
-            raise ValueError(f"y: expected int64 of shape {tuple(x.shape[:2])}, got {y.dtype} of {tuple(y.shape)}")
-        if y.numel() and not 0 <= y.min() <= y.max() < model.n_out:
-            raise ValueError(f"y: expected classes from 0 to {model.n_out - 1}, got {y.min()} to {y.max()}")
+        if instance(y, torch.Tensor, "y", what="a Tensor").shape != x.shape[:2]:
+            raise ValueError(f"y: expected shape {tuple(x.shape[:2])}, as x, got {tuple(y.shape)}")
+        model.check(x, y, "y")
 
 
-def _losses(model, x, y):
-    """The loss of every replica, shape (R,)."""
-    return F.cross_entropy(model(x).transpose(1, 2), y, reduction="none").mean(1)
-
-
-def _gradients(model, x, y, wanted):
-    masks = model._generator.get_state()
-    losses = _losses(model, x, y)
-    model._generator.set_state(masks)  # dropout drops the same when the batch is looked at again
+def _gradients(model, x, y, wanted, drawn):
+    losses = cross_entropy(model, x, y)
+    _rewind(drawn)  # dropout drops the same when the batch is looked at again
     return losses.detach(), torch.autograd.grad(losses.sum(), wanted)
 
 
-def activations(model, x):
-    """Inputs and outputs of all activation functions, from the first hidden layer to the last.
+def activations(model, x, kinds=ACTIVATION_KINDS):
+    """Inputs and outputs of all activation functions, in the order in which they are called.
 
     Parameters
     ----------
-    model : ReplicaNet
+    model : Stack
         In the mode that is to be looked at.
-    x : Tensor, shape (R, B, n_in)
+    x : Tensor, shape (R, B, ...)
+    kinds : tuple of type
+        Of the activation functions.
 
     Returns
     -------
     list of tuple of two Tensor, shapes (R, units, n)
-        n is the number of examples, or of examples times pixels.
+        n is the number of examples, or of examples times pixels, or times tokens.
 
     Raises
     ------
     ValueError
         If x does not fit the model.
     """
+    return [(z, h) for _, z, h in _recorded(model, x, kinds)]
+
+
+def _recorded(model, x, kinds):
+    """Every activation function with its inputs and outputs."""
     _check(model, x)
-    seen = []
-
-    def keep(values):
-        seen.append(_by_unit(values.detach().clone(), model.replicas))
-
     with _untouched(model), torch.no_grad():
-        handles = [  # the inputs before the activation, which may change them in place
-            model.activation.register_forward_pre_hook(lambda module, inputs: keep(inputs[0])),
-            model.activation.register_forward_hook(lambda module, inputs, output: keep(output)),
-        ]
-        try:
-            model(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return list(zip(seen[::2], seen[1::2], strict=True))
+        return [(module, _by_unit(z), _by_unit(h)) for module, z, h in model.record(x, kinds)]
 
 
 def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
@@ -128,8 +118,8 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
 
     Parameters
     ----------
-    model : ReplicaNet
-    x : Tensor, shape (R, B, n_in)
+    model : Stack
+    x : Tensor, shape (R, B, ...)
     layer, unit : int
         Which hidden layer and which of its units (or channels).
     q : sequence of float
@@ -156,49 +146,13 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
     return np.percentile(inputs[:, unit].double().numpy(), q, axis=1).T
 
 
-def _slopes(activation, z):
-    """Derivative of an activation function at every value of z."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        return torch.autograd.grad(activation(z.clone()).sum(), z)[0]  # it may change its input in place
-
-
-def layer_statistics(model, x):
-    """Mean, spread, saturation and dead units of every hidden layer.
-
-    Parameters
-    ----------
-    model : ReplicaNet
-        In the mode that is to be looked at.
-    x : Tensor, shape (R, B, n_in)
-
-    Returns
-    -------
-    dict of str to ndarray, shape (layers, R), float64
-        "mean" and "std": of the inputs to the activation function, over units and examples. "output_mean",
-        "output_std": of its outputs. "saturated": share of values where its slope is less than a tenth of the
-        steepest. "dead": share of units whose slope is zero for every example.
-    """
-    grid = torch.linspace(-8, 8, 4001, dtype=next(model.parameters()).dtype)
-    steepest = _slopes(model.activation, grid).abs().max()
-    rows = {key: [] for key in ("mean", "std", "output_mean", "output_std", "saturated", "dead")}
-    for z, h in activations(model, x):
-        slope = _slopes(model.activation, z).abs()
-        for prefix, values in (("", z), ("output_", h)):
-            rows[f"{prefix}mean"].append(values.double().mean((1, 2)))
-            rows[f"{prefix}std"].append(values.double().std((1, 2), correction=0))
-        rows["saturated"].append((slope < _NEARLY_FLAT * steepest).double().mean((1, 2)))
-        rows["dead"].append((slope == 0).all(dim=2).double().mean(1))
-    return {key: torch.stack(values).numpy() for key, values in rows.items()}
-
-
 def gradient_norms(model, x, y):
     """Euclidean norm of the gradient with respect to every weight matrix or filter bank.
 
     Parameters
     ----------
-    model : ReplicaNet
-    x : Tensor, shape (R, B, n_in)
+    model : Stack
+    x : Tensor, shape (R, B, ...)
     y : Tensor, shape (R, B), int64
 
     Returns
@@ -207,64 +161,9 @@ def gradient_norms(model, x, y):
         From the first layer to the output layer.
     """
     _check(model, x, y)
-    weights = [layer.weight for layer in _weight_layers(model)]
-    with _untouched(model):
-        _, gradients = _gradients(model, x, y, weights)
+    with _untouched(model) as drawn:
+        _, gradients = _gradients(model, x, y, _weights(model), drawn)
     return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).numpy()
-
-
-def update_to_data(model, x, y, learning_rates):
-    """Size of the next gradient step over the size of the weights, for every layer.
-
-    Parameters
-    ----------
-    model, x, y
-        As in `gradient_norms`.
-    learning_rates : float or array_like, shape (R,)
-
-    Returns
-    -------
-    ndarray, shape (layers, R), float64
-    """
-    sizes = torch.stack([layer.weight.detach().double().flatten(1).norm(dim=1) for layer in _weight_layers(model)])
-    return np.asarray(learning_rates) * gradient_norms(model, x, y) / sizes.numpy()
-
-
-def _matrix(m):
-    """One or several matrices in double precision."""
-    m = torch.from_numpy(numeric(m.detach() if isinstance(m, torch.Tensor) else m, "matrices"))
-    if m.dim() < 2:
-        raise ValueError(f"matrices: expected shapes (n_out, n_in) or (R, n_out, n_in), got {tuple(m.shape)}")
-    return m
-
-
-def product_singular_values(matrices):
-    """Singular values of a product of matrices, in double precision.
-
-    Parameters
-    ----------
-    matrices : sequence of Tensor or ndarray, shapes (R, n_out, n_in) or (n_out, n_in)
-        The first is applied first.
-
-    Returns
-    -------
-    ndarray, shape (R, k) or (k,), float64
-        Descending.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or neighbours do not fit.
-    """
-    matrices = [_matrix(m) for m in instance(matrices, Iterable, "matrices", what="a sequence of matrices")]
-    if not matrices:
-        raise ValueError("matrices: expected at least one, got none")
-    product = matrices[0]
-    for m in matrices[1:]:
-        if m.shape[-1] != product.shape[-2]:
-            raise ValueError(f"matrices: expected {product.shape[-2]} columns, got shape {tuple(m.shape)}")
-        product = m @ product
-    return torch.linalg.svdvals(product).numpy()
 
 
 def jacobian_singular_values(model, x):
@@ -272,8 +171,8 @@ def jacobian_singular_values(model, x):
 
     Parameters
     ----------
-    model : ReplicaNet
-    x : Tensor, shape (R, n_in)
+    model : Stack
+    x : Tensor, shape (R, ...)
         One example for each replica.
 
     Returns
@@ -335,8 +234,8 @@ def landscape(model, x, y, lengths):
 
     Parameters
     ----------
-    model : ReplicaNet
-    x : Tensor, shape (R, B, n_in)
+    model : Stack
+    x : Tensor, shape (R, B, ...)
     y : Tensor, shape (R, B), int64
     lengths : array_like, shape (K,) or (K, R)
         Positive step lengths.
@@ -366,14 +265,14 @@ def landscape(model, x, y, lengths):
         raise ValueError(f"lengths: expected positive numbers, shape (K,) or (K, {model.replicas}), got {lengths}")
     parameters = [p for p in model.parameters() if p.requires_grad]
     losses, differences = [], []
-    with _untouched(model):
+    with _untouched(model) as drawn:
         here = [p.detach().clone() for p in parameters]
-        loss_here, g = _gradients(model, x, y, parameters)
+        loss_here, g = _gradients(model, x, y, parameters, drawn)
         for eta in torch.as_tensor(lengths):
             with torch.no_grad():
                 for p, start, slope in zip(parameters, here, g, strict=True):
                     p.copy_(start - eta.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * slope)
-            loss, there = _gradients(model, x, y, parameters)
+            loss, there = _gradients(model, x, y, parameters, drawn)
             losses.append(loss.double())
             differences.append(_norm(a - b for a, b in zip(there, g, strict=True)))
     results = (loss_here.double(), _norm(g), torch.stack(losses), torch.stack(differences))
@@ -409,8 +308,8 @@ def covariate_shift(model, x, y, learning_rates):
 
     Parameters
     ----------
-    model : ReplicaNet
-    x : Tensor, shape (R, B, n_in)
+    model : Stack
+    x : Tensor, shape (R, B, ...)
     y : Tensor, shape (R, B), int64
     learning_rates : float or array_like, shape (R,)
         Of the update, a step of gradient descent.
@@ -430,12 +329,12 @@ def covariate_shift(model, x, y, learning_rates):
     parameters = [p for group in groups for p in group]
     rates = torch.as_tensor(learning_rates, dtype=torch.float64).expand(model.replicas)
     rows = []
-    with _untouched(model):
-        _, gradients = _gradients(model, x, y, parameters)
+    with _untouched(model) as drawn:
+        _, gradients = _gradients(model, x, y, parameters, drawn)
         before = dict(zip(map(id, parameters), gradients, strict=True))
         for group in groups:
             weight = group[0]
-            _, (after,) = _gradients(model, x, y, [weight])
+            _, (after,) = _gradients(model, x, y, [weight], drawn)
             a, b = (t.double().flatten(1) for t in (before[id(weight)], after))
             rows.append(
                 (
@@ -453,9 +352,9 @@ def covariate_shift(model, x, y, learning_rates):
 def _parameter_groups(model):
     """Parameters of every weight layer, its weight first, with those of what follows it up to the next one."""
     groups, early = [], []
-    for layer in model.layers:
-        parameters = [p for p in layer.parameters() if p.requires_grad]
-        if isinstance(layer, Linear | Conv2d):
+    for layer in model.network.modules():
+        parameters = [p for p in layer.parameters(recurse=False) if p.requires_grad]
+        if isinstance(layer, nn.Linear | nn.Conv2d):
             groups.append(parameters)
         elif groups:
             groups[-1] += parameters

@@ -8,168 +8,17 @@ can be stacked, and `Stack.replica` gives one network back as it was.
 
 import copy
 import warnings
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
-from torch.nn import functional as F
 
-from utils.arrays import by_identity, instance
+from utils.arrays import instance, whole
+from utils.lab.fused import FUSED, Values
 
-__all__ = ["Stack"]
-
-
-@by_identity
-class _Values(NamedTuple):
-    """Numbers of all replicas on their way through the layers, in the layout that the last layer left."""
-
-    x: torch.Tensor
-    layout: str  # "rows" (R, B, ...), "columns" (R, features, B), "maps" (B, R·C, H, W) channels last
-    replicas: int
-
-    def rows(self):
-        """As (R, B, ...)."""
-        if self.layout == "columns":
-            return self.x.transpose(1, 2)
-        if self.layout == "maps":
-            return self.x.unflatten(1, (self.replicas, -1)).transpose(0, 1)
-        return self.x
-
-    def columns(self):
-        """As (R, features, B), for values of shape (B, features) per network."""
-        return self.x if self.layout == "columns" else self.rows().transpose(1, 2)
-
-    def maps(self):
-        """As (B, R·C, H, W), for values of shape (B, C, H, W) per network."""
-        if self.layout == "maps":
-            return self.x
-        return self.x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-
-    @property
-    def dim(self):
-        """How many axes the values of one network have."""
-        return {"columns": 2, "maps": 4}.get(self.layout, self.x.dim() - 1)
-
-
-def _linear(layer, values):
-    if values.dim != 2:
-        return None
-    x = values.columns()
-    y = torch.bmm(layer.weight, x) if layer.bias is None else torch.baddbmm(layer.bias[:, :, None], layer.weight, x)
-    return _Values(y, "columns", values.replicas)
-
-
-def _conv2d(layer, values):
-    if values.dim != 4 or layer.padding_mode != "zeros":
-        return None
-    bias = None if layer.bias is None else layer.bias.flatten()
-    how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
-    y = F.conv2d(values.maps(), layer.weight.flatten(0, 1), bias, groups=values.replicas * layer.groups, **how)
-    return _Values(y, "maps", values.replicas)
-
-
-def _batch_norm(layer, values):
-    if values.dim not in (2, 4):
-        return None
-    own = values.columns() if values.dim == 2 else values.maps()
-    x = own.reshape(1, -1, own.shape[2]) if values.dim == 2 else own  # (1, R·C, B): B takes the place of the pixels
-    batch = layer.training or layer.running_mean is None
-    if batch and x.numel() == x.shape[1]:
-        raise ValueError(
-            "batch norm: expected more than one value per channel in training, got one; "
-            "use a batch of at least two examples"
-        )
-    momentum, mean, var = layer.momentum, layer.running_mean, layer.running_var
-    if layer.training and mean is not None:
-        layer.num_batches_tracked += 1
-        momentum = 1 / int(layer.num_batches_tracked[0]) if momentum is None else momentum
-    flat = (None if t is None else t.view(-1) for t in (mean, var, layer.weight, layer.bias))
-    y = F.batch_norm(x, *flat, batch, momentum or 0.0, layer.eps)
-    return _Values(y.view(own.shape), "columns" if values.dim == 2 else "maps", values.replicas)
-
-
-class _NormalizeFeatures(torch.autograd.Function):
-    """Normalize (R, groups, features, B) over the features, with the closed form of the backward pass.
-
-    Takes less time than automatic differentiation of the same formula: fewer and better shaped operations.
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, eps):  # weight and bias: (R, groups, features, 1)
-        x_hat = x - x.mean(dim=2, keepdim=True)
-        inv_std = torch.rsqrt(x_hat.square().mean(dim=2, keepdim=True) + eps)
-        x_hat *= inv_std
-        ctx.save_for_backward(x_hat, inv_std, weight)
-        return (x_hat * weight).add_(bias)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, dy):
-        x_hat, inv_std, weight = ctx.saved_tensors
-        product = dy * x_hat
-        dweight, dbias = product.sum(dim=3, keepdim=True), dy.sum(dim=3, keepdim=True)
-        average = weight.mT / weight.shape[2]  # of the features, weighted
-        along_ones, along_x_hat = average @ dy, average @ product
-        dx = (dy * weight).sub_(along_ones).sub_(x_hat * along_x_hat).mul_(inv_std)
-        return dx, dweight, dbias, None
-
-
-def _group_norm(layer, values):
-    if values.dim not in (2, 4) or layer.weight is None or layer.bias is None:
-        return None
-    x, groups = values.maps() if values.dim == 4 else values.columns(), getattr(layer, "num_groups", 1)
-    if values.dim == 4 and not isinstance(layer, nn.GroupNorm):
-        return None
-    if values.dim == 4:
-        y = F.group_norm(x, values.replicas * groups, layer.weight.flatten(), layer.bias.flatten(), layer.eps)
-        return _Values(y, "maps", values.replicas)
-    if x.shape[1] == groups:
-        raise ValueError("group norm: expected more than one value per group, got one; use fewer groups, or images")
-    grouped = x.reshape(values.replicas, groups, x.shape[1] // groups, -1)
-    weight, bias = (p.view(*grouped.shape[:3], 1) for p in (layer.weight, layer.bias))
-    return _Values(_NormalizeFeatures.apply(grouped, weight, bias, layer.eps).view(x.shape), "columns", values.replicas)
-
-
-def _as_it_is(layer, values):
-    return values._replace(x=layer(values.x))
-
-
-def _pool(layer, values):
-    return _Values(layer(values.maps()), "maps", values.replicas) if values.dim == 4 else None
-
-
-def _flatten(layer, values):
-    if values.dim != 4 or (layer.start_dim, layer.end_dim) != (1, -1):
-        return None
-    x = values.maps()
-    return _Values(x.reshape(len(x), values.replicas, -1).permute(1, 2, 0), "columns", values.replicas)
-
-
-def _unflatten(layer, values):
-    if values.dim != 2 or layer.dim != 1 or len(layer.unflattened_size) != 3:
-        return None
-    x = values.rows()
-    return _Values(x.reshape(*x.shape[:2], *layer.unflattened_size), "rows", values.replicas)
-
-
-# Layers that are computed for all replicas at once; each returns None for values that it does not know.
-FUSED = {
-    nn.Linear: _linear,
-    nn.Conv2d: _conv2d,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.GroupNorm: _group_norm,
-    nn.LayerNorm: _group_norm,
-    nn.MaxPool2d: _pool,
-    nn.AvgPool2d: _pool,
-    nn.Flatten: _flatten,
-    nn.Unflatten: _unflatten,
-    **dict.fromkeys(
-        (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Identity), _as_it_is
-    ),
-}
+__all__ = ["Stack", "evaluation_mode"]
 
 
 def _each(function):
@@ -205,6 +54,34 @@ def _replace(module, new):
         (owner._parameters if last in owner._parameters else owner._buffers)[last] = made[id(t)]
 
 
+def _is_plain(module):
+    """Whether a module computes what its class says, without hooks or a forward of its own."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return not any(hooks) and "forward" not in vars(module)
+
+
+@contextmanager
+def evaluation_mode(model):
+    """Evaluation mode for a while; afterwards every module has the mode that it had.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Yields
+    ------
+    nn.Module
+        The model.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 class Stack(nn.Module):
     """R networks of one structure that share nothing but the computation.
 
@@ -212,17 +89,20 @@ class Stack(nn.Module):
     ----------
     networks : sequence of nn.Module, length R
         Alike but for their numbers; they are copied. Each takes (B, ...) and returns (B, ...).
+    seeds : sequence of int, length R, optional
+        Of each network, by which `utils.lab.training.fit` draws its batches; by default 0 to R - 1.
 
     Attributes
     ----------
     network : nn.Module
         The structure. Its parameters and buffers have the names of one network and a leading axis of length R.
     replicas : int
+    seeds : tuple of int
 
     Raises
     ------
     ValueError
-        If there is none, or two differ in more than their numbers.
+        If there is none, two differ in more than their numbers, or there is not one seed per network.
 
     Examples
     --------
@@ -231,7 +111,7 @@ class Stack(nn.Module):
     torch.Size([16, 5, 10])
     """
 
-    def __init__(self, networks):
+    def __init__(self, networks, seeds=None):
         super().__init__()
         networks = list(instance(networks, Iterable, "networks", what="a list of nn.Module"))
         if not networks or not all(isinstance(network, nn.Module) for network in networks):
@@ -243,7 +123,36 @@ class Stack(nn.Module):
         self.replicas = len(networks)
         self.network = copy.deepcopy(networks[0])
         _replace(self.network, lambda name, t: torch.stack([of[name].detach() for of in tensors]))
+        seeds = range(self.replicas) if seeds is None else instance(seeds, Iterable, "seeds", what="integers")
+        self.seeds = tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
+        if len(self.seeds) != self.replicas:
+            raise ValueError(f"seeds: expected one for each of the {self.replicas} networks, got {len(self.seeds)}")
         self._in_a_loop = set()  # modules for which vmap does not work, by their place
+        self._kinds, self._recorded = (), []
+
+    @classmethod
+    def of(cls, build, seeds):
+        """A stack of one network per seed; equal seeds give equal networks.
+
+        Parameters
+        ----------
+        build : callable
+            From a seed to a network.
+        seeds : sequence of int, length R
+
+        Returns
+        -------
+        Stack
+
+        Raises
+        ------
+        ValueError
+            As the class does.
+        """
+        instance(build, Callable, "build", what="a function from a seed to a network")
+        seeds = [whole(s, "seeds", at_least=0) for s in instance(seeds, Iterable, "seeds", what="integers")]
+        built = {seed: build(seed) for seed in dict.fromkeys(seeds)}
+        return cls([built[seed] for seed in seeds], seeds)
 
     def forward(self, x):
         """All networks, each on its own examples.
@@ -261,27 +170,87 @@ class Stack(nn.Module):
         ValueError
             If x does not have R parts.
         """
-        if instance(x, torch.Tensor, "x").dim() < 2 or x.shape[0] != self.replicas:
+        if instance(x, torch.Tensor, "x", what="a Tensor").dim() < 2 or x.shape[0] != self.replicas:
             raise ValueError(f"x: expected shape ({self.replicas}, B, ...), got {tuple(x.shape)}")
-        return self._through(self.network, _Values(x, "rows", self.replicas), "network").rows()
+        return self._through(self.network, Values(x, "rows", self.replicas), "network").rows()
+
+    def check(self, x, y=None, name="x"):
+        """Refuse examples that the networks cannot take, and classes that they do not know; nothing is changed.
+
+        Parameters
+        ----------
+        x : Tensor, shape (R, B, ...)
+        y : Tensor, int64, optional
+            Classes.
+        name : str
+            What the caller calls them, for the messages.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit.
+        """
+        numbers = next(self.parameters())
+        if instance(x, torch.Tensor, name, what="a Tensor").dtype != numbers.dtype:
+            raise ValueError(f"{name}: expected {numbers.dtype}, as the network, got {x.dtype}")
+        try:
+            with evaluation_mode(self), torch.no_grad():
+                n_out = self(x[:, :2]).shape[-1]
+        except RuntimeError as error:
+            raise ValueError(
+                f"{name}: expected rows that the network takes, got shape {tuple(x.shape)}: {error}"
+            ) from None
+        if y is None:
+            return
+        low, high = (y.min(), y.max()) if instance(y, torch.Tensor, name, what="a Tensor").numel() else (0, 0)
+        if y.dtype != torch.int64 or not 0 <= low <= high < n_out:
+            raise ValueError(f"{name}: expected classes from 0 to {n_out - 1}, got {low} to {high} ({y.dtype})")
+
+    def record(self, x, kinds):
+        """What goes into the modules of some kinds, and what comes out of them.
+
+        Parameters
+        ----------
+        x : Tensor, shape (R, B, ...)
+        kinds : tuple of type
+            Such as ``(nn.ReLU,)``; no module inside another of these kinds.
+
+        Returns
+        -------
+        list of tuple
+            The module, its inputs and its outputs, both of shape (R, B, ...), one per call, in the order of the calls.
+        """
+        self._kinds, self._recorded = kinds, []
+        try:
+            self(x)
+            return self._recorded
+        finally:
+            self._kinds, self._recorded = (), []
 
     def _through(self, module, values, place):
         """One module of all networks."""
-        fused = FUSED.get(type(module))
-        out = fused(module, values) if fused else None
-        if out is not None:
-            return out
-        if type(module) is nn.Sequential:
+        fused = FUSED.get(type(module)) if _is_plain(module) else None
+        if fused is not None:
+            before = values.rows().clone() if isinstance(module, self._kinds) else None  # it may change them in place
+            out = fused(module, values)
+            if out is not None:
+                if before is not None:
+                    self._recorded.append((module, before, out.rows().clone()))
+                return out
+        if type(module) is nn.Sequential and _is_plain(module):
             for name, layer in module.named_children():
                 values = self._through(layer, values, f"{place}.{name}")
             return values
-        return _Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
+        return Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
 
     def _one_by_one(self, module, x, place):
         """A module that is not known, each replica by itself."""
 
         def alone(tensors, x):
             return functional_call(module, tensors, (x,), tie_weights=False)
+
+        if self._kinds:
+            return self._record_one_by_one(module, x)
 
         tensors, key = _tensors(module), (place, module.training)
         if key not in self._in_a_loop:
@@ -294,6 +263,27 @@ class Stack(nn.Module):
         if key not in self._in_a_loop:
             return _each(alone)(tensors, x)
         return torch.stack([alone({name: t[r] for name, t in tensors.items()}, x[r]) for r in range(self.replicas)])
+
+    def _record_one_by_one(self, module, x):
+        """The same, replica by replica, with a note of what the modules inside get and give."""
+
+        def alone(r):
+            note, hooks = [], []
+            for each in (each for each in module.modules() if isinstance(each, self._kinds)):
+                hooks.append(each.register_forward_pre_hook(lambda m, given: note.append(given[0].clone())))
+                hooks.append(each.register_forward_hook(lambda m, given, out: note.append((m, out.clone()))))
+            try:
+                tensors = {name: t[r] for name, t in _tensors(module).items()}
+                return functional_call(module, tensors, (x[r],), tie_weights=False), note
+            finally:
+                for hook in hooks:
+                    hook.remove()
+
+        answers, notes = zip(*(alone(r) for r in range(self.replicas)), strict=True)
+        for i in range(0, len(notes[0]), 2):
+            ins, outs = torch.stack([note[i] for note in notes]), torch.stack([note[i + 1][1] for note in notes])
+            self._recorded.append((notes[0][i + 1][0], ins, outs))
+        return torch.stack(answers)
 
     def replica(self, r):
         """One of the networks, as it is now.
@@ -312,8 +302,10 @@ class Stack(nn.Module):
         ------
         IndexError
             If there is no such replica.
+        ValueError
+            If r is not an integer.
         """
-        if not 0 <= r < self.replicas:
+        if not 0 <= whole(r, "r", at_least=-(2**62)) < self.replicas:
             raise IndexError(f"r: expected 0 to {self.replicas - 1}, got {r}")
         network = copy.deepcopy(self.network)
         _replace(network, lambda name, t: t.detach()[r].clone())
