@@ -180,8 +180,8 @@ def initialize(network, seed, init="default"):
 def mlp(
     n_in,
     n_out,
-    *,
     seed,
+    *,
     width=100,
     depth=3,
     activation="relu",
@@ -245,8 +245,8 @@ def mlp(
 def conv_net(
     image_shape,
     n_out,
-    *,
     seed,
+    *,
     channels=(16, 32),
     pool_after=(1, 2),
     kernel_size=3,

@@ -51,7 +51,7 @@ class RNN(nn.Module):
     torch.Size([5, 10])
     """
 
-    def __init__(self, n_in, n_out, *, seed, token, width=32, norm=None, gain=1.0):
+    def __init__(self, n_in, n_out, seed, *, token, width=32, norm=None, gain=1.0):
         super().__init__()
         self.token, gain = _token(token, n_in), number(gain, "gain", above=0)
         self.inputs = nn.Linear(self.token, whole(width, "width"))
@@ -176,8 +176,8 @@ class Transformer(nn.Module):
         self,
         n_in,
         n_out,
-        *,
         seed,
+        *,
         token,
         width=16,
         depth=2,
