@@ -10,10 +10,12 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
+from torch.nn.utils import parametrize
 
 from utils.arrays import instance, whole
 from utils.lab.fused import FUSED, Values
@@ -21,37 +23,69 @@ from utils.lab.fused import FUSED, Values
 __all__ = ["Stack", "evaluation_mode"]
 
 
-def _each(function):
-    """The function of one network for all replicas, without warnings that some of its operations run one by one."""
-
-    def run(*tensors):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
-            return vmap(function)(*tensors)
-
-    return run
+def _slots(module):
+    """Where its parameters and buffers lie, by name: a dict, and the key in it; a shared one lies in several places."""
+    found = {}
+    for place, owner in module.named_modules():  # a module that stands in two places comes once
+        for own in (owner._parameters, owner._buffers):
+            found |= {f"{place}.{key}".lstrip("."): (own, key) for key, t in own.items() if t is not None}
+    return found
 
 
 def _tensors(module):
-    """Parameters and buffers by name, a shared one under the name of each module that has it."""
-    found = {}
-    for place, owner in module.named_modules():  # a module that stands in two places comes once
-        for name, t in {**owner._parameters, **owner._buffers}.items():
-            if t is not None:
-                found[f"{place}.{name}".lstrip(".")] = t
-    return found
+    return {name: own[key] for name, (own, key) in _slots(module).items()}
 
 
 def _replace(module, new):
     """Put other numbers in the place of all parameters and buffers; what is shared stays shared."""
     made = {}
-    for name, t in _tensors(module).items():
+    for name, (own, key) in _slots(module).items():
+        t = own[key]
         if id(t) not in made:
             value = new(name, t)
             made[id(t)] = nn.Parameter(value, t.requires_grad) if isinstance(t, nn.Parameter) else value
-        path, _, last = name.rpartition(".")
-        owner = module.get_submodule(path)
-        (owner._parameters if last in owner._parameters else owner._buffers)[last] = made[id(t)]
+        own[key] = made[id(t)]
+
+
+def _alone(module, tensors, x):
+    """What a module answers with these parameters and buffers, and the buffers that it put in the place of others."""
+    slots, before = _slots(module), _tensors(module)
+    try:
+        for name, (own, key) in slots.items():
+            own[key] = tensors[name]
+        y = module(x)
+        return y, {name: own[key].detach() for name, (own, key) in slots.items() if own[key] is not tensors[name]}
+    finally:
+        for name, (own, key) in slots.items():
+            own[key] = before[name]
+
+
+def _each(module, tensors, x):
+    """`_alone` for all replicas by vmap, without warnings that some of its operations run one by one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+        return vmap(partial(_alone, module))(tensors, x)
+
+
+def _loop(module, tensors, x):
+    """`_alone` for one replica after the other."""
+    each = [_alone(module, {name: t[r] for name, t in tensors.items()}, x[r]) for r in range(len(x))]
+    y, moved = zip(*each, strict=True)
+    return torch.stack(y), {name: torch.stack([found[name] for found in moved]) for name in moved[0]}
+
+
+@contextmanager
+def _noted(module, kinds):
+    """A list to which every call of a module of these kinds inside adds itself, its input and its output."""
+    notes, hooks = [], []
+    for each in (each for each in module.modules() if isinstance(each, kinds)):
+        hooks.append(each.register_forward_pre_hook(lambda m, given: notes.append([m, given[0].clone()])))
+        hooks.append(each.register_forward_hook(lambda m, given, out: notes[-1].append(out.clone())))
+    try:
+        yield notes
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _is_plain(module):
@@ -121,13 +155,14 @@ class Stack(nn.Module):
         if any(repr(network) != repr(networks[0]) for network in networks) or any(s != shapes[0] for s in shapes):
             raise ValueError("networks: expected networks that differ in their numbers only, got others")
         self.replicas = len(networks)
-        self.network = copy.deepcopy(networks[0])
+        parts = {id(t): t.detach() for t in networks[0].buffers()}  # which may hang on a graph, and then have no copy
+        self.network = copy.deepcopy(networks[0], parts)
         _replace(self.network, lambda name, t: torch.stack([of[name].detach() for of in tensors]))
         seeds = range(self.replicas) if seeds is None else instance(seeds, Iterable, "seeds", what="integers")
         self.seeds = tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
         if len(self.seeds) != self.replicas:
             raise ValueError(f"seeds: expected one for each of the {self.replicas} networks, got {len(self.seeds)}")
-        self._in_a_loop = set()  # modules for which vmap does not work, by their place
+        self._tried = {}  # whether vmap works, by a module's place and mode
         self._kinds, self._recorded = (), []
 
     @classmethod
@@ -244,46 +279,33 @@ class Stack(nn.Module):
         return Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
 
     def _one_by_one(self, module, x, place):
-        """A module that is not known, each replica by itself."""
-
-        def alone(tensors, x):
-            return functional_call(module, tensors, (x,), tie_weights=False)
-
+        """A module that is not known: under vmap, or in a loop where that fails."""
+        if parametrize._cache_enabled:
+            raise ValueError("parametrize.cached: expected none around a Stack, whose replicas would get one weight")
+        tensors = _tensors(module)
         if self._kinds:
-            return self._record_one_by_one(module, x)
+            with _noted(module, self._kinds) as notes:
+                y, moved = _loop(module, tensors, x)
+            for i in range(n := len(notes) // self.replicas):
+                self._recorded.append((notes[i][0], *(torch.stack([c[k] for c in notes[i::n]]) for k in (1, 2))))
+        else:
+            y, moved = (_each if self._works_under_vmap(module, tensors, x, place) else _loop)(module, tensors, x)
+        with torch.no_grad():
+            for name, value in moved.items():
+                tensors[name].copy_(value)
+        return y
 
-        tensors, key = _tensors(module), (place, module.training)
-        if key not in self._in_a_loop:
-            try:  # on copies: a module that fails half way may have moved its buffers
-                trial = {name: t.detach().clone() for name, t in tensors.items()}
-                with torch.no_grad():
-                    _each(alone)(trial, x.detach())
-            except RuntimeError:
-                self._in_a_loop.add(key)
-        if key not in self._in_a_loop:
-            return _each(alone)(tensors, x)
-        return torch.stack([alone({name: t[r] for name, t in tensors.items()}, x[r]) for r in range(self.replicas)])
-
-    def _record_one_by_one(self, module, x):
-        """The same, replica by replica, with a note of what the modules inside get and give."""
-
-        def alone(r):
-            note, hooks = [], []
-            for each in (each for each in module.modules() if isinstance(each, self._kinds)):
-                hooks.append(each.register_forward_pre_hook(lambda m, given: note.append(given[0].clone())))
-                hooks.append(each.register_forward_hook(lambda m, given, out: note.append((m, out.clone()))))
+    @torch.no_grad()
+    def _works_under_vmap(self, module, tensors, x, place):
+        """Whether it does, by a trial on copies: a module that fails half way may have moved its buffers."""
+        key = place, module.training
+        if key not in self._tried:
             try:
-                tensors = {name: t[r] for name, t in _tensors(module).items()}
-                return functional_call(module, tensors, (x[r],), tie_weights=False), note
-            finally:
-                for hook in hooks:
-                    hook.remove()
-
-        answers, notes = zip(*(alone(r) for r in range(self.replicas)), strict=True)
-        for i in range(0, len(notes[0]), 2):
-            ins, outs = torch.stack([note[i] for note in notes]), torch.stack([note[i + 1][1] for note in notes])
-            self._recorded.append((notes[0][i + 1][0], ins, outs))
-        return torch.stack(answers)
+                _each(module, {name: t.detach().clone() for name, t in tensors.items()}, x.detach())
+                self._tried[key] = True
+            except RuntimeError:
+                self._tried[key] = False
+        return self._tried[key]
 
     def replica(self, r):
         """One of the networks, as it is now.
