@@ -1,14 +1,12 @@
 """Our normalizations against PyTorch's, against differences, and against numbers worked out by hand."""
 
 import copy
-import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from utils.byhand import normalization
 from utils.byhand.gradient_check import numerical_gradient, relative_error
 from utils.byhand.normalization import BatchNorm, Cache, normalize_backward, normalize_forward
 
@@ -333,62 +331,6 @@ def test_a_plain_output_does_not_share_memory_with_the_cache(axes, with_gamma):
     assert not np.shares_memory(y, cache.x_hat)
     dx = normalize_backward(dy, cache)[0]
     assert not np.shares_memory(dx, dy)
-
-
-@pytest.mark.parametrize("axes", [0, 1])
-@pytest.mark.parametrize("with_gamma", [False, True])
-def test_the_backward_pass_makes_at_most_three_arrays(axes, with_gamma):
-    shape = (256, 512)
-    x, dy, gamma, beta = numbers(shape, (512,), dtype=np.float32)
-    _, cache = normalize_forward(x, *((gamma, beta) if with_gamma else ()), axes=axes)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        normalize_backward(dy, cache)
-        peak = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert x.nbytes <= peak <= 3 * x.nbytes
-
-
-@every_call
-@pytest.mark.parametrize("with_parameters", [False, True])
-def test_work_in_parts_gives_the_same(shape, axes, of_gamma, with_parameters, monkeypatch):
-    x, dy, *parameters = numbers(shape, of_gamma)
-    parameters = parameters if with_parameters else []
-    expected = forward_backward(x, dy, *parameters, axes=axes)
-    monkeypatch.setattr(normalization, "_plan", normalization._plan.__wrapped__)  # not what was planned before
-    monkeypatch.setattr(normalization, "_TERMS", 2)
-    monkeypatch.setattr(normalization, "_BLOCK", 2 * x.size // len(x))  # two rows at a time, and one may be left
-    assert_close(forward_backward(x, dy, *parameters, axes=axes), expected)
-
-
-@pytest.mark.parametrize(
-    ("shape", "axes", "size"),
-    [
-        ((2, 512), (0,), 512),
-        ((2, 511), (0,), 8192),
-        ((600, 3), (0,), 8192),
-        ((3, 600), (1,), 512),
-        ((2, 3, 16, 32), (0, 2, 3), 512),
-        ((2, 600, 5, 5), (0, 2, 3), 8192),
-        ((2, 3, 16, 32), (1, 2, 3), 512),
-        ((2, 16, 4, 8), (0,), 512),
-    ],
-)
-def test_a_short_buffer_is_for_long_rows_only(shape, axes, size):
-    with np.errstate():
-        np.setbufsize(8192)
-        normalization._shorten_buffer(shape, axes)
-        assert np.getbufsize() == size
-
-
-def test_the_buffer_of_numpy_is_put_back():
-    before = np.getbufsize()
-    x, dy = numbers((4, 600))
-    forward_backward(x, dy, axes=0)
-    assert np.getbufsize() == before
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((7, 3), (0,)), ((7, 5), (1,)), ((4, 3, 5, 2), (0, 2, 3))])
