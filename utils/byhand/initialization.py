@@ -26,7 +26,6 @@ __all__ = [
     "pytorch_default",
     "xavier_normal",
     "xavier_uniform",
-    "zeros",
 ]
 
 _GAINS = {"linear": 1.0, "conv": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
@@ -152,20 +151,6 @@ def measured_gain(function):
     if moment == 0:
         raise ValueError("function: expected one that is not zero everywhere, got no signal at all")
     return 1 / math.sqrt(moment)
-
-
-def zeros(shape):
-    """All weights zero.
-
-    Parameters
-    ----------
-    shape : sequence of int
-
-    Returns
-    -------
-    ndarray of this shape, float64
-    """
-    return np.zeros(_sizes(shape))
 
 
 def constant(shape, *, value):
