@@ -252,7 +252,8 @@ def xavier_uniform(shape, *, rng, gain=1.0):
 
 
 def _kaiming_std(shape, mode, a):
-    fan = fans(shape)[one_of(mode, ("fan_in", "fan_out"), "mode") == "fan_out"]
+    fan_in, fan_out = fans(shape)
+    fan = fan_out if one_of(mode, ("fan_in", "fan_out"), "mode") == "fan_out" else fan_in
     return gain("leaky_relu", number(a, "a")) / math.sqrt(fan)
 
 
