@@ -130,6 +130,7 @@ class RMSCache(NamedTuple):
         x divided by its root mean square.
     inv_rms : ndarray, shape of x with 1 in the reduced axes
     gamma : ndarray or None
+        As given, float64.
     axes : tuple of int
     dtype : numpy.dtype
         Of x.

@@ -116,9 +116,8 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \quad y = \gamma \hat x + \beta, \quad
               \sigma^2 = \tfrac1m \textstyle\sum (x - \mu)^2
 
-    Ioffe and Szegedy (2015), algorithm 1, with the biased variance. The variance is taken of the centred values, after
-    what the rounding of the mean left in them is gone. Statistics are float64, values have the
-    precision of x.
+    Ioffe and Szegedy (2015), algorithm 1, with the biased variance. The variance is taken of the centred values; what
+    the rounding of the mean left in them is subtracted first. Statistics are float64, values keep the precision of x.
 
     Examples
     --------
