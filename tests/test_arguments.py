@@ -22,7 +22,6 @@ from utils.byhand import (
     loss_surface,
     normalization,
     standardization,
-    weight_norms,
 )
 from utils.lab import networks as one
 from utils.lab import optim, probes, processes, replicas, training
@@ -128,10 +127,6 @@ def calls():
     norm_cache = cache_of(normalization.normalize_forward, batch(5, 3), axes=0)
     group_cache = cache_of(activation_norms.group_norm_forward, batch(5, 6), groups=2)
     rms_cache = cache_of(activation_norms.rms_norm_forward, batch(5, 3))
-    weight_cache = cache_of(weight_norms.weight_norm_forward, batch(2, 3), np.ones(2))
-    standard_cache = cache_of(weight_norms.weight_standardization_forward, batch(2, 3))
-    spectral = weight_norms.SpectralNorm(batch(2, 3), rng=RNG(0))
-    spectral.forward(batch(2, 3))
     standardizer, whitener = (kind().fit(X) for kind in (standardization.Standardizer, standardization.Whitener))
     x, y = tensors()
     parts = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
@@ -358,13 +353,11 @@ def calls():
         ),
         "byhand.initialization.measured_gain": (initialization.measured_gain, {"function": np.tanh}),
         "byhand.initialization.normal": (initialization.normal, sized(std=at_least_zero(1.0), rng=0)),
-        "byhand.initialization.zeros": (initialization.zeros, sized()),
         **{
             f"byhand.loss_surface.{name}": (getattr(loss_surface, name), {"H": H})
             for name in ("best_lr", "heavy_ball", "largest_stable_lr")
         },
         "byhand.loss_surface.condition_number": (loss_surface.condition_number, {"X": X}),
-        "byhand.loss_surface.convergence_factor": (loss_surface.convergence_factor, {"kappa": May(2.0, "2.5", "inf")}),
         "byhand.loss_surface.descend": (
             loss_surface.descend,
             {
@@ -531,10 +524,10 @@ def calls():
         **{
             f"byhand.standardization.{type(scaler).__name__}.{name}": (
                 getattr(scaler, name),
-                {"Z" if name.startswith("inverse") else "X": X},
+                {"X": X},
             )
             for scaler in (standardizer, whitener)
-            for name in ("fit", "transform", "inverse_transform")
+            for name in ("fit", "transform")
         },
         "byhand.standardization.Whitener": (standardization.Whitener, {"method": "zca"}),
         "lab.training.History.at": (history().at, {"rate": 0.1}),
@@ -564,32 +557,6 @@ def calls():
                 "learning_rates": at_least_zero([0.1, 0.2]),
                 **{name: value for name, value in fit.items() if name not in ("model", "split", "learning_rates")},
             },
-        ),
-        "byhand.weight_norms.SpectralNorm": (
-            weight_norms.SpectralNorm,
-            {"weight": May(batch(2, 3), "six axes"), "n_power_iterations": 1, "rng": RNG(0)},
-        ),
-        "byhand.weight_norms.SpectralNorm.forward": (spectral.forward, {"weight": batch(2, 3)}),
-        "byhand.weight_norms.SpectralNorm.backward": (spectral.backward, {"dw": batch(2, 3)}),
-        "byhand.weight_norms.spectral_norm_penalty": (
-            weight_norms.spectral_norm_penalty,
-            {"weight": May(batch(2, 3), "six axes")},
-        ),
-        "byhand.weight_norms.weight_norm_backward": (
-            weight_norms.weight_norm_backward,
-            {"dw": batch(2, 3), "cache": weight_cache},
-        ),
-        "byhand.weight_norms.weight_norm_forward": (
-            weight_norms.weight_norm_forward,
-            {"v": batch(2, 3), "g": np.ones(2)},
-        ),
-        "byhand.weight_norms.weight_standardization_backward": (
-            weight_norms.weight_standardization_backward,
-            {"dw": batch(2, 3), "cache": standard_cache},
-        ),
-        "byhand.weight_norms.weight_standardization_forward": (
-            weight_norms.weight_standardization_forward,
-            {"weight": May(batch(2, 3), "six axes"), "eps": at_least_zero(1e-5)},
         ),
         "widgets.control": (widgets.control, {"kind": "FloatSlider", "value": anything(0.5)}),
         "widgets.loss_surface_walk": (

@@ -7,17 +7,13 @@ import pytest
 from edits import mutants
 from family_parity import CHECKS, failures
 
-from utils.byhand import activation_norms, normalization, weight_norms
+from utils.byhand import activation_norms, normalization
 
 OURS = {
     "axes": (normalization.normalize_forward, normalization.normalize_backward),
     "group": (activation_norms.group_norm_forward, activation_norms.group_norm_backward),
     "rms": (activation_norms.rms_norm_forward, activation_norms.rms_norm_backward),
     "renorm": activation_norms.BatchRenorm,
-    "weight": (weight_norms.weight_norm_forward, weight_norms.weight_norm_backward),
-    "standardization": (weight_norms.weight_standardization_forward, weight_norms.weight_standardization_backward),
-    "spectral": weight_norms.SpectralNorm,
-    "penalty": weight_norms.spectral_norm_penalty,
 }
 
 # The first word of a mutant, and of the check that must notice it, is the family, whose right one is base.

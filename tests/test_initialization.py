@@ -197,8 +197,7 @@ def test_orthogonal_is_uniformly_distributed():
 
 
 def test_constants():
-    assert (init.zeros((3, 2, 5)) == np.zeros((3, 2, 5))).all()
-    assert init.zeros((3, 2, 5)).shape == (3, 2, 5)
+    assert init.constant((3, 2, 5), value=0).shape == (3, 2, 5)
     assert (init.constant((3, 2), value=-0.5) == np.full((3, 2), -0.5)).all()
 
 
@@ -253,9 +252,7 @@ def test_every_public_function_is_tested_here():
 
 
 @pytest.mark.parametrize("shape", [(3,), 3, (), (3, 0), (3, -1), (3, 2.0), (True, 3), "ab", None], ids=repr)
-@pytest.mark.parametrize(
-    "draw", [init.fans, init.zeros, partial(init.constant, value=1), *[partial(f, rng=0) for f in RANDOM]]
-)
+@pytest.mark.parametrize("draw", [init.fans, partial(init.constant, value=1), *[partial(f, rng=0) for f in RANDOM]])
 def test_shapes_that_are_none(draw, shape):
     with pytest.raises(
         ValueError, match=r"shape: expected \(out, in\) or \(out, in, \*kernel\), positive integers, got"
@@ -310,7 +307,7 @@ def test_what_lsuv_refuses():
     with pytest.raises(
         ValueError, match=r"weights\[0\]: expected outputs that differ, got a standard deviation of 0\.0"
     ):
-        init.lsuv([init.zeros((3, 4))], relu, X)
+        init.lsuv([np.zeros((3, 4))], relu, X)
     with pytest.raises(ValueError, match=r"weights\[1\]: expected outputs that differ"):
         init.lsuv([np.eye(4), np.eye(4)], lambda z: 0 * z, X)
     with pytest.raises(ValueError, match=r"X: expected shape \(n, d\)"):
@@ -332,18 +329,17 @@ class TestNumbersOfTheory:
             factors.append((np.linalg.norm(gradient) / np.linalg.norm(start)) ** (1 / 5))
         assert np.mean(factors) == pytest.approx(3**-0.5, rel=0.01)
 
-    @pytest.mark.timeout(180)
     def test_neighbours_neither_part_nor_meet_at_the_critical_point(self):
         """For tanh and bias variance 0.05: 1.76 (Poole et al., 2016), by quadrature and by wide random layers."""
 
-        def mean(function):
-            return integrate.quad(lambda z: function(z) * stats.norm.pdf(z), -8, 8)[0]
+        z = np.linspace(-8, 8, 401)  # the trapezoidal rule, which is exact to rounding for such smooth functions
+        density = stats.norm.pdf(z) * (z[1] - z[0])
 
         def slope(variance):
             q = 1.0
             for _ in range(100):
-                q = variance * mean(lambda z, q=q: np.tanh(np.sqrt(q) * z) ** 2) + 0.05
-            return variance * mean(lambda z: np.cosh(np.sqrt(q) * z) ** -4.0), q
+                q = variance * density @ np.tanh(np.sqrt(q) * z) ** 2 + 0.05
+            return variance * density @ np.cosh(np.sqrt(q) * z) ** -4.0, q
 
         critical = optimize.brentq(lambda variance: slope(variance)[0] - 1, 1.2, 3.0, xtol=1e-4)
         assert critical == pytest.approx(1.76, abs=0.005)

@@ -53,8 +53,6 @@ def test_standardizer_is_standard_scaler(X):
     np.testing.assert_allclose(ours.var_, theirs.var_, rtol=1e-8, atol=(1e-15 * np.abs(X).max()) ** 2)
     np.testing.assert_allclose(ours.scale_, theirs.scale_, rtol=1e-8)
     np.testing.assert_allclose(ours.transform(X), theirs.transform(X), rtol=1e-8, atol=offset)
-    Z = np.random.default_rng(2).standard_normal((5, X.shape[1]))
-    np.testing.assert_allclose(ours.inverse_transform(Z), theirs.inverse_transform(Z), rtol=1e-8)
     assert ours.n_features_in_ == theirs.n_features_in_
 
 
@@ -93,15 +91,6 @@ def test_the_three_constant_pixels_of_digits_become_zero():
 def test_a_constant_column_becomes_zero_not_noise(n, value):
     Z = Standardizer().fit_transform(np.full((n, 1), value))
     np.testing.assert_allclose(Z, 0.0, atol=1e-10)  # rounding the mean of 123456.789: some 1e-11; noise would be 1
-
-
-@pytest.mark.parametrize("make", SCALERS)
-@pytest.mark.parametrize("X", [random_table(), random_table(n=3, d=6), TABLES_BY_HAND["constant columns"]])
-def test_the_way_back_restores_the_training_data(make, X):
-    scaler = make().fit(X)
-    # Relative to the largest entry of each column: products of matrices with scales 1e-3 to 1e3 lose six digits.
-    atol = 1e-9 * np.abs(X).max(axis=0)
-    assert (np.abs(scaler.inverse_transform(scaler.transform(X)) - X) <= atol + 1e-12).all()
 
 
 @pytest.mark.parametrize("X", [random_table(), datasets.load_wine().data], ids=["random", "wine"])
@@ -166,7 +155,8 @@ def test_directions_without_variance_become_zero(method, X, rank):
     expected = np.repeat([0.0, 1.0], [X.shape[1] - rank, rank])
     np.testing.assert_allclose(eigenvalues, expected, atol=1e-7)  # directions of variance 1e-3 beside 1e2 in digits
     assert np.count_nonzero(whitener.eigenvalues_) == rank
-    np.testing.assert_allclose(whitener.inverse_transform(Z), X, atol=1e-9)
+    centred = X - X.mean(axis=0)
+    np.testing.assert_allclose(Z @ np.linalg.lstsq(Z, centred, rcond=1e-9)[0], centred, atol=1e-9)  # nothing is lost
 
 
 def test_the_sign_of_the_directions_is_fixed():
@@ -192,8 +182,7 @@ class TestEveryScaler:
         X = np.random.default_rng(0).standard_normal((30, 3)).astype(dtype)
         scaler = make()
         Z = scaler.fit_transform(X)
-        back = scaler.inverse_transform(Z)
-        assert Z.dtype == back.dtype == dtype
+        assert Z.dtype == dtype
         assert scaler.mean_.dtype == np.float64
         exact = make().fit_transform(X.astype(np.float64))
         np.testing.assert_allclose(Z, exact, atol=atol)  # half an ulp of numbers up to 4; computed in float64
@@ -212,12 +201,8 @@ class TestEveryScaler:
     def test_arguments_are_left_alone(self, make):
         X = random_table()
         before = X.copy()
-        scaler = make().fit(X)
-        Z = scaler.transform(X)
-        Z_before = Z.copy()
-        scaler.inverse_transform(Z)
+        Z = make().fit_transform(X)
         np.testing.assert_array_equal(X, before)
-        np.testing.assert_array_equal(Z, Z_before)
         assert not np.shares_memory(X, Z)
 
     def test_fit_returns_itself_and_learns_anew(self, make):
@@ -232,10 +217,9 @@ class TestEveryScaler:
         # Another product routine for one row: rounding, six digits of which the scales take.
         np.testing.assert_allclose(scaler.transform(X[:1]), scaler.transform(X)[:1], atol=1e-6)
 
-    @pytest.mark.parametrize("method", ["transform", "inverse_transform"])
-    def test_before_fit_it_says_so(self, make, method):
+    def test_before_fit_it_says_so(self, make):
         with pytest.raises(NotFittedError, match=r"no statistics yet: expected fit\(X_train\) before transform"):
-            getattr(make(), method)(random_table())
+            make().transform(random_table())
 
     @pytest.mark.parametrize(
         ("bad", "message"),
@@ -254,18 +238,17 @@ class TestEveryScaler:
     )
     def test_bad_input_is_refused(self, make, bad, message):
         fitted = make().fit(random_table())
-        for method, name in ((make().fit, "X"), (fitted.transform, "X"), (fitted.inverse_transform, "Z")):
-            with pytest.raises(ValueError, match=f"^{name}: .*{message}"):
+        for method in (make().fit, fitted.transform):
+            with pytest.raises(ValueError, match=f"^X: .*{message}"):
                 method(bad)
 
     def test_a_single_example_cannot_be_learned_from(self, make):
         with pytest.raises(ValueError, match=r"expected at least 2 examples, got 1 \(shape \(1, 3\)\)"):
             make().fit(np.ones((1, 3)))
 
-    @pytest.mark.parametrize("method", ["transform", "inverse_transform"])
-    def test_other_features_are_refused(self, make, method):
+    def test_other_features_are_refused(self, make):
         with pytest.raises(ValueError, match="expected 4 features, as in fit, got 3"):
-            getattr(make().fit(random_table()), method)(np.ones((5, 3)))
+            make().fit(random_table()).transform(np.ones((5, 3)))
 
     def test_a_failed_fit_leaves_no_statistics(self, make):
         scaler = make()

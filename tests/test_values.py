@@ -15,7 +15,7 @@ import homework.grading
 import utils
 from homework.grading import assignment, cells, grade, limits, session, submissions, wire
 from utils import data, evidence, widgets
-from utils.byhand import activation_norms, normalization, weight_norms
+from utils.byhand import activation_norms, normalization
 from utils.download import _File
 from utils.lab import probes, replicas, training
 
@@ -26,7 +26,6 @@ VALUES = {
     training.History: lambda: training.History(A, A, A, {"test": A}, A, A, 1.0),
     normalization.Cache: lambda: normalization.Cache(A, A, A, A, A, (3,), (0,), A.dtype),
     activation_norms.RMSCache: lambda: activation_norms.RMSCache(A, A, A, (0,), A.dtype),
-    weight_norms.WeightNormCache: lambda: weight_norms.WeightNormCache(A, A, A),
     probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
     replicas._Values: lambda: replicas._Values(A, "rows", 2),
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),

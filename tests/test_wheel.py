@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -222,6 +223,12 @@ print(json.dumps(said))
 """
     assert WITH_TORCH < MODULES
     assert printed(run(code, missing=["torch", "pooch"])) == dict.fromkeys(WITH_TORCH, "torch")
+
+
+def test_what_the_lessons_derive_never_imports_torch():
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "utils" / "byhand").glob("*.py")}
+    assert "normalization.py" in sources
+    assert [name for name, text in sources.items() if re.search(r"^\s*(import|from) torch\b", text, re.MULTILINE)] == []
 
 
 def test_without_torch_configure_sets_what_there_is(run):

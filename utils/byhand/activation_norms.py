@@ -11,7 +11,17 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.arrays import by_identity, float_array, instance, number
-from utils.byhand.normalization import BatchNorm, Cache, _checked, normalize_backward, normalize_forward
+from utils.byhand.normalization import (
+    BatchNorm,
+    Cache,
+    _checked,
+    _mean,
+    _parameter,
+    _quiet,
+    _sum_to,
+    normalize_backward,
+    normalize_forward,
+)
 
 __all__ = [
     "BatchRenorm",
@@ -23,14 +33,14 @@ __all__ = [
 ]
 
 
-def _per_channel(value, name, channels):
-    """A parameter of shape (C,), or None."""
+def _per_channel(value, name, shape):
+    """A parameter of shape (C,), cut into groups as the channels are, or None."""
     if value is None:
         return None
-    value = float_array(value, name, finite=False).astype(np.float64)
+    value, channels = float_array(value, name, finite=False), math.prod(shape)
     if value.shape != (channels,):
         raise ValueError(f"{name}: expected one number per channel, shape ({channels},), got {value.shape}")
-    return value
+    return value.reshape(shape)
 
 
 def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
@@ -76,9 +86,8 @@ def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
         raise ValueError(f"groups: expected a divisor of the {channels} channels, got {groups!r}")
     if channels * math.prod(pixels) == groups:
         raise ValueError(f"x: expected more than one value per group, got one (shape {x.shape}, {groups} groups)")
-    shape = (1, groups, channels // groups, *[1] * len(pixels))
-    gamma, beta = _per_channel(gamma, "gamma", channels), _per_channel(beta, "beta", channels)
-    gamma, beta = (None if a is None else a.reshape(shape) for a in (gamma, beta))
+    shape = (groups, channels // groups, *[1] * len(pixels))
+    gamma, beta = _per_channel(gamma, "gamma", shape), _per_channel(beta, "beta", shape)
     grouped = x.reshape(n, groups, channels // groups, *pixels)
     y, cache = normalize_forward(grouped, gamma, beta, axes=tuple(range(2, grouped.ndim)), eps=eps)
     return y.reshape(x.shape), cache
@@ -121,6 +130,7 @@ class RMSCache(NamedTuple):
         x divided by its root mean square.
     inv_rms : ndarray, shape of x with 1 in the reduced axes
     gamma : ndarray or None
+        As given, float64.
     axes : tuple of int
     dtype : numpy.dtype
         Of x.
@@ -133,6 +143,7 @@ class RMSCache(NamedTuple):
     dtype: np.dtype
 
 
+@_quiet
 def rms_norm_forward(x, gamma=None, *, axes=-1, eps=1e-5):
     r"""Divide by the root mean square over axes, and leave the mean alone.
 
@@ -170,19 +181,16 @@ def rms_norm_forward(x, gamma=None, *, axes=-1, eps=1e-5):
     array([[0.2, 1.4]])
     """
     x, axes, eps = _checked(x, axes, eps)
-    work = x.astype(np.float32) if x.dtype == np.float16 else x
-    if gamma is not None:
-        gamma = float_array(gamma, "gamma", finite=False).astype(work.dtype)
-        if gamma.ndim > x.ndim or any(g not in (1, n) for g, n in zip(gamma.shape[::-1], x.shape[::-1], strict=False)):
-            raise ValueError(f"gamma: expected a shape that broadcasts against x, {x.shape}, got {gamma.shape}")
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        mean_square = np.square(work, dtype=np.float64).mean(axis=axes, keepdims=True)
-        inv_rms = (1 / np.sqrt(mean_square + eps)).astype(work.dtype)
-        x_hat = work * inv_rms
-        y = (x_hat if gamma is None else x_hat * gamma).astype(x.dtype)
-    return y, RMSCache(x_hat, inv_rms, gamma, axes, x.dtype)
+    gamma = _parameter(gamma, "gamma", x)
+    work = x.astype(np.result_type(x, np.float32), copy=False)  # float16 is computed in float32
+    mean_square = _mean(np.square(work, dtype=np.float64), axes)
+    inv_rms = (1 / np.sqrt(mean_square + eps)).astype(work.dtype)
+    x_hat = work * inv_rms
+    y = x_hat if gamma is None else x_hat * gamma.astype(work.dtype)
+    return y.astype(x.dtype), RMSCache(x_hat, inv_rms, gamma, axes, x.dtype)
 
 
+@_quiet
 def rms_norm_backward(dy, cache):
     r"""Gradients of a loss with respect to x and gamma.
 
@@ -214,16 +222,10 @@ def rms_norm_backward(dy, cache):
     if dy.shape != x_hat.shape:
         raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
     dy = dy.astype(x_hat.dtype, copy=False)
-    with np.errstate(invalid="ignore", over="ignore"):
-        g, dgamma = dy, None
-        if gamma is not None:
-            padded = (1,) * (dy.ndim - gamma.ndim) + gamma.shape
-            repeated = tuple(axis for axis, n in enumerate(padded) if n == 1)
-            dgamma = (dy * x_hat).sum(axis=repeated, keepdims=True, dtype=np.float64).reshape(gamma.shape)
-            g = dy * gamma
-        along = (g * x_hat).mean(axis=axes, keepdims=True, dtype=np.float64).astype(dy.dtype)
-        dx = (inv_rms * (g - x_hat * along)).astype(dtype, copy=False)
-    return dx, dgamma
+    dgamma = None if gamma is None else _sum_to(gamma.shape, dy * x_hat)
+    g = dy if gamma is None else dy * gamma.astype(dy.dtype)
+    dx = inv_rms * (g - x_hat * _mean(g * x_hat, axes).astype(dy.dtype))
+    return dx.astype(dtype, copy=False), dgamma
 
 
 class BatchRenorm(BatchNorm):
@@ -278,6 +280,7 @@ class BatchRenorm(BatchNorm):
         self.d_max = number(d_max, "d_max", at_least=0, finite=False)
         self._correction = None
 
+    @_quiet
     def forward(self, x):
         """Normalize a batch, and in training correct it towards the running statistics.
 
@@ -295,21 +298,21 @@ class BatchRenorm(BatchNorm):
             As `BatchNorm.forward`.
         """
         if not self.training:
-            y = super().forward(x)
-            self._correction = None
+            y, self._correction = super().forward(x), None
             return y
-        mean, std = self.running_mean, np.sqrt(self.running_var + self.eps)  # before this batch moves them
+        mean, var = self.running_mean, self.running_var  # before this batch moves them
         super().forward(x)
-        cache = self._cache
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            r = np.clip(1 / cache.inv_std.reshape(-1) / std, 1 / self.r_max, self.r_max)
-            d = np.clip((cache.mean.reshape(-1) - mean) / std, -self.d_max, self.d_max)
-            self._correction = r, d = self._columns(r, cache.x_hat), self._columns(d, cache.x_hat)
-            corrected = cache.x_hat * r + d
-            gamma, beta = (self._columns(a, cache.x_hat) for a in (self.gamma, self.beta))
-            y = corrected if gamma is None else gamma * corrected + beta
-            return y.astype(cache.dtype)
+        x_hat, inv_std, batch_mean, _, gamma, _, _, dtype = self._cache
+        mean, std = self._columns(mean, x_hat), np.sqrt(self._columns(var, x_hat) + self.eps)
+        r = np.clip(1 / inv_std / std, 1 / self.r_max, self.r_max)
+        d = np.clip((batch_mean - mean) / std, -self.d_max, self.d_max)
+        self._correction = r, d
+        y = x_hat * r + d
+        if gamma is not None:
+            y = gamma * y + self._columns(self.beta, x_hat)
+        return y.astype(dtype)
 
+    @_quiet
     def backward(self, dy):
         """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.
 
@@ -328,13 +331,10 @@ class BatchRenorm(BatchNorm):
         """
         if self._correction is None:
             return super().backward(dy)
-        (r, d), cache = self._correction, self._cache
-        scale = r if cache.gamma is None else cache.gamma * r
+        (r, d), gamma = self._correction, self._cache.gamma
+        scale = r if gamma is None else gamma * r
         # As batch norm with gamma * r in place of gamma: r and d are constants.
-        dx, dscale, _ = normalize_backward(dy, Cache(*cache)._replace(gamma=scale, beta_shape=scale.shape))
+        dx, dscale, dbeta = normalize_backward(dy, self._cache._replace(gamma=scale, beta_shape=scale.shape))
         if self.affine:
-            axes = (0, *range(2, cache.x_hat.ndim))
-            with np.errstate(invalid="ignore", over="ignore"):
-                self.grad_beta = np.asarray(dy).sum(axis=axes, dtype=np.float64)
-                self.grad_gamma = r.reshape(-1) * dscale.reshape(-1) + d.reshape(-1) * self.grad_beta
+            self.grad_gamma, self.grad_beta = (r * dscale + d * dbeta).reshape(-1), dbeta.reshape(-1)
         return dx

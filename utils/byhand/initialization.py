@@ -26,7 +26,6 @@ __all__ = [
     "pytorch_default",
     "xavier_normal",
     "xavier_uniform",
-    "zeros",
 ]
 
 _GAINS = {"linear": 1.0, "conv": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
@@ -154,20 +153,6 @@ def measured_gain(function):
     return 1 / math.sqrt(moment)
 
 
-def zeros(shape):
-    """All weights zero.
-
-    Parameters
-    ----------
-    shape : sequence of int
-
-    Returns
-    -------
-    ndarray of this shape, float64
-    """
-    return np.zeros(_sizes(shape))
-
-
 def constant(shape, *, value):
     """All weights the same number.
 
@@ -267,7 +252,8 @@ def xavier_uniform(shape, *, rng, gain=1.0):
 
 
 def _kaiming_std(shape, mode, a):
-    fan = fans(shape)[one_of(mode, ("fan_in", "fan_out"), "mode") == "fan_out"]
+    fan_in, fan_out = fans(shape)
+    fan = fan_out if one_of(mode, ("fan_in", "fan_out"), "mode") == "fan_out" else fan_in
     return gain("leaky_relu", number(a, "a")) / math.sqrt(fan)
 
 

@@ -11,7 +11,6 @@ from utils.arrays import float_array, matrix, number, numeric, targets, whole
 __all__ = [
     "best_lr",
     "condition_number",
-    "convergence_factor",
     "descend",
     "gradient",
     "heavy_ball",
@@ -22,10 +21,14 @@ __all__ = [
 ]
 
 
+def _table(X):
+    return matrix(X).astype(np.float64, copy=False)
+
+
 def _weights(w, d):
     w = float_array(w, "w", finite=False)
     if w.ndim == 0 or w.shape[-1] != d:
-        raise ValueError(f"w: expected shape (..., {d}), one weight a feature, got {w.shape}")
+        raise ValueError(f"w: expected shape (..., {d}), one weight per feature, got {w.shape}")
     return w.astype(np.float64, copy=False)
 
 
@@ -49,7 +52,7 @@ def loss(X, y, w):
     ValueError
         If shapes do not fit, or X or y are not finite floats.
     """
-    X = matrix(X).astype(np.float64, copy=False)
+    X = _table(X)
     y, w = targets(y, len(X)), _weights(w, X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         return 0.5 * np.mean((w @ X.T - y) ** 2, axis=-1)
@@ -72,7 +75,7 @@ def gradient(X, y, w):
     ValueError
         As in `loss`.
     """
-    X = matrix(X).astype(np.float64, copy=False)
+    X = _table(X)
     y, w = targets(y, len(X)), _weights(w, X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         return (w @ X.T - y) @ X / len(X)
@@ -95,7 +98,7 @@ def hessian(X):
     ValueError
         If X is not a finite float table.
     """
-    X = matrix(X).astype(np.float64, copy=False)
+    X = _table(X)
     return X.T @ X / len(X)
 
 
@@ -121,7 +124,7 @@ def condition_number(X):
     -----
     :math:`\kappa = (s_{\max}/s_{\min})^2` from the singular values of X: squaring X first would lose half the digits.
     """
-    X = matrix(X).astype(np.float64, copy=False)
+    X = _table(X)
     n, d = X.shape
     s = np.linalg.svd(X, compute_uv=False)
     if n < d or s[-1] <= max(n, d) * np.finfo(np.float64).eps * s[0]:
@@ -146,7 +149,7 @@ def minimum(X, y):
     ValueError
         As in `loss`.
     """
-    X = matrix(X).astype(np.float64, copy=False)
+    X = _table(X)
     return np.linalg.lstsq(X, targets(y, len(X)).astype(np.float64, copy=False), rcond=None)[0]
 
 
@@ -181,7 +184,7 @@ def largest_stable_lr(H):
 
 
 def best_lr(H):
-    r"""The learning rate with the smallest convergence factor, :math:`2/(\lambda_{\max}+\lambda_{\min})`.
+    r"""The learning rate at which gradient descent converges fastest, :math:`2/(\lambda_{\max}+\lambda_{\min})`.
 
     Parameters
     ----------
@@ -198,31 +201,10 @@ def best_lr(H):
 
     Notes
     -----
-    Nesterov, Introductory Lectures on Convex Optimization (2004), theorem 2.1.15.
+    Each step then multiplies the distance to the minimum by at most :math:`(\kappa-1)/(\kappa+1)`: Nesterov,
+    Introductory Lectures on Convex Optimization (2004), theorem 2.1.15.
     """
     return float(2 / sum(_curvatures(H)))
-
-
-def convergence_factor(kappa):
-    r"""By what the distance to the minimum shrinks in one step at the best rate, :math:`(\kappa-1)/(\kappa+1)`.
-
-    Parameters
-    ----------
-    kappa : float
-        Condition number, at least 1.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 1 for an infinite condition number.
-
-    Raises
-    ------
-    ValueError
-        If kappa is below 1.
-    """
-    kappa = number(kappa, "kappa", at_least=1, finite=False)
-    return 1.0 if np.isinf(kappa) else float((kappa - 1) / (kappa + 1))
 
 
 def heavy_ball(H):
@@ -273,7 +255,7 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     X : array_like, shape (n, d), float
     y : array_like, shape (n,), float
     lr : float, or array_like of shape (d,)
-        Learning rate; one for all weights or one for each.
+        Learning rate, one for all weights or one per weight.
     steps : int
         How many.
     start : array_like, shape (d,), optional
@@ -281,8 +263,8 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     momentum : float
         Heavy-ball momentum, at least 0; below 1 to converge.
     batch_size : int, optional
-        Examples in a step, drawn without replacement, reshuffled when they run out; all of
-        them if not given or if there are not as many.
+        Examples per step, drawn without replacement, reshuffled when they run out; all of them if not given or if
+        there are not as many.
     rng : numpy.random.Generator
         Draws the batches; needed with batch_size.
 
@@ -308,7 +290,7 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     array([[0., 0.],
            [1., 2.]])
     """
-    X = matrix(X).astype(np.float64, copy=False)
+    X = _table(X)
     n, d = X.shape
     y = targets(y, n)
     lr = numeric(lr, "lr")

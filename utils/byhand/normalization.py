@@ -4,9 +4,7 @@ The choice of axes makes the method: statistics over (0,) or (0, 2, 3) are batch
 normalization, over (2, 3) instance normalization. Derived in notebook 03.
 """
 
-import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,73 +45,20 @@ class Cache(NamedTuple):
     dtype: np.dtype
 
 
-_TERMS = 4096  # added up in x's own precision before float64 takes over
-_BLOCK = 2**17  # numbers that stay in the cache from one operation to the next: half a megabyte in float32
-_BUFFER = 512  # numbers; see `_shorten_buffer`
+# Divergence shows as NaN or infinity in the numbers, without a warning.
+_quiet = np.errstate(invalid="ignore", over="ignore", divide="ignore")
 
 
-@lru_cache  # every step of training asks for the same, and for small arrays the answer takes as long as the sum
-def _plan(shape, axes):
-    """For sums over axes: all axes, those kept, the shape with 1 in the others, blocks of at most `_TERMS` terms."""
-    every = list(range(len(shape)))
-    kept = [axis for axis in every if axis not in axes]
-    thin = [1 if axis in axes else n for axis, n in enumerate(shape)]
-    terms = math.prod(shape[axis] for axis in axes)
-    if terms <= _TERMS:
-        return every, kept, thin, [...]
-    longest = max(axes, key=lambda axis: shape[axis])
-    rows = max(1, _TERMS * shape[longest] // terms)
-    before = (slice(None),) * longest
-    return every, kept, thin, [(*before, slice(first, first + rows)) for first in range(0, shape[longest], rows)]
+def _mean(a, axes):
+    """Averages over axes, which stay with length 1, in float64."""
+    return a.mean(axis=axes, keepdims=True, dtype=np.float64)
 
 
-def _sum(axes, a, b=None):
-    """Sum of a, or of a * b, over axes, which stay with length 1; float64, and no array of the size of a is made."""
-    every, kept, thin, blocks = _plan(a.shape, axes)
-    if b is None:
-        parts = [np.einsum(a[rows], every, kept) for rows in blocks]
-    else:
-        parts = [np.einsum(a[rows], every, b[rows], every, kept) for rows in blocks]
-    total = parts[0].astype(np.float64) if len(parts) == 1 else np.sum(parts, axis=0, dtype=np.float64)
-    return total.reshape(thin)
-
-
-def _in_cache(a, *others):
-    """Parts of a along its first axis, each with what belongs to it of the others; None stays None.
-
-    All operations on one part, and then all on the next, take less time than each operation on all of a: memory is
-    slower than arithmetic. To copy a part and change the copy is as fast as to write the result elsewhere, or faster.
-    """
-
-    def cut(b, part):
-        return b if b is None or b.ndim < a.ndim or len(b) == 1 else b[part]
-
-    rows = max(1, _BLOCK * len(a) // a.size)
-    if rows >= len(a):
-        return [(a, *others)]
-    parts = [slice(first, first + rows) for first in range(0, len(a), rows)]
-    return [[cut(b, part) for b in (a, *others)] for part in parts]
-
-
-def _shorten_buffer(shape, axes):
-    """Spare NumPy needless copies of statistics that broadcast; the end of `np.errstate` puts the old buffer back.
-
-    NumPy copies the operands of rows shorter than its buffer, 8192 numbers, into it (numpy#17471), which takes as long
-    as the arithmetic. Longer rows it reads where they are. For rows shorter than 512 many small copies are even slower.
-    """
-    last, row = len(shape) - 1, 1
-    for axis in range(last, -1, -1):  # a row is C numbers for (N, C) and H * W for (N, C, H, W)
-        if row >= _BUFFER or (axis in axes) != (last in axes):
-            break
-        row *= shape[axis]
-    if row >= _BUFFER:
-        np.setbufsize(_BUFFER)
-
-
-def _broadcast_axes(shape, x):
-    """The axes of x along which a parameter of this shape is repeated."""
-    padded = (1,) * (x.ndim - len(shape)) + tuple(shape)
-    return tuple(axis for axis, n in enumerate(padded) if n == 1)
+def _sum_to(shape, a):
+    """Sums over the axes of a along which a parameter of this shape is repeated, in float64."""
+    padded = (1,) * (a.ndim - len(shape)) + shape
+    repeated = tuple(axis for axis, n in enumerate(padded) if n == 1)
+    return a.sum(axis=repeated, keepdims=True, dtype=np.float64).reshape(shape)
 
 
 def _parameter(value, name, x):
@@ -121,11 +66,8 @@ def _parameter(value, name, x):
     if value is None:
         return None
     value = float_array(value, name, finite=False).astype(np.float64)
-    try:
-        fits = np.broadcast(value, x).shape == x.shape
-    except ValueError:
-        fits = False
-    if not fits:
+    sizes = zip(value.shape[::-1], x.shape[::-1], strict=False)
+    if value.ndim > x.ndim or any(n not in (1, of_x) for n, of_x in sizes):
         raise ValueError(f"{name}: expected a shape that broadcasts against x, {x.shape}, got {value.shape}")
     return value
 
@@ -142,6 +84,7 @@ def _checked(x, axes, eps):
     return x, found, number(eps, "eps", at_least=0)
 
 
+@_quiet
 def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     r"""Normalize over axes, then scale and shift.
 
@@ -173,8 +116,8 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \quad y = \gamma \hat x + \beta, \quad
               \sigma^2 = \tfrac1m \textstyle\sum (x - \mu)^2
 
-    Ioffe and Szegedy (2015), algorithm 1, with the biased variance. The variance is taken of the centred values (two
-    passes), and the mean is corrected by what its own rounding left in them.
+    Ioffe and Szegedy (2015), algorithm 1, with the biased variance. The variance is taken of the centred values; what
+    the rounding of the mean left in them is subtracted first. Statistics are float64, values keep the precision of x.
 
     Examples
     --------
@@ -184,35 +127,20 @@ def normalize_forward(x, gamma=None, beta=None, *, axes, eps=1e-5):
     """
     x, axes, eps = _checked(x, axes, eps)
     gamma, beta = _parameter(gamma, "gamma", x), _parameter(beta, "beta", x)
-    work = x.astype(np.float32) if x.dtype == np.float16 else x
-    m = math.prod(x.shape[axis] for axis in axes)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        _shorten_buffer(x.shape, axes)
-        rough = (_sum(axes, work) / m).astype(work.dtype)
-        x_hat, mean, var = np.empty_like(work), rough.astype(np.float64), np.zeros(rough.shape)
-        for out, part, centre, squares in _in_cache(x_hat, work, rough, var):
-            out[...] = part
-            out -= centre
-            squares += _sum(axes, out, out)
-        var /= m
-        if (mean**2 > var).any():  # the rounding of a large mean can be seen: take it out
-            left = np.where(np.isfinite(mean), _sum(axes, x_hat) / m, 0)  # an infinite mean stays infinite
-            x_hat -= left.astype(work.dtype)
-            mean, var = mean + left, np.maximum(var - left**2, 0)
-        inv_std = 1 / np.sqrt(var + eps)
-        y, small = np.empty_like(x_hat), [None if a is None else a.astype(work.dtype) for a in (inv_std, gamma, beta)]
-        for part, out, factor, scale, shift in _in_cache(x_hat, y, *small):
-            part *= factor
-            out[...] = part
-            if scale is not None:
-                out *= scale
-            if shift is not None:
-                out += shift
-        y = y.astype(x.dtype, copy=False)
+    work = x.astype(np.result_type(x, np.float32), copy=False)  # float16 is computed in float32
+    mean = _mean(work, axes)
+    centred = work - mean.astype(work.dtype)
+    centred -= _mean(centred, axes).astype(work.dtype)  # what the rounding of the mean left
+    var = _mean(centred**2, axes)
+    inv_std = 1 / np.sqrt(var + eps)
+    x_hat = centred * inv_std.astype(work.dtype)
+    y = x_hat if gamma is None else x_hat * gamma.astype(work.dtype)
+    y = y if beta is None else y + beta.astype(work.dtype)
     shape = None if beta is None else beta.shape
-    return y, Cache(x_hat, inv_std, mean, var, gamma, shape, axes, x.dtype)
+    return y.astype(x.dtype), Cache(x_hat, inv_std, mean, var, gamma, shape, axes, x.dtype)
 
 
+@_quiet
 def normalize_backward(dy, cache):
     r"""Gradients of a loss with respect to x, gamma and beta.
 
@@ -239,41 +167,21 @@ def normalize_backward(dy, cache):
               - \hat x\, \overline{g \hat x} \right), \quad g = \gamma \frac{\partial L}{\partial y}
 
     with averages over the normalized axes: the part of the gradient along the constant vector and the part along
-    x_hat are taken away. One array of the size of x is made; a second one where gamma varies within the axes.
+    x_hat are taken away.
     """
     dy = float_array(dy, "dy", finite=False)
-    instance(cache, Cache, "cache")
-    x_hat, inv_std, axes, gamma = cache.x_hat, cache.inv_std, cache.axes, cache.gamma
+    x_hat, inv_std, _, _, gamma, beta_shape, axes, dtype = instance(cache, Cache, "cache")
     if dy.shape != x_hat.shape:
         raise ValueError(f"dy: expected the shape of x, {x_hat.shape}, got {dy.shape}")
-    m = math.prod(dy.shape[axis] for axis in axes)
-    with np.errstate(invalid="ignore", over="ignore"):
-        dy = dy.astype(x_hat.dtype, copy=False)
-        # Sums for gamma and beta; for batch norm these are the very sums that dx needs.
-        over_gamma = axes if gamma is None else _broadcast_axes(gamma.shape, dy)
-        over_beta = axes if cache.beta_shape is None else _broadcast_axes(cache.beta_shape, dy)
-        for_gamma, for_beta = _sum(over_gamma, dy, x_hat), _sum(over_beta, dy)
-        dgamma = None if gamma is None else for_gamma.reshape(gamma.shape)
-        dbeta = None if cache.beta_shape is None else for_beta.reshape(cache.beta_shape)
-        g, scale = dy, 1.0 if gamma is None else gamma
-        if not set(axes) <= set(over_gamma):  # gamma varies within the axes, as in layer norm
-            g, scale = dy * gamma.astype(dy.dtype), 1.0
-        factor = (scale * inv_std).astype(dy.dtype)
-        if not axes:  # evaluation: the statistics do not depend on x
-            return (g * factor).astype(cache.dtype, copy=False), dgamma, dbeta
-        if over_gamma == over_beta == axes:
-            along_x_hat, along_ones = for_gamma / m, for_beta / m
-        else:
-            along_x_hat, along_ones = _sum(axes, g, x_hat) / m, _sum(axes, g) / m
-        _shorten_buffer(dy.shape, axes)
-        dx, small = np.empty_like(x_hat), [a.astype(dy.dtype) for a in (along_x_hat, along_ones)]
-        for out, part, part_g, slope, mean_g, scale in _in_cache(dx, x_hat, g, *small, factor):
-            out[...] = part
-            out *= slope
-            np.subtract(part_g, out, out=out)
-            out -= mean_g
-            out *= scale
-        return dx.astype(cache.dtype, copy=False), dgamma, dbeta
+    dy = dy.astype(x_hat.dtype, copy=False)
+    dgamma = None if gamma is None else _sum_to(gamma.shape, dy * x_hat)
+    dbeta = None if beta_shape is None else _sum_to(beta_shape, dy)
+    g = dy if gamma is None else dy * gamma.astype(dy.dtype)
+    if axes:  # there are none in evaluation, where the statistics do not depend on x
+        along_ones, along_x_hat = _mean(g, axes).astype(dy.dtype), _mean(g * x_hat, axes).astype(dy.dtype)
+        g = g - along_ones - x_hat * along_x_hat
+    dx = g * inv_std.astype(dy.dtype)
+    return dx.astype(dtype, copy=False), dgamma, dbeta
 
 
 class BatchNorm:
@@ -327,17 +235,16 @@ class BatchNorm:
     def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         self.num_features = num_features = whole(num_features, "num_features")
         self.eps = number(eps, "eps", above=0, hint="; use 1e-12 where none is meant")
-        self.momentum = None
+        self.momentum = momentum
         if momentum is not None:
             hint = "; None averages over all batches"
             self.momentum = number(momentum, "momentum", at_least=0, at_most=1, hint=hint)
         self.affine, self.track_running_stats, self.training = affine, track_running_stats, True
         self.gamma, self.beta = (np.ones(num_features), np.zeros(num_features)) if affine else (None, None)
         self.grad_gamma = self.grad_beta = None
-        self.running_mean, self.running_var, self.num_batches_tracked = None, None, None
-        if track_running_stats:
-            self.running_mean, self.running_var = np.zeros(num_features), np.ones(num_features)
-            self.num_batches_tracked = 0
+        self.running_mean = np.zeros(num_features) if track_running_stats else None
+        self.running_var = np.ones(num_features) if track_running_stats else None
+        self.num_batches_tracked = 0 if track_running_stats else None
         self._cache = None
 
     def train(self, mode=True):
@@ -370,15 +277,7 @@ class BatchNorm:
         """Values of shape (C,) as (1, C, 1, ...), to broadcast against x."""
         return None if values is None else values.reshape(1, -1, *[1] * (x.ndim - 2))
 
-    def _check(self, x):
-        x = float_array(x, "x", finite=False)
-        if not 2 <= x.ndim <= 5 or x.shape[1] != self.num_features:
-            raise ValueError(
-                f"x: expected shape (N, {self.num_features}) or (N, {self.num_features}, ...) with at most three axes "
-                f"for the place, got {x.shape}"
-            )
-        return x
-
+    @_quiet
     def forward(self, x):
         """Normalize a batch.
 
@@ -395,42 +294,40 @@ class BatchNorm:
         ValueError
             If the shape does not fit, x is not an array of floats, or each feature has only one value in training.
         """
-        x = self._check(x)
+        x = float_array(x, "x", finite=False)
+        if not 2 <= x.ndim <= 5 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"x: expected shape (N, {self.num_features}) or (N, {self.num_features}, ...) with at most three axes "
+                f"for the place, got {x.shape}"
+            )
         gamma, beta = self._columns(self.gamma, x), self._columns(self.beta, x)
-        if not self.training and self.track_running_stats:
+        if self.track_running_stats and not self.training:
             return self._forward_eval(x, gamma, beta)
         m = x.size // self.num_features
         if m < 2:
             raise ValueError(
                 f"x: expected more than one value for each feature in training, got {m} (shape {x.shape}): "
-                "the variance of one number is zero, and nothing would be left of it; use a larger batch, or eval()"
+                "one value per feature has variance zero; use a larger batch, or eval()"
             )
-        axes = (0, *range(2, x.ndim))
-        y, self._cache = normalize_forward(x, gamma, beta, axes=axes, eps=self.eps)
-        if self.training and self.track_running_stats:
-            self._track(self._cache.mean.reshape(-1), self._cache.var.reshape(-1) * m / (m - 1))
-        return y
-
-    def _track(self, mean, unbiased_var):
-        """Move the running statistics towards those of a batch."""
-        self.num_batches_tracked += 1
-        p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        with np.errstate(invalid="ignore", over="ignore"):
+        y, self._cache = normalize_forward(x, gamma, beta, axes=(0, *range(2, x.ndim)), eps=self.eps)
+        if self.track_running_stats:
+            self.num_batches_tracked += 1
+            p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+            mean, unbiased_var = self._cache.mean.reshape(-1), self._cache.var.reshape(-1) * m / (m - 1)
             self.running_mean = (1 - p) * self.running_mean + p * mean
             self.running_var = (1 - p) * self.running_var + p * unbiased_var
+        return y
 
     def _forward_eval(self, x, gamma, beta):
-        """Normalize with the running statistics: one straight line for each feature."""
-        work = x.astype(np.float32) if x.dtype == np.float16 else x
+        """Normalize with the running statistics: one straight line per feature."""
+        work = x.astype(np.result_type(x, np.float32), copy=False)
         mean, var = self._columns(self.running_mean, x), self._columns(self.running_var, x)
-        with np.errstate(invalid="ignore", over="ignore"):
-            inv_std = 1 / np.sqrt(var + self.eps)
-            x_hat = (work - mean.astype(work.dtype)) * inv_std.astype(work.dtype)
-            y = x_hat.copy() if gamma is None else x_hat * gamma.astype(work.dtype) + beta.astype(work.dtype)
-            y = y.astype(x.dtype, copy=False)
+        inv_std = 1 / np.sqrt(var + self.eps)
+        x_hat = (work - mean.astype(work.dtype)) * inv_std.astype(work.dtype)
+        y = x_hat if gamma is None else x_hat * gamma.astype(work.dtype) + beta.astype(work.dtype)
         shape = None if beta is None else beta.shape
         self._cache = Cache(x_hat, inv_std, mean, var, gamma, shape, (), x.dtype)
-        return y
+        return y.astype(x.dtype)
 
     def backward(self, dy):
         """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.

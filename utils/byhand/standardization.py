@@ -24,12 +24,12 @@ class _Scaler:
         """
         return self.fit(X).transform(X)
 
-    def _seen(self, X, name):
+    def _seen(self, X):
         if not hasattr(self, "mean_"):
             raise NotFittedError(
                 f"this {type(self).__name__} has no statistics yet: expected fit(X_train) before transform"
             )
-        return matrix(X, name, n_features=self.n_features_in_)
+        return matrix(X, n_features=self.n_features_in_)
 
 
 class Standardizer(_Scaler):
@@ -111,27 +111,8 @@ class Standardizer(_Scaler):
         ValueError
             If X has another number of features than in fit, or is not a finite float table.
         """
-        X = self._seen(X, "X")
+        X = self._seen(X)
         return ((X.astype(np.float64, copy=False) - self.mean_) / self.scale_).astype(X.dtype, copy=False)
-
-    def inverse_transform(self, Z):
-        """Bring z-scores back to the features' units.
-
-        Parameters
-        ----------
-        Z : array_like, shape (m, d), float
-
-        Returns
-        -------
-        ndarray, shape (m, d), dtype of Z
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, ValueError
-            As in transform.
-        """
-        Z = self._seen(Z, "Z")
-        return (Z.astype(np.float64, copy=False) * self.scale_ + self.mean_).astype(Z.dtype, copy=False)
 
 
 class Whitener(_Scaler):
@@ -148,8 +129,8 @@ class Whitener(_Scaler):
     mean_ : ndarray, shape (d,), float64
     eigenvalues_ : ndarray, shape (d,), float64
         Variances along the principal directions, largest first.
-    whitening_, colouring_ : ndarray, shape (d, d), float64
-        The matrix applied to the centred rows, and its (pseudo-)inverse.
+    whitening_ : ndarray, shape (d, d), float64
+        The matrix applied to the centred rows.
     n_features_in_ : int
 
     Notes
@@ -200,10 +181,8 @@ class Whitener(_Scaler):
         varies = singular > max(n, d) * np.finfo(np.float64).eps * max(singular[0], np.abs(mean).max() * np.sqrt(n))
         std = singular / np.sqrt(n)
         inverse = np.divide(1.0, std, out=np.zeros(d), where=varies)
-        turn = U.T if self.method == "zca" else np.eye(d)
         self.mean_, self.eigenvalues_ = mean, np.where(varies, std**2, 0.0)
-        self.whitening_ = (U * inverse) @ turn
-        self.colouring_ = turn.T @ (U * np.where(varies, std, 0.0)).T
+        self.whitening_ = (U * inverse) @ U.T if self.method == "zca" else U * inverse
         self.n_features_in_ = d
         return self
 
@@ -223,24 +202,5 @@ class Whitener(_Scaler):
         sklearn.exceptions.NotFittedError, ValueError
             As in Standardizer.transform.
         """
-        X = self._seen(X, "X")
+        X = self._seen(X)
         return ((X.astype(np.float64, copy=False) - self.mean_) @ self.whitening_).astype(X.dtype, copy=False)
-
-    def inverse_transform(self, Z):
-        """Bring white data back to the features' units.
-
-        Parameters
-        ----------
-        Z : array_like, shape (m, d), float
-
-        Returns
-        -------
-        ndarray, shape (m, d), dtype of Z
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, ValueError
-            As in Standardizer.transform.
-        """
-        Z = self._seen(Z, "Z")
-        return (Z.astype(np.float64, copy=False) @ self.colouring_ + self.mean_).astype(Z.dtype, copy=False)
