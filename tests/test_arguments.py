@@ -251,7 +251,7 @@ def calls():
                 "hint": anything(""),
             },
         ),
-        "data.Split": (
+        "splits.Split": (
             data.Split,
             {
                 **parts,
@@ -261,10 +261,10 @@ def calls():
                 "image_shape": May((1, 1, 3), "None"),
             },
         ),
-        "data.Split.first": (SPLIT.first, {"n": 5}),
-        "data.Split.hold_out": (SPLIT.hold_out, {"seed": 0, "fraction": fraction()}),
-        "data.Split.with_validation": (SPLIT.with_validation, {"seed": 0, "fraction": fraction()}),
-        "data.Split.with_wrong_labels": (SPLIT.with_wrong_labels, {"share": 0.5, "seed": 0}),
+        "splits.Split.first": (SPLIT.first, {"n": 5}),
+        "splits.Split.hold_out": (SPLIT.hold_out, {"seed": 0, "fraction": fraction()}),
+        "splits.Split.with_validation": (SPLIT.with_validation, {"seed": 0, "fraction": fraction()}),
+        "splits.Split.with_wrong_labels": (SPLIT.with_wrong_labels, {"share": 0.5, "seed": 0}),
         "data.ages_and_incomes": (data.ages_and_incomes, {**LOADED, "n": 20}),
         **{
             f"data.{name}": (getattr(data, name), LOADED)

@@ -338,5 +338,5 @@ def targets(values, n, name="y"):
     """
     array = float_array(values, name)
     if array.shape != (whole(n, "n", at_least=0),):
-        raise ValueError(f"{name}: expected shape ({n},), one target an example, got {array.shape}")
+        raise ValueError(f"{name}: expected shape ({n},), one target per example, got {array.shape}")
     return array
