@@ -306,7 +306,6 @@ def calls():
             {
                 "claim_id": CLAIM,
                 "effect": Y,
-                "unit": anything("points"),
                 "timed": anything(False),
                 "path": evidence.CLAIMS,
             },
