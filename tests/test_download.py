@@ -202,22 +202,17 @@ def test_until_it_is_complete_a_file_has_another_name(place, server):
 
 # Mirrors that fail
 
+OTHER_BYTES = "ValueError: SHA256 hash of downloaded file .* does not match"
 FAILURES = {
-    "other bytes": (lambda server: sends(OTHER), "ValueError: SHA256 hash of downloaded file .* does not match"),
-    "cut off": (
-        lambda server: sends(CONTENT[:30_000], length=len(CONTENT)),
-        "ProtocolError: .*30000 more expected",
-    ),
-    "cut off without a length": (
-        lambda server: lambda handler: handler.wfile.write(CONTENT[:500]),
-        "ConnectionError: ",
-    ),
-    "empty": (lambda server: sends(b""), "ValueError: SHA256 hash of downloaded file .* does not match"),
+    "other bytes": (lambda server: sends(OTHER), OTHER_BYTES),
+    "cut off": (lambda server: sends(CONTENT[:30_000], length=len(CONTENT)), "ProtocolError: .*30000 more expected"),
+    "no header": (lambda server: lambda handler: handler.wfile.write(CONTENT[:500]), "ConnectionError: "),
+    "empty": (lambda server: sends(b""), OTHER_BYTES),
     "too long": (lambda server: sends(CONTENT + bytes(20_000)), "ValueError: expected 60000 bytes, got more"),
     "endless": (never_ends, "ValueError: expected 60000 bytes, got more"),
     "not there": (lambda server: says(404), "HTTPError: 404 Client Error: Not Found"),
     "broken": (lambda server: says(503), "HTTPError: 503 Server Error"),
-    "a page to log in": (lambda server: sends(b"<html>log in</html>"), "ValueError: SHA256 hash of downloaded file"),
+    "a page to log in": (lambda server: sends(b"<html>log in</html>"), OTHER_BYTES),
     "round and round": (lambda server: says(302, Location=f"/a/{NAME}"), "TooManyRedirects: "),
     "silent": (says_nothing, "ReadTimeout: .*read timeout=0.2"),
     "stalled": (lambda server: stalls(server, CONTENT[:30_000]), "ReadTimeoutError: .*Read timed out"),
@@ -430,13 +425,9 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
         return download._files("cifar10")[0].path.parents[1]
 
     assert folder() == pooch.os_cache("normalization-course")
-    for chosen, place in (
-        (tmp_path / "mine", tmp_path / "mine"),
-        ("~/mine", Path.home() / "mine"),
-        ("mine", Path.cwd() / "mine"),
-    ):
-        monkeypatch.setenv("COURSE_DATA", str(chosen))
-        assert folder() == place
+    for chosen, parent in ((str(tmp_path / "mine"), tmp_path), ("~/mine", Path.home()), ("mine", Path.cwd())):
+        monkeypatch.setenv("COURSE_DATA", chosen)
+        assert folder() == parent / "mine"
 
 
 # The registry
@@ -448,25 +439,20 @@ def test_an_unknown_data_set_is_refused_with_those_that_are_known():
         fetch("imagenet")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "expected a TOML file like .*, got: .*No such file"),
-        ("[set", "expected a TOML file like .*, got: "),
-        (
-            "[set]\nfiles = [{name = 'a', size = 1, hash = 'md5:0'}]",
-            "expected mirrors, and files .* KeyError: 'mirrors'",
-        ),
-        ("[set]\nmirrors = []", "got KeyError: 'files'"),
-        ("[set]\nmirrors = []\nfiles = [{name = 'a', hash = 'md5:0'}]", "got KeyError: 'size'"),
-        (
-            "[set]\nmirrors = []\nfiles = [{name = 'a', size = 1, hash = '0'}]",
-            r"hash \(algorithm:digest\), got ValueErr",
-        ),
-        ("[set]\nmirrors = []\nfiles = ['a']", "got TypeError"),
-        ("set = 1", "got TypeError"),
-    ],
-)
+SET = "[set]\nmirrors = []\nfiles = "
+NO_REGISTRY = {
+    None: "expected a TOML file like .*, got: .*No such file",
+    "[set": "expected a TOML file like .*, got: ",
+    "[set]\nfiles = [{name = 'a', size = 1, hash = 'md5:0'}]": "expected mirrors, and files .* KeyError: 'mirrors'",
+    "[set]\nmirrors = []": "got KeyError: 'files'",
+    SET + "[{name = 'a', hash = 'md5:0'}]": "got KeyError: 'size'",
+    SET + "[{name = 'a', size = 1, hash = '0'}]": r"hash \(algorithm:digest\), got ValueErr",
+    SET + "['a']": "got TypeError",
+    "set = 1": "got TypeError",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_REGISTRY.items())
 def test_a_registry_that_is_none_is_refused(tmp_path, text, message):
     registry = tmp_path / "registry.toml"
     if text is not None:
