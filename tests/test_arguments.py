@@ -246,7 +246,7 @@ def calls():
                 "hint": anything(""),
             },
         ),
-        "data.Split": (
+        "splits.Split": (
             data.Split,
             {
                 **parts,
@@ -256,10 +256,10 @@ def calls():
                 "image_shape": May((1, 1, 3), "None"),
             },
         ),
-        "data.Split.first": (SPLIT.first, {"n": 5}),
-        "data.Split.hold_out": (SPLIT.hold_out, {"seed": 0, "fraction": fraction()}),
-        "data.Split.with_validation": (SPLIT.with_validation, {"seed": 0, "fraction": fraction()}),
-        "data.Split.with_wrong_labels": (SPLIT.with_wrong_labels, {"share": 0.5, "seed": 0}),
+        "splits.Split.first": (SPLIT.first, {"n": 5}),
+        "splits.Split.hold_out": (SPLIT.hold_out, {"seed": 0, "fraction": fraction()}),
+        "splits.Split.with_validation": (SPLIT.with_validation, {"seed": 0, "fraction": fraction()}),
+        "splits.Split.with_wrong_labels": (SPLIT.with_wrong_labels, {"share": 0.5, "seed": 0}),
         "data.ages_and_incomes": (data.ages_and_incomes, {**LOADED, "n": 20}),
         **{
             f"data.{name}": (getattr(data, name), LOADED)
@@ -285,16 +285,7 @@ def calls():
             processes.run,
             {"world_size": 1, "job": May("math:sqrt", "word"), "timeout": May(0.1, "2.5")},
         ),
-        "download.fetch": (
-            download.fetch,
-            {
-                "name": "mnist",
-                "registry": May(None, "None"),
-                "folder": May(None, "None", "word"),
-                "timeout": at_least_zero(20.0),
-                "limit": at_least_zero(1800.0),
-            },
-        ),
+        "download.fetch": (download.fetch, {"name": "mnist", "registry": May(None, "None")}),
         "evidence.check": (
             evidence.check,
             {
@@ -310,7 +301,6 @@ def calls():
             {
                 "claim_id": CLAIM,
                 "effect": Y,
-                "unit": anything("points"),
                 "timed": anything(False),
                 "path": evidence.CLAIMS,
             },

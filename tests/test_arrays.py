@@ -88,7 +88,7 @@ def test_targets_of_the_right_length_pass():
 
 @pytest.mark.parametrize("shape", [(2,), (4,), (3, 1), (1, 3), ()])
 def test_targets_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=r"y: expected shape \(3,\), one target an example, got \(") as caught:
+    with pytest.raises(ValueError, match=r"y: expected shape \(3,\), one target per example, got \(") as caught:
         targets(np.ones(shape), 3)
     assert str(shape) in str(caught.value)
 

@@ -40,7 +40,7 @@ def registry(tmp_path, monkeypatch):
     place.mkdir(parents=True)
     (place / "tool-1.2.3.tgz").write_bytes(content)
     server = ThreadingHTTPServer((LOCAL, 0), partial(Quiet, directory=str(tmp_path / "registry")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"http://{LOCAL}:{server.server_port}/")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "cache"))
     monkeypatch.delenv("COURSE_OFFLINE", raising=False)

@@ -269,16 +269,17 @@ class TestFullDisk:
         )
         asked = []
 
-        def full(url, *_):
+        def full(url, **_):
             asked.append(url)
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(download, "_download_from", full)
+        monkeypatch.setattr("pooch.retrieve", full)
+        monkeypatch.setenv("COURSE_DATA", str(tmp_path / "cache"))
         monkeypatch.delenv("COURSE_OFFLINE", raising=False)
         with pytest.raises(
             download.DownloadError, match="cannot be written .*Make room there, or .*COURSE_DATA"
         ) as caught:
-            download.fetch("one", registry=registry, folder=tmp_path / "cache")
+            download.fetch("one", registry=registry)
         assert "mirror" not in str(caught.value)
         assert len(asked) == 1
         assert tree(tmp_path / "cache") == {}

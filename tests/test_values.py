@@ -32,7 +32,7 @@ VALUES = {
     widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
     evidence.Claim: lambda: dataclasses.replace(CLAIM),
     evidence.Card: lambda: evidence.Card(CLAIM, "supported", ({"median": 1.0, "low": A, "n": 3},), "points"),
-    _File: lambda: _File(Path("x"), 3, "md5", "ab", ("http://x",)),
+    _File: lambda: _File(Path("x"), 3, "md5:ab", ("http://x",)),
     assignment.Check: lambda: assignment.Check("a", 1.0, "About.", variable="x"),
     assignment.Manual: lambda: assignment.Manual("a", 1.0, "Well."),
     assignment.Question: lambda: assignment.Question(

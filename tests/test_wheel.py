@@ -157,7 +157,7 @@ def test_it_reads_claims_and_registry_and_judges(run, site):
     code = """
 from utils import download, evidence
 card = evidence.judge("bn-trouble-without-gamma-beta", effect=[1e9] * 16)
-files = [[file.path.name for file in download._files(name, None, download.Path())] for name in ("mnist", "cifar10")]
+files = [[file.path.name for file in download._files(name)] for name in ("mnist", "cifar10")]
 print(json.dumps([sorted(evidence.claims()), card.verdict, files, str(evidence.CLAIMS), str(download.REGISTRY)]))
 """
     claims, verdict, files, *places = printed(run(code))
@@ -299,9 +299,9 @@ def test_lessons_and_homework_need_nothing_that_a_student_would_have_to_find_out
 def test_in_a_browser_it_asks_for_neither_torch_nor_pooch_nor_anything_else_that_must_be_compiled():
     browser = {"sys_platform": "emscripten", "platform_system": "Emscripten", "os_name": "posix"}
     marked = [r for r in requirements() if r.marker]
-    assert {r.name for r in marked if not r.marker.evaluate(browser)} == {"torch", "pooch"}
+    assert {r.name for r in marked if not r.marker.evaluate(browser)} == {"torch", "pooch", "requests"}
     assert all(r.marker.evaluate({"sys_platform": name}) for r in marked for name in ("linux", "darwin", "win32"))
-    needed = {r.name for r in requirements()} - {"torch", "pooch"}
+    needed = {r.name for r in requirements()} - {"torch", "pooch", "requests"}
     compiled = {
         name for name in needed if "Root-Is-Purelib: true" not in metadata.distribution(name).read_text("WHEEL")
     }

@@ -5,10 +5,8 @@ folder that keeps them and ``COURSE_OFFLINE=1`` forbids the network. ``NPM_CONFI
 another registry.
 """
 
-import json
 import os
 import tarfile
-import tempfile
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -59,9 +57,8 @@ def _registry(name, table):
     """The package as `utils.download` wants it: one file, one server."""
     server = os.environ.get("NPM_CONFIG_REGISTRY") or f"https://{NPM}"
     file = f"{name.split('/')[-1]}-{table['version']}.tgz"
-    mirror = f"{server.rstrip('/')}/{name}/-/"
-    entry = f"{{name = {json.dumps(file)}, size = {table['size']}, hash = {json.dumps(table['hash'])}}}"
-    return file, f"[npm]\nmirrors = [{json.dumps(mirror)}]\nfiles = [{entry}]\n"
+    mirror, entry = f"{server.rstrip('/')}/{name}/-/", {"name": file, "size": table["size"], "hash": table["hash"]}
+    return file, {"npm": {"mirrors": [mirror], "files": [entry]}}
 
 
 def fetch(name, *, path=ASSETS):
@@ -88,13 +85,10 @@ def fetch(name, *, path=ASSETS):
     if name not in tables:
         raise AssetError(f"package: expected one of {', '.join(tables)}, which {path} has, got {name!r}")
     file, registry = _registry(name, tables[name])
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder) / "registry.toml"
-        listed.write_text(registry, encoding="utf-8")
-        try:
-            return download.fetch("npm", registry=listed)[file]
-        except download.DownloadError as error:
-            raise AssetError(str(error).replace(download.WITHOUT, INSTEAD)) from None
+    try:
+        return download.fetch("npm", registry=registry)[file]
+    except download.DownloadError as error:
+        raise AssetError(str(error).replace(download.WITHOUT, INSTEAD)) from None
 
 
 def unpack(name, folder, *, path=ASSETS):

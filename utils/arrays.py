@@ -1,5 +1,6 @@
 """What the other modules expect of an array, and the sentence that a reader gets otherwise."""
 
+import operator
 from numbers import Integral
 
 import numpy as np
@@ -43,12 +44,10 @@ def whole(value, name, *, at_least=1, at_most=None, hint=""):
     ----------
     value : int
         Of Python or NumPy; no boolean, and no float that happens to be whole.
-    name : str
-        What the caller calls it, for the message.
+    name, hint : str
+        What the caller calls it, and the end of the message.
     at_least, at_most : int, optional
         Both count as in range.
-    hint : str
-        Ends the message.
 
     Returns
     -------
@@ -74,14 +73,12 @@ def number(value, name, *, at_least=None, above=None, at_most=None, below=None, 
     ----------
     value : float
         Of Python or NumPy, or an integer; no boolean.
-    name : str
-        What the caller calls it, for the message.
+    name, hint : str
+        What the caller calls it, and the end of the message.
     at_least, above, at_most, below : float, optional
         The ends of the range; the first and the third count as in range.
     finite : bool
         Refuse infinity, and NaN too where there is no range.
-    hint : str
-        Ends the message.
 
     Returns
     -------
@@ -92,26 +89,22 @@ def number(value, name, *, at_least=None, above=None, at_most=None, below=None, 
     ValueError
         With what was expected and what came.
     """
-    found, low, high = _scalar(value, "iuf"), at_least if above is None else above, at_most if below is None else below
-    fits = found is not None and (np.isfinite(found) or not finite)
-    if fits and low is not None:
-        fits = found > low if above is not None else found >= low
-    if fits and high is not None:
-        fits = found < high if below is not None else found <= high
-    if not fits:
-        kind = "finite number" if finite and (low is high is None or found in (np.inf, -np.inf)) else "number"
-        if above == 0 and high is None:
-            expected = f"a positive {kind}"
-        elif high is None:
-            expected = f"a {kind}"
-            if low is not None:
-                expected += f" above {low}" if at_least is None else f" of at least {low}"
-        elif above is not None:
-            expected = f"a {kind} between {low} and {high}"
-        else:
+    found = _scalar(value, "iuf")
+    ends = ((operator.ge, at_least), (operator.gt, above), (operator.le, at_most), (operator.lt, below))
+    inside = found is not None and all(fits(found, end) for fits, end in ends if end is not None)
+    if inside and (np.isfinite(found) or not finite):
+        return float(found)
+    low, high = at_least if above is None else above, at_most if below is None else below
+    kind = "finite number" if finite and (low is high is None or found in (np.inf, -np.inf)) else "number"
+    if high is not None:
+        expected = f"a {kind} between {low} and {high}"
+        if above is None:
             expected = f"a {kind} from {low} to {'' if below is None else 'below '}{high}"
-        raise ValueError(f"{name}: expected {expected}, got {repr(value) if found is None else found}{hint}")
-    return float(found)
+    elif above == 0:
+        expected = f"a positive {kind}"
+    else:
+        expected = f"a {kind}" + ("" if low is None else f" of at least {low}" if above is None else f" above {low}")
+    raise ValueError(f"{name}: expected {expected}, got {repr(value) if found is None else found}{hint}")
 
 
 def one_of(value, names, name, *, hint=""):
@@ -121,10 +114,8 @@ def one_of(value, names, name, *, hint=""):
     ----------
     value : str
     names : iterable of str
-    name : str
-        What the caller calls it, for the message.
-    hint : str
-        Ends the message.
+    name, hint : str
+        What the caller calls it, and the end of the message.
 
     Returns
     -------
@@ -147,10 +138,8 @@ def instance(value, kind, name, *, what=None):
     ----------
     value : object
     kind : type
-    name : str
-        What the caller calls it, for the message.
-    what : str, optional
-        How the message calls the kind; by default its name.
+    name, what : str
+        How the message calls the value and the kind.
 
     Returns
     -------
@@ -338,5 +327,5 @@ def targets(values, n, name="y"):
     """
     array = float_array(values, name)
     if array.shape != (whole(n, "n", at_least=0),):
-        raise ValueError(f"{name}: expected shape ({n},), one target an example, got {array.shape}")
+        raise ValueError(f"{name}: expected shape ({n},), one target per example, got {array.shape}")
     return array

@@ -162,7 +162,7 @@ def _together(verdicts):
     return "refuted"  # some conditions refute it, none supports it
 
 
-def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
+def judge(claim_id, *, effect, timed=False, path=CLAIMS):
     """Judge a claim from one paired effect per seed.
 
     Parameters
@@ -173,8 +173,6 @@ def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
         One number per seed, in the claim's unit; infinity for "never reached". A dict gives the effects under
         several conditions: the claim is supported in part if it holds under some of them only, and refuted if some
         refute it and none supports it.
-    unit : str, optional
-        Shown beside the numbers in place of the claim's own.
     timed : bool
         The effect holds measured times. Its verdict depends on the machine, so that another one is never an error.
     path : path-like
@@ -204,7 +202,7 @@ def judge(claim_id, *, effect, unit=None, timed=False, path=CLAIMS):
         parts = [{"condition": str(name), **_weigh(values, claim)} for name, values in effect.items()]
     else:
         parts = [_weigh(effect, claim)]
-    card = Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), unit or claim.unit, timed=timed)
+    card = Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), claim.unit, timed=timed)
     return card if timed else _finish(card)
 
 
