@@ -1,4 +1,4 @@
-"""`utils.lab.processes.convert` against the unconverted network: whatever a batch norm has and does, it keeps."""
+"""`utils.lab.sync_batch_norm.convert` against the unconverted network: whatever a batch norm has and does, it keeps."""
 
 import copy
 import functools
@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrizations, prune
 
-from utils import networks
-from utils.lab.processes import Processes, SyncBatchNorm, convert
+from utils.lab.sync_batch_norm import Processes, SyncBatchNorm, convert
 
 theirs = nn.SyncBatchNorm.convert_sync_batchnorm
 
@@ -240,13 +239,6 @@ def test_containers_and_attributes():
     assert list(net.state_dict()) == state
     assert [name for name, _ in net.named_modules()] == names
     assert "extra" in dict(first.named_buffers())
-
-
-def test_replicas_are_left_alone():
-    net = networks.MLP(4, 2, seeds=range(2), norm="batch")
-    kinds = [type(module) for module in net.modules()]
-    assert [type(module) for module in convert(net).modules()] == kinds
-    assert networks.BatchNorm in kinds
 
 
 def test_copies_and_pickles():
