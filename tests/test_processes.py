@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -65,7 +65,7 @@ def start():
 @pytest.fixture
 def no_process_left():
     """Other tests in this process may have left some; none may be added, but for Python's own helper."""
-    multiprocessing.resource_tracker.ensure_running()
+    resource_tracker.ensure_running()
     before = set(psutil.Process().children(recursive=True))
     yield
     assert set(psutil.Process().children(recursive=True)) <= before
@@ -86,7 +86,8 @@ def test_a_script_and_torchrun_come_to_the_same_report(start):
 
 
 @pytest.mark.usefixtures("no_process_left")
-def test_a_failing_rank_ends_all_and_says_why(capfd):
+def test_a_failing_rank_ends_all_and_says_why(capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with pytest.raises(RuntimeError, match=r"(?s)\nrank 1 of 2 failed:\nThis goes to a file,\n") as raised:
         run(job=fail, timeout=SECONDS)
     interface = "lo0" if sys.platform == "darwin" else "lo"

@@ -1,5 +1,6 @@
 """Synchronized batch norm against PyTorch's batch norm of the whole batch; threads play the processes."""
 
+import copy
 import importlib.util
 import inspect
 import threading
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from utils.lab import sync_batch_norm
 from utils.lab.sync_batch_norm import SyncBatchNorm, combine
 
-SIZES = [(4, 4), (3, 6), (2, 0, 5)]
+SIZES = [(4, 4), (3, 6), (2, 0, 5), (1, 1, 1)]
 SHAPES = [(5,), (3, 4, 2)]
 
 
@@ -64,35 +65,44 @@ def batch(sizes, shape, dtype=torch.float64, offset=2.0):
     return x, torch.randn(x.shape, generator=generator).to(dtype)
 
 
-def deviations(module, sizes, shape, *, steps=2, **how):
-    """Largest relative differences between parts with a SyncBatchNorm of this module, and the whole with PyTorch's."""
-    x, upstream = batch(sizes, shape)
-    whole = (nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d)(shape[0], **how).double()
+def outcomes(module, x, upstream, sizes, norm_dtype=torch.float64, **how):
+    """Pairs of what parts come to with a SyncBatchNorm of this module, and the whole with PyTorch's in float64."""
+    channels = x.shape[1]
+    whole = (nn.BatchNorm1d if x.dim() == 2 else nn.BatchNorm2d)(channels, **how).double()
     if whole.affine:
         with torch.no_grad():
-            whole.weight.copy_(torch.linspace(-1, 2, shape[0]))
-            whole.bias.copy_(torch.linspace(1, 0, shape[0]))
-    state = {key: value.clone() for key, value in whole.state_dict().items()}
+            whole.weight.copy_(torch.linspace(-1, 2, channels))
+            whole.bias.copy_(torch.linspace(1, 0, channels))
+    state = copy.deepcopy(whole.state_dict())
 
     def train(norm, x, upstream):
-        for _ in range(steps):
-            x = x.clone().requires_grad_()
-            y = norm(x)
-        wanted = [x, norm.weight, norm.bias] if norm.affine else [x]
-        return [y.detach(), *torch.autograd.grad(y, wanted, upstream), norm.running_mean, norm.running_var]
+        x, own = x.clone().requires_grad_(), list(norm.parameters())
+        norm(x)
+        y = norm(x)
+        gradients = torch.autograd.grad(y, [x, *own], upstream)
+        assert [value.dtype for value in (y, *gradients)] == [x.dtype, x.dtype, *(p.dtype for p in own)]
+        statistics = norm.running_mean.clone(), norm.running_var.clone()
+        norm(torch.ones_like(x))  # what has diverged stays so
+        later = norm.running_mean, norm.running_var, norm.eval()(x).detach()
+        return [y.detach(), gradients[0], *statistics, *later, *gradients[1:]]
 
     def part(rank, group):
-        norm = module.SyncBatchNorm(shape[0], group=group, **how).double()
-        norm.affine = whole.affine
+        norm = module.SyncBatchNorm(channels, group=group, **how).to(norm_dtype)
         norm.load_state_dict(state)
         return train(norm, x.split(sizes)[rank], upstream.split(sizes)[rank])
 
-    reference, parts = train(whole, x, upstream), together(part, len(sizes))
-    y, dx, *gradients, mean, var = zip(*parts, strict=True)
-    found = [torch.cat(y), torch.cat(dx), *map(sum, gradients), mean[-1], var[-1]]
-    names = ["output", "dx", *["dweight", "dbias"][: len(gradients)], "running mean", "running var"]
-    pairs = zip(names, found, reference, strict=True)
-    return {name: float((a - b).abs().max() / b.abs().max()) for name, a, b in pairs}
+    y, dx, mean, var, later_mean, later_var, evaluation, *own = zip(*together(part, len(sizes)), strict=True)
+    last = (values[-1] for values in (mean, var, later_mean, later_var))
+    found = [torch.cat(y), torch.cat(dx), *last, torch.cat(evaluation), *map(sum, own)]
+    names = ["output", "dx", "mean", "variance", "later-mean", "later-variance", "evaluation", "dweight", "dbias"]
+    expected = train(whole, x.double(), upstream.double())
+    return dict(zip(names, zip(found, expected, strict=True), strict=False))
+
+
+def deviations(module, x, upstream, sizes, *how, **options):
+    """Largest differences of these pairs, relative to the largest number of the whole."""
+    pairs = outcomes(module, x, upstream, sizes, *how, **options).items()
+    return {name: float((a.double() - b).abs().max() / b.abs().max()) for name, (a, b) in pairs}
 
 
 # Statistics
@@ -131,7 +141,7 @@ def test_a_large_mean_costs_no_digits():
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("how", [{}, {"momentum": None}, {"affine": False, "momentum": 0.3}, {"eps": 0.1}], ids=str)
 def test_parts_are_as_the_whole(sizes, shape, how):
-    found = deviations(sync_batch_norm, sizes, shape, **how)
+    found = deviations(sync_batch_norm, *batch(sizes, shape), sizes, **how)
     assert max(found.values()) < 1e-12, found  # float64 with numbers of size 1: a few roundings
 
 
@@ -183,7 +193,7 @@ def changed(old, new):
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_wrong_ones_are_found(name):
-    found = deviations(changed(*MUTANTS[name]), (3, 6), (3, 4, 2))
+    found = deviations(changed(*MUTANTS[name]), *batch((3, 6), (3, 4, 2)), (3, 6))
     assert max(found.values()) > 1e-3, found
 
 
@@ -192,40 +202,18 @@ def test_a_difference_of_means_of_squares_is_found():
     assert variance_in_single_precision(changed(old, new)) > 1e-1
 
 
-def diverged(module, bad, sizes=(3, 6)):
+def diverged(module, bad, **how):
     """Names of results that differ from the whole batch's, with one bad number in the channel 1 of the first part."""
-    x, upstream = batch(sizes, (3, 4, 2))
+    x, upstream = batch((3, 6), (3, 4, 2))
     x[1, 1, 2, 0] = bad
-    whole = nn.BatchNorm2d(3).double()
-
-    def train(norm, x, upstream):
-        x = x.clone().requires_grad_()
-        y = norm(x)
-        gradients = torch.autograd.grad(y, [x, norm.weight, norm.bias], upstream)
-        statistics = norm.running_mean.clone(), norm.running_var.clone()
-        norm(torch.ones_like(x))  # what has diverged stays so
-        return [y.detach(), *gradients, *statistics, norm.running_mean, norm.running_var, norm.eval()(x).detach()]
-
-    def part(rank, group):
-        return train(module.SyncBatchNorm(3, group=group).double(), x.split(sizes)[rank], upstream.split(sizes)[rank])
-
-    parts = list(zip(*together(part, len(sizes)), strict=True))
-    whole_y = [torch.cat(values) for values in (parts[0], parts[1], parts[-1])]
-    found = [*whole_y[:2], *map(sum, parts[2:4]), *(values[1] for values in parts[4:8]), whole_y[2]]
-    names = ["output", "dx", "dweight", "dbias", "mean", "variance", "later-mean", "later-variance", "evaluation"]
-    wanted, apart = train(whole, x, upstream), []
-    for name, a, b in zip(names, found, wanted, strict=True):
-        if not torch.allclose(a, b, rtol=1e-12, atol=1e-12, equal_nan=True):
-            apart.append(name)
-    return apart
+    pairs = outcomes(module, x, upstream, (3, 6), **how).items()
+    return [name for name, pair in pairs if not torch.allclose(*pair, rtol=1e-12, atol=1e-12, equal_nan=True)]
 
 
-BAD = [torch.nan, torch.inf, -torch.inf]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=str)
-def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad):
-    assert diverged(sync_batch_norm, bad) == []
+@pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0, None])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf], ids=str)
+def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad, momentum):
+    assert diverged(sync_batch_norm, bad, momentum=momentum) == []
 
 
 SUMS = "mean = x.sum(axes) / max(n, 1)\n    squares = (x - _columns(mean, x)).square().sum(axes)"
@@ -255,32 +243,16 @@ HIDING = {
 def test_what_hides_divergence_is_found(name):
     old, new, where = HIDING[name]
     module = changed(old, new)
-    assert max(deviations(module, (3, 6), (3, 4, 2)).values()) < 1e-12  # finite numbers do not show it
+    assert max(deviations(module, *batch((3, 6), (3, 4, 2)), (3, 6)).values()) < 1e-12  # finite numbers do not show it
     assert where in diverged(module, torch.nan) + diverged(module, torch.inf)
 
 
 def half_against_double(module, dtype, norm_dtype):
-    """Two parts in half precision against the whole in double, relative: output and dx, then what the norm keeps."""
+    """Largest deviations of two parts in half precision, of what they pass on, and of what the norm keeps."""
     sizes = (3000, 2500)  # more than half precision can count, and a sum beyond its largest number
-    x, upstream = batch(sizes, (3,), dtype, offset=30.0)
-    whole = nn.BatchNorm1d(3).double()
-    leaf = x.double().requires_grad_()
-    y = whole(leaf)
-    wanted = [y, *torch.autograd.grad(y, [leaf, whole.weight, whole.bias], upstream.double())]
-
-    def part(rank, group):
-        norm = module.SyncBatchNorm(3, group=group).to(norm_dtype)
-        leaf = x.split(sizes)[rank].clone().requires_grad_()
-        y = norm(leaf)
-        gradients = torch.autograd.grad(y, [leaf, norm.weight, norm.bias], upstream.split(sizes)[rank])
-        assert [value.dtype for value in (y, *gradients)] == [dtype, dtype, norm_dtype, norm_dtype]
-        return [y, *gradients, norm.running_mean, norm.running_var]
-
-    y, dx, dweight, dbias, mean, var = zip(*together(part, 2), strict=True)
-    found = [torch.cat(y), torch.cat(dx), sum(dweight), sum(dbias), mean[0], var[1]]
-    pairs = zip(found, [*wanted, whole.running_mean, whole.running_var], strict=True)
-    apart = [float((a.detach().double() - b.detach()).abs().max() / b.detach().abs().max()) for a, b in pairs]
-    return max(apart[:2]), max(apart[2:])
+    found = deviations(module, *batch(sizes, (3,), dtype, offset=30.0), sizes, norm_dtype)
+    passed_on = found.pop("output"), found.pop("dx"), found.pop("evaluation")
+    return max(passed_on), max(found.values())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -321,25 +293,9 @@ def test_an_empty_part_wants_a_sum_of_losses():
     assert nothing == 0
 
 
-def test_in_evaluation_it_is_pytorchs():
-    x, _ = batch((9,), (3, 4, 2))
-    ours, theirs = SyncBatchNorm(3, group=Threads(0, [None], None)).double(), nn.BatchNorm2d(3).double()
-    for norm in (ours, theirs):
-        norm.running_mean += 0.3
-        norm.running_var *= 2.5
-        norm.eval()
-    assert torch.equal(ours(x), theirs(x))
-    assert ours.num_batches_tracked == 0
-
-
 def test_bad_input():
     alone = Threads(0, [None], threading.Barrier(1))
     with pytest.raises(ValueError, match=r"expected shape \(N, 3, ...\), got \(4, 2\)"):
         SyncBatchNorm(3, group=alone)(torch.zeros(4, 2))
     with pytest.raises(ValueError, match="expected more than one value for each channel in all processes"):
         SyncBatchNorm(3, group=alone)(torch.zeros(1, 3))
-
-
-def test_one_example_a_process_is_enough():
-    found = deviations(sync_batch_norm, (1, 1, 1), (4,))
-    assert max(found.values()) < 1e-12, found
