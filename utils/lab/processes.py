@@ -9,6 +9,7 @@ batch. The second does the same under ``torchrun``, which also reaches several c
 
 import argparse
 import datetime
+import functools
 import gc
 import json
 import os
@@ -38,18 +39,23 @@ __all__ = ["compare", "main", "run"]
 # The experiment
 
 
-def _network(kind, seed):
-    """Make a small network in float64, whose second layer is a batch norm, and the shape of its inputs."""
+_SHAPES = {"dense": (6,), "conv": (2, 5, 5)}  # of one input of each kind of network
+
+
+def _network(kind, seed, batch_norm=True):
+    """Make a small network in float64, whose second layer is a batch norm, or nothing in its place."""
     if kind == "dense":
-        net, shape = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), (6,)
+        net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
     else:
-        layers = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(100, 3)
-        net, shape = nn.Sequential(*layers), (2, 5, 5)
-    net, generator = net.double(), torch.Generator().manual_seed(seed)
+        conv = nn.Conv2d(2, 4, 3, padding=1)
+        net = nn.Sequential(conv, nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(100, 3))
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in net.parameters():
+        for parameter in net.double().parameters():
             parameter.normal_(generator=generator).mul_(0.5)
-    return net, shape
+    if not batch_norm:
+        net[1] = nn.Identity()
+    return net
 
 
 def _descend(net, x, y, steps, weight=1.0):
@@ -119,16 +125,10 @@ def _compare_one(kind, parts, steps, seed):
     total, begin = sum(parts), sum(parts[:rank])
     mine, weight = slice(begin, begin + parts[rank]), parts[rank] * world / total
 
-    generator, shape = torch.Generator().manual_seed(seed + 1), _network(kind, seed)[1]
-    x = torch.randn(total, *shape, generator=generator).double()
-    x = x + torch.linspace(0, 2, total).view(-1, *[1] * len(shape))  # so that the parts have different means
+    network, generator = functools.partial(_network, kind, seed), torch.Generator().manual_seed(seed + 1)
+    x = torch.randn(total, *_SHAPES[kind], generator=generator).double()
+    x = x + torch.linspace(0, 2, total).view(-1, *[1] * (x.dim() - 1))  # so that the parts have different means
     y = torch.randint(3, (total,), generator=generator)
-
-    def network(batch_norm=True):
-        net = _network(kind, seed)[0]
-        if not batch_norm:
-            net[1] = nn.Identity()
-        return net
 
     def train_alone(net):
         found = _descend(net, x, y, steps)
@@ -166,13 +166,6 @@ def _together(job, arguments, timeout, **place):
         dist.destroy_process_group()
 
 
-def _stay_on_this_computer():
-    """Tell gloo to use the loopback interface, unless the environment names another one."""
-    loopback = {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}
-    if loopback:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", min(loopback))
-
-
 def _leave(status):  # pragma: no cover  in processes of their own, like the next two
     """Leave at once: a thread of gloo that outlives the group can abort a Python that shuts down."""
     sys.stdout.flush()
@@ -193,7 +186,8 @@ def _work(rank, folder, world_size, timeout, job, arguments):  # pragma: no cove
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
-    _stay_on_this_computer()
+    for loopback in {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     try:
         store = dist.FileStore(str(folder / "meeting"), world_size)
         _, result = _together(job, arguments, timeout, store=store, rank=rank, world_size=world_size)

@@ -28,14 +28,34 @@ class Processes:
         self.group = group
 
     def gather(self, values):
-        """Stack the values of all processes, in their order; in each process they have the same shape."""
+        """Stack the values of all processes, in their order.
+
+        Parameters
+        ----------
+        values : Tensor, any shape
+            The shape is the same in every process.
+
+        Returns
+        -------
+        Tensor, shape (processes, *values.shape)
+        """
         values = values.contiguous()
         everyone = [torch.empty_like(values) for _ in range(dist.get_world_size(self.group))]
         dist.all_gather(everyone, values, group=self.group)
         return torch.stack(everyone)
 
     def add(self, values):
-        """Add up the values of all processes, without changing those here."""
+        """Add up the values of all processes.
+
+        Parameters
+        ----------
+        values : Tensor, any shape
+            The shape is the same in every process; the values are not changed.
+
+        Returns
+        -------
+        Tensor, shape of values
+        """
         total = values.clone()
         dist.all_reduce(total, group=self.group)
         return total
