@@ -24,7 +24,7 @@ from utils.byhand import (
     standardization,
 )
 from utils.lab import networks as one
-from utils.lab import optim, probes, processes, replicas, training
+from utils.lab import optim, probes, processes, replicas, sync_batch_norm, training
 
 RNG = np.random.default_rng
 UNUSABLE = {
@@ -273,17 +273,17 @@ def calls():
             data.two_features,
             {"seed": 0, "n": 10, "ratio": at_least_zero(2.0), "correlation": 0.5, "noise": at_least_zero(0.5)},
         ),
-        "lab.processes.SyncBatchNorm": (
-            processes.SyncBatchNorm,
+        "lab.sync_batch_norm.SyncBatchNorm": (
+            sync_batch_norm.SyncBatchNorm,
             {"num_features": 3, **of_bn, "track_running_stats": anything(True), "group": anything(None)},
         ),
-        "lab.processes.SyncBatchNorm.forward": (
-            processes.SyncBatchNorm(3).eval().forward,
+        "lab.sync_batch_norm.SyncBatchNorm.forward": (
+            sync_batch_norm.SyncBatchNorm(3).eval().forward,
             {"x": torch.ones(2, 3)},
         ),
         "lab.processes.run": (
             processes.run,
-            {"world_size": 1, "job": May("math:sqrt", "word"), "timeout": May(0.1, "2.5")},
+            {"world_size": 1, "job": math.sqrt, "timeout": May(0.1, "2.5")},
         ),
         "download.fetch": (download.fetch, {"name": "mnist", "registry": May(None, "None")}),
         "evidence.check": (
@@ -445,7 +445,10 @@ def calls():
         ),
         "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)]}),
         "lab.replicas.Stack.forward": (replicas.Stack([torch.nn.Linear(4, 3)] * 2).forward, {"x": x}),
-        "lab.processes.convert": (processes.convert, {"module": torch.nn.BatchNorm1d(3), "group": anything(None)}),
+        "lab.sync_batch_norm.convert": (
+            sync_batch_norm.convert,
+            {"module": torch.nn.BatchNorm1d(3), "group": anything(None)},
+        ),
         "byhand.normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
         "byhand.normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),
         "byhand.normalization.BatchNorm.backward": (trained(bn(3), 5, 3).backward, backwards[1]),
@@ -596,7 +599,7 @@ def _alone(monkeypatch, tmp_path):
     def start(*command, **how):
         raise Taken
 
-    monkeypatch.setattr(processes.subprocess, "Popen", start)
+    monkeypatch.setattr(processes.mp, "start_processes", start)
     for name in ("CI", "DATASET", "COURSE_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
 

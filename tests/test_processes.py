@@ -1,483 +1,44 @@
-"""Synchronized batch norm against PyTorch's batch norm of the whole batch, and processes that must always end.
+"""Processes that compare batch norm with one process, come to the same numbers every time, and always end."""
 
-The pieces are tested in one process, where threads play the processes; `run` and torchrun with real ones.
-"""
-
-import functools
-import importlib.util
-import inspect
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional as F
+import torch.distributed as dist
 
 from utils.lab import processes
-from utils.lab.processes import Processes, SyncBatchNorm, combine, convert, main, run
+from utils.lab.processes import compare, main, run
 
 pytestmark = pytest.mark.timeout(300)  # processes are started
 
-SIZES = [(4, 4), (3, 6), (2, 0, 5)]
-SHAPES = [(5,), (3, 4, 2)]
-SECONDS = 60  # for processes that need a few, on a computer that does other things as well
-
-
-class Threads:
-    """One of several threads that exchange numbers as `Processes` do."""
-
-    def __init__(self, rank, slots, barrier):
-        self.rank, self.slots, self.barrier = rank, slots, barrier
-
-    def gather(self, values):
-        self.slots[self.rank] = values.detach()
-        self.barrier.wait()
-        everyone = torch.stack(self.slots)
-        self.barrier.wait()
-        return everyone
-
-    def add(self, values):
-        return self.gather(values).sum(0)
-
-
-def together(job, n):
-    """Call job(rank, group) in n threads at a time; the results in order."""
-    slots, barrier = [None] * n, threading.Barrier(n, timeout=20)
-
-    def guarded(rank):
-        try:
-            return job(rank, Threads(rank, slots, barrier))
-        except threading.BrokenBarrierError:
-            return None  # another thread has failed, and tells why
-        except BaseException:
-            barrier.abort()
-            raise
-
-    with ThreadPoolExecutor(n) as pool:
-        return [future.result() for future in [pool.submit(guarded, rank) for rank in range(n)]]
-
-
-def batch(sizes, shape, dtype=torch.float64, offset=2.0):
-    """Examples whose mean rises from part to part, and upstream gradients, random so that no way back is hidden."""
-    generator = torch.Generator().manual_seed(sum(sizes))
-    n = sum(sizes)
-    x = torch.randn(n, *shape, generator=generator).to(dtype) + torch.linspace(0, offset, n).to(dtype).view(
-        -1, *[1] * len(shape)
-    )
-    return x, torch.randn(x.shape, generator=generator).to(dtype)
-
-
-def deviations(module, sizes, shape, *, steps=2, **how):
-    """Largest relative differences between parts with a SyncBatchNorm of this module, and the whole with PyTorch's."""
-    x, upstream = batch(sizes, shape)
-    whole = (nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d)(shape[0], **how).double()
-    if whole.affine:
-        with torch.no_grad():
-            whole.weight.copy_(torch.linspace(-1, 2, shape[0]))
-            whole.bias.copy_(torch.linspace(1, 0, shape[0]))
-    state = {key: value.clone() for key, value in whole.state_dict().items()}
-
-    def train(norm, x, upstream):
-        for _ in range(steps):
-            x = x.clone().requires_grad_()
-            y = norm(x)
-        wanted = [x, norm.weight, norm.bias] if norm.affine else [x]
-        return [y.detach(), *torch.autograd.grad(y, wanted, upstream), norm.running_mean, norm.running_var]
-
-    def part(rank, group):
-        norm = module.SyncBatchNorm(shape[0], group=group, **how).double()
-        norm.affine = whole.affine
-        norm.load_state_dict(state)
-        return train(norm, x.split(sizes)[rank], upstream.split(sizes)[rank])
-
-    reference, parts = train(whole, x, upstream), together(part, len(sizes))
-    y, dx, *gradients, mean, var = zip(*parts, strict=True)
-    found = [torch.cat(y), torch.cat(dx), *map(sum, gradients), mean[-1], var[-1]]
-    names = ["output", "dx", *["dweight", "dbias"][: len(gradients)], "running mean", "running var"]
-    pairs = zip(names, found, reference, strict=True)
-    return {name: float((a - b).abs().max() / b.abs().max()) for name, a, b in pairs}
-
-
-# Statistics
-
-
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 0), st.integers(0, 2**31))
-def test_parts_combine_to_the_whole(sizes, seed):
-    x = torch.from_numpy(np.random.default_rng(seed).standard_normal((sum(sizes), 3)) + 10)
-    parts = x.split(sizes)
-    means = torch.stack([part.sum(0) / max(len(part), 1) for part in parts])
-    squares = torch.stack([(part - mean).square().sum(0) for part, mean in zip(parts, means, strict=True)])
-    count, mean, var = combine(torch.tensor(sizes).double(), means, squares)
-    assert count == sum(sizes)
-    # Rounding of a few additions of numbers of size 10 and of their squares.
-    assert torch.allclose(mean, x.mean(0), rtol=0, atol=1e-13)
-    assert torch.allclose(var, x.var(0, correction=0), rtol=0, atol=1e-12)
-
-
-def variance_in_single_precision(module):
-    """Relative error of the variance of float32 numbers with a mean ten thousand times their deviation."""
-    x = batch((40, 60), (2,), torch.float32)[0] + 1e4
-    found = together(lambda rank, group: module.whole_batch_statistics(x.split((40, 60))[rank], group), 2)
-    wanted = x.double().var(0, correction=0)
-    return float(((found[0][2] - wanted) / wanted).abs().max())
-
-
-def test_a_large_mean_costs_no_digits():
-    # The mean itself is rounded to 1e-3 of the deviation at this distance, which enters squared.
-    assert variance_in_single_precision(processes) < 1e-3
-
-
-# The layer
-
-
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("how", [{}, {"momentum": None}, {"affine": False, "momentum": 0.3}, {"eps": 0.1}], ids=str)
-def test_parts_are_as_the_whole(sizes, shape, how):
-    found = deviations(processes, sizes, shape, **how)
-    assert max(found.values()) < 1e-12, found  # float64 with numbers of size 1: a few roundings
-
-
-MUTANTS = {
-    "local statistics": (
-        "parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))",
-        "parts = torch.cat([mean.new_tensor([n]), mean, squares])[None]",
-    ),
-    "mean of the variances": ("(squares + counts[:, None] * (means - mean).square())", "squares"),
-    "equal weights for unequal parts": ("mean = (counts[:, None] * means).sum(0) / count", "mean = means.mean(0)"),
-    "unbiased variance to normalize": (".square()).sum(0) / count", ".square()).sum(0) / (count - 1)"),
-    "biased running variance": ("var * (count / (count - 1))", "var"),
-    "unbiased with the local count": (
-        "var * (count / (count - 1))",
-        "var * (x[:, 0].numel() / max(x[:, 0].numel() - 1, 1))",
-    ),
-    "momentum the wrong way round": ("(1 - p) * _wide(running) + p * new", "p * _wide(running) + (1 - p) * new"),
-    "backward without the other processes": (
-        "ctx.group.add(torch.stack([dbeta, dgamma]))",
-        "torch.stack([dbeta, dgamma])",
-    ),
-    "backward with the local count": (
-        "torch.stack([dbeta, dgamma])) / count",
-        "torch.stack([dbeta, dgamma])) / max(dy[:, 0].numel(), 1)",
-    ),
-    "gradients of the parameters added up twice": (
-        "zip((dgamma, dbeta), ctx",
-        "zip((along_std * count, along_mean * count), ctx",
-    ),
-    "no way through the variance": (" - x_hat * _columns(along_std, dy)", ""),
-}
-HALF = {
-    "count and sums in half precision": ("x, axes, n = _wide(x), _all_but", "x, axes, n = x, _all_but"),
-    "backward sums in half precision": (
-        "dtype, dy, axes = dy.dtype, _wide(dy), _all",
-        "dtype, dy, axes = dy.dtype, dy, _all",
-    ),
-}
-
-
-def changed(old, new):
-    """The module with one piece of its source replaced."""
-    source = inspect.getsource(processes)
-    assert source.count(old) == 1, f"found {source.count(old)} times: {old}"
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("mutant", loader=None))
-    exec(compile(source.replace(old, new), "mutant", "exec"), module.__dict__)
-    return module
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_wrong_ones_are_found(name):
-    found = deviations(changed(*MUTANTS[name]), (3, 6), (3, 4, 2))
-    assert max(found.values()) > 1e-3, found
-
-
-def test_a_difference_of_means_of_squares_is_found():
-    old, new = "squares = (x - _columns(mean, x)).square().sum(axes)", "squares = x.square().sum(axes) - n * mean**2"
-    assert variance_in_single_precision(changed(old, new)) > 1e-1
-
-
-def diverged(module, bad, sizes=(3, 6)):
-    """Names of results that differ from the whole batch's, with one bad number in the channel 1 of the first part."""
-    x, upstream = batch(sizes, (3, 4, 2))
-    x[1, 1, 2, 0] = bad
-    whole = nn.BatchNorm2d(3).double()
-
-    def train(norm, x, upstream):
-        x = x.clone().requires_grad_()
-        y = norm(x)
-        gradients = torch.autograd.grad(y, [x, norm.weight, norm.bias], upstream)
-        statistics = norm.running_mean.clone(), norm.running_var.clone()
-        norm(torch.ones_like(x))  # what has diverged stays so
-        return [y.detach(), *gradients, *statistics, norm.running_mean, norm.running_var, norm.eval()(x).detach()]
-
-    def part(rank, group):
-        return train(module.SyncBatchNorm(3, group=group).double(), x.split(sizes)[rank], upstream.split(sizes)[rank])
-
-    parts = list(zip(*together(part, len(sizes)), strict=True))
-    whole_y = [torch.cat(values) for values in (parts[0], parts[1], parts[-1])]
-    found = [*whole_y[:2], *map(sum, parts[2:4]), *(values[1] for values in parts[4:8]), whole_y[2]]
-    names = ["output", "dx", "dweight", "dbias", "mean", "variance", "later-mean", "later-variance", "evaluation"]
-    wanted, apart = train(whole, x, upstream), []
-    for name, a, b in zip(names, found, wanted, strict=True):
-        if not torch.allclose(a, b, rtol=1e-12, atol=1e-12, equal_nan=True):
-            apart.append(name)
-    return apart
-
-
-BAD = [torch.nan, torch.inf, -torch.inf]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=str)
-def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad):
-    assert diverged(processes, bad) == []
-
-
-SUMS = "mean = x.sum(axes) / max(n, 1)\n    squares = (x - _columns(mean, x)).square().sum(axes)"
-HIDING = {
-    "skipped in the statistics": (SUMS, SUMS.replace(".sum(", ".nansum("), "mean"),
-    "zero on input": (
-        "x, axes, n = _wide(x), _all_but",
-        "x, axes, n = _wide(x).nan_to_num(posinf=0, neginf=0), _all_but",
-        "mean",
-    ),
-    "zero on output": ("else y + _columns(beta, x)).to(x.dtype)", "else y + _columns(beta, x)).nan_to_num()", "output"),
-    "skipped in running statistics": (
-        "running.copy_((1 - p) * _wide(running) + p * new)",
-        "running.copy_(torch.where(new.isfinite(), (1 - p) * _wide(running) + p * new, running))",
-        "mean",
-    ),
-    "skipped backward": ("return dx.to(dtype), *(", "return dx.nan_to_num().to(dtype), *(", "dx"),
-    "interpolated running statistics": (
-        "running.copy_((1 - p) * _wide(running) + p * new)",
-        "running.lerp_(new.to(running), p)",
-        "later-mean",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HIDING)
-def test_what_hides_divergence_is_found(name):
-    old, new, where = HIDING[name]
-    module = changed(old, new)
-    assert max(deviations(module, (3, 6), (3, 4, 2)).values()) < 1e-12  # finite numbers do not show it
-    assert where in diverged(module, torch.nan) + diverged(module, torch.inf)
-
-
-def half_against_double(module, dtype, norm_dtype):
-    """Two parts in half precision against the whole in double, relative: output and dx, then what the norm keeps."""
-    sizes = (3000, 2500)  # more than half precision can count, and a sum beyond its largest number
-    x, upstream = batch(sizes, (3,), dtype, offset=30.0)
-    whole = nn.BatchNorm1d(3).double()
-    leaf = x.double().requires_grad_()
-    y = whole(leaf)
-    wanted = [y, *torch.autograd.grad(y, [leaf, whole.weight, whole.bias], upstream.double())]
-
-    def part(rank, group):
-        norm = module.SyncBatchNorm(3, group=group).to(norm_dtype)
-        leaf = x.split(sizes)[rank].clone().requires_grad_()
-        y = norm(leaf)
-        gradients = torch.autograd.grad(y, [leaf, norm.weight, norm.bias], upstream.split(sizes)[rank])
-        assert [value.dtype for value in (y, *gradients)] == [dtype, dtype, norm_dtype, norm_dtype]
-        return [y, *gradients, norm.running_mean, norm.running_var]
-
-    y, dx, dweight, dbias, mean, var = zip(*together(part, 2), strict=True)
-    found = [torch.cat(y), torch.cat(dx), sum(dweight), sum(dbias), mean[0], var[1]]
-    pairs = zip(found, [*wanted, whole.running_mean, whole.running_var], strict=True)
-    apart = [float((a.detach().double() - b.detach()).abs().max() / b.detach().abs().max()) for a, b in pairs]
-    return max(apart[:2]), max(apart[2:])
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("own", ["the same", "single"])
-def test_in_half_precision_only_the_results_are_rounded(dtype, own):
-    passed_on, kept = half_against_double(processes, dtype, dtype if own == "the same" else torch.float32)
-    # One rounding of each result, by half a unit in the last place; sums of two parts have three.
-    assert passed_on < torch.finfo(dtype).eps
-    # In single precision the sums of some thousand terms: the longest has a rounding of 6e-8 for each doubling.
-    assert kept < (2 * torch.finfo(dtype).eps if own == "the same" else 1e-5)
-
-
-@pytest.mark.parametrize("name", HALF)
-def test_half_precision_inside_is_found(name):
-    kept = half_against_double(changed(*HALF[name]), torch.bfloat16, torch.float32)[1]
-    assert not kept < 1e-4  # or it is not a number
-
-
-def test_a_second_derivative_is_refused():
-    alone = Threads(0, [None], threading.Barrier(1))
-    x = torch.arange(6.0).view(3, 2).requires_grad_()
-    (dx,) = torch.autograd.grad(SyncBatchNorm(2, group=alone)(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
-
-
-def test_an_empty_part_wants_a_sum_of_losses():
-    x, _ = batch((4, 0), (3,))
-    y = torch.tensor([0, 1, 2, 0])
-
-    def part(rank, group):
-        logits = SyncBatchNorm(3, group=group).double()(x.split((4, 0))[rank].clone().requires_grad_())
-        return [F.cross_entropy(logits, y.split((4, 0))[rank], reduction=how).item() for how in ("mean", "sum")]
-
-    (_, there), (mean, nothing) = together(part, 2)
-    assert there > 0
-    assert np.isnan(mean)
-    assert nothing == 0
-
-
-def test_in_evaluation_it_is_pytorchs():
-    x, _ = batch((9,), (3, 4, 2))
-    ours, theirs = SyncBatchNorm(3, group=Threads(0, [None], None)).double(), nn.BatchNorm2d(3).double()
-    for norm in (ours, theirs):
-        norm.running_mean += 0.3
-        norm.running_var *= 2.5
-        norm.eval()
-    assert torch.equal(ours(x), theirs(x))
-    assert ours.num_batches_tracked == 0
-
-
-def test_bad_input():
-    alone = Threads(0, [None], threading.Barrier(1))
-    with pytest.raises(ValueError, match=r"expected shape \(N, 3, ...\), got \(4, 2\)"):
-        SyncBatchNorm(3, group=alone)(torch.zeros(4, 2))
-    with pytest.raises(ValueError, match="expected more than one value for each channel in all processes"):
-        SyncBatchNorm(3, group=alone)(torch.zeros(1, 3))
-
-
-def test_one_example_a_process_is_enough():
-    found = deviations(processes, (1, 1, 1), (4,))
-    assert max(found.values()) < 1e-12, found
-
-
-def test_convert_replaces_every_batch_norm():
-    inner = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, eps=0.1, momentum=None))
-    net = nn.Sequential(inner, nn.Flatten(), nn.BatchNorm1d(8, affine=False)).double().eval()
-    inner[1].running_mean += 1.5
-    x, _ = batch((5,), (1, 4, 4))
-    before, group = net(x), object()
-    assert convert(net, group) is net
-    norms = [net[0][1], net[2]]
-    assert all(type(norm) is SyncBatchNorm and norm.group is group and not norm.training for norm in norms)
-    assert [(norm.eps, norm.momentum) for norm in norms] == [(0.1, None), (1e-5, 0.1)]
-    assert torch.equal(net(x), before)
-    alone = convert(nn.BatchNorm1d(4))
-    assert isinstance(alone, SyncBatchNorm)
-    assert isinstance(alone.group, Processes)
-
-
-# One process, here
-
-
-@pytest.fixture
-def without_watch(monkeypatch):
-    """No waiting for the end of pytest's own input."""
-    monkeypatch.setattr(processes, "_leave_with_parent", lambda: None)
-
-
-@pytest.mark.usefixtures("without_watch")
-def test_a_world_of_one_is_the_whole(tmp_path, capsys):
-    where = ["--rank", "0", "--world-size", "1", "--init-method", (tmp_path / "meeting").as_uri()]
-    main([*where, "--out", str(tmp_path / "out"), "--settings", '{"steps": 2}'])
-    report = json.loads((tmp_path / "out").read_text())
-    assert set(report) == {f"{k}, {s} parts" for k in ("dense", "conv") for s in ("equal", "unequal")}
-    for found in report.values():
-        assert max(found["synchronized"].values()) < 1e-12
-        assert max(found["per process"].values()) < 1e-12  # one part is the whole
-        assert max(found["none"].values()) < 1e-12
-        if not torch.cuda.is_available():
-            assert found["nn.SyncBatchNorm"].startswith("skipped: nn.SyncBatchNorm trains on accelerators only")
-    assert not torch.distributed.is_initialized()
-    assert capsys.readouterr().out == ""
-
-
-def test_under_torchruns_variables(monkeypatch, capsys):
-    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
-    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
-        monkeypatch.setenv(name, value)
-    main(["--job", "torch.distributed:get_world_size"])
-    assert json.loads(capsys.readouterr().out) == 1
-
-
-def test_a_failing_job_leaves_the_group(monkeypatch, tmp_path):
-    settings = {"job": "torch.distributed:no_such_job", "settings": {}, "timeout": 5}
-    with pytest.raises(AttributeError, match="no_such_job"):
-        processes._join(**settings, init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
-    assert not torch.distributed.is_initialized()
-
-
-def test_a_process_leaves_with_its_parent():
-    sent, left = [b"x", b""], []
-    processes._leave_with_parent(read=lambda fd, n: sent.pop(0), leave=left.append)
-    assert (sent, left) == ([], [3])
-
-    def closed(fd, n):
-        raise OSError("bad file descriptor")
-
-    processes._leave_with_parent(read=closed, leave=left.append)
-    assert left == [3, 3]
-
-
-@pytest.mark.parametrize("interfaces", [["eth0", "lo"], ["lo0"], ["eth0"]], ids=str)
-def test_processes_on_one_computer_use_its_loopback(monkeypatch, interfaces):
-    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
-    monkeypatch.setattr(processes.socket, "if_nameindex", lambda: list(enumerate(interfaces)))
-    environment = processes._here_only()
-    assert environment.get("GLOO_SOCKET_IFNAME") == {"eth0": None}.get(interfaces[-1], interfaces[-1])
-    assert environment["OMP_NUM_THREADS"] == "1"
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")
-    assert processes._here_only()["GLOO_SOCKET_IFNAME"] == "eth7"
-
-
-@pytest.mark.parametrize(
-    "how", [{"world_size": 0}, {"timeout": 0}, {"timeout": float("nan")}, {"job": "math"}], ids=str
-)
-def test_run_refuses(how):
-    with pytest.raises(ValueError, match=f"{next(iter(how))}: expected "):
-        run(**how)
-
-
-# Several processes
-
-JOBS = '''
-"""Jobs for processes of the tests."""
-import pathlib
-import time
-
-import torch.distributed as dist
-
-
-def fail(token, bad=1):
-    if dist.get_rank() == bad:
-        raise LookupError("the job of this rank is lost")
+SECONDS = 150  # for processes that need a few, on a computer that does other things as well
+SCRIPT = f"import json; from utils.lab import processes; print(json.dumps(processes.run(timeout={SECONDS}), indent=2))"
+TORCHRUN = [Path(sysconfig.get_path("scripts")) / "torchrun", "--standalone", "--nproc-per-node=2", "-m"]
+
+
+def fail():
+    """Be the job of processes of which one fails while the others wait for it."""
+    if dist.get_rank() == 1:
+        print("This goes to a file,")
+        raise LookupError(f"and {torch.get_num_threads()} thread on {os.environ['GLOO_SOCKET_IFNAME']} is lost")
     dist.barrier()
 
 
-def hang(token, folder):
-    pathlib.Path(folder, f"at work {dist.get_rank()}").touch()
+def hang(folder):
+    """Be the job of processes that wait, and do not listen to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Path(folder, f"{os.getpid()} at work").touch()
     time.sleep(600)
-'''
-
-
-def alive(token):
-    """Processes whose command line has this word."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if token in " ".join(process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
 
 
 def wait_until(condition):
@@ -488,28 +49,35 @@ def wait_until(condition):
 
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
-    """A module of jobs that the processes can import; a word by which they can be found. Ends whoever is left."""
-    (tmp_path / "jobs_of_a_test.py").write_text(JOBS)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    token = uuid.uuid4().hex
-    yield functools.partial(dict, token=token, timeout=SECONDS)
-    for process in alive(token):
-        process.kill()
+def start():
+    """Start commands, of which none outlives the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*command, **how):
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            process = stack.enter_context(subprocess.Popen(command, text=True, **pipes, **how))
+            stack.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.fixture
 def no_process_left():
-    """Other tests in this process may have left some; none may come on top."""
+    """Other tests in this process may have left some; none may be added, but for Python's own helper."""
+    resource_tracker.ensure_running()
     before = set(psutil.Process().children(recursive=True))
     yield
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
-@pytest.mark.usefixtures("no_process_left")
-def test_two_processes_against_one(capsys):
-    main(["--settings", '{"steps": 3}'])
-    report = json.loads(capsys.readouterr().out)
+def test_a_script_and_torchrun_come_to_the_same_report(start):
+    script, torchrun = start(sys.executable, "-"), start(*TORCHRUN, "utils.lab.processes", f"--timeout={SECONDS}")
+    (output, errors), (other, _) = script.communicate(SCRIPT, SECONDS), torchrun.communicate(timeout=SECONDS)
+    assert errors == ""
+    assert output == other
+    report = json.loads(output)
+    assert set(report) == {f"{kind}, {size} parts" for kind in ("dense", "conv") for size in ("equal", "unequal")}
     for found in report.values():
         assert max(found["none"].values()) < 1e-10, report
         assert "running statistics" not in found["none"]
@@ -518,52 +86,82 @@ def test_two_processes_against_one(capsys):
 
 
 @pytest.mark.usefixtures("no_process_left")
-def test_torchrun_starts_it():
-    torchrun = Path(sysconfig.get_path("scripts")) / "torchrun"
-    command = [
-        torchrun,
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "utils.lab.processes",
-        "--settings",
-        '{"steps": 1}',
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert all(max(found["synchronized"].values()) < 1e-10 for found in report.values())
+def test_a_failing_rank_ends_all_and_says_why(capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    with pytest.raises(RuntimeError, match=r"(?s)\nrank 1 of 2 failed:\nThis goes to a file,\n") as raised:
+        run(job=fail, timeout=SECONDS)
+    interface = "lo0" if sys.platform == "darwin" else "lo"
+    assert f"LookupError: and 1 thread on {interface} is lost" in str(raised.value)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_failing_rank_ends_all_and_says_why(jobs):
-    settings = jobs()
-    with pytest.raises(RuntimeError, match=r"(?s)rank 1 of 2 failed .*the job of this rank is lost") as raised:
-        run(job="jobs_of_a_test:fail", **settings)
-    assert "LookupError" in str(raised.value)
-    assert not alive(settings["token"])
+@pytest.mark.usefixtures("no_process_left")
+def test_a_hanging_rank_ends_with_the_time(tmp_path):
+    message = r"not done after 0\.5 seconds: 2 of 2 processes\nrank 0 printed:\n"
+    with pytest.raises(TimeoutError, match=message):
+        run(job=hang, timeout=0.5, folder=str(tmp_path))
 
 
-@pytest.mark.parametrize("groups", [True, False], ids=["groups of processes", "as on Windows"])
-def test_a_hanging_rank_ends_with_the_time(jobs, tmp_path, monkeypatch, groups):
-    if not groups:
-        monkeypatch.delattr(os, "killpg", raising=False)
-    settings = jobs(timeout=6)
-    began = time.monotonic()
-    with pytest.raises(TimeoutError, match="not done after 6 seconds: 2 of 2 processes"):
-        run(job="jobs_of_a_test:hang", folder=str(tmp_path), **settings)
-    assert time.monotonic() - began < SECONDS
-    assert not alive(settings["token"])
+def test_nothing_is_left_when_the_parent_goes(start, tmp_path):
+    code = "from test_processes import hang, run; run({}, job=hang, folder={!r}, timeout=500)"
+    path = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    parents = [start(sys.executable, "-c", code.format(n, str(tmp_path)), env=os.environ | path) for n in (1, 2)]
+    assert wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
+    children = [child for parent in parents for child in psutil.Process(parent.pid).children()]
+    addresses = {each.laddr.ip for child in children for each in child.net_connections()}
+    assert addresses
+    assert addresses <= {"127.0.0.1", "::1"}
+    parents[0].send_signal(signal.SIGINT)
+    parents[1].kill()
+    assert "KeyboardInterrupt" in parents[0].communicate(timeout=SECONDS)[1]
+    parents[1].wait(SECONDS)
+    gone = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    assert wait_until(lambda: not any(child.is_running() and child.status() not in gone for child in children))
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_nothing_is_left_when_the_parent_goes(jobs, tmp_path, name):
-    settings = jobs(folder=str(tmp_path))
-    code = f"from utils.lab.processes import run; run(job='jobs_of_a_test:hang', **{settings!r})"
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    assert wait_until(lambda: len(list(tmp_path.glob("at work *"))) == 2)
-    assert len(alive(settings["token"])) == 3
-    os.kill(parent.pid, getattr(signal, name))
-    said = parent.communicate(timeout=SECONDS)[1]
-    assert parent.returncode != 0
-    assert name != "SIGINT" or "KeyboardInterrupt" in said
-    assert wait_until(lambda: not alive(settings["token"]))
+# One process, here
+
+
+def test_a_world_of_one_is_the_whole(monkeypatch, capsys):
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    main(["--steps", "2"])
+    for found in json.loads(capsys.readouterr().out).values():
+        assert max(found["synchronized"].values()) < 1e-12
+        assert max(found["per process"].values()) < 1e-12  # one part is the whole
+        assert max(found["none"].values()) < 1e-12
+        if not torch.cuda.is_available():
+            assert found["nn.SyncBatchNorm"].startswith("skipped: nn.SyncBatchNorm trains on accelerators only")
+    assert not dist.is_initialized()
+
+
+def test_a_failing_job_leaves_the_group(tmp_path):
+    store = dist.FileStore(str(tmp_path / "meeting"), 1)
+    with pytest.raises(TypeError, match="no_such_argument"):
+        processes._together(compare, {"no_such_argument": 1}, 5, store=store, rank=0, world_size=1)
+    assert not dist.is_initialized()
+
+
+REFUSED = {
+    "world_size": {"world_size": 0},
+    "timeout": {"timeout": float("nan")},
+    "job: .*cannot be called": {"job": "math"},
+    "job: .*import it from there": {"job": lambda: None},
+    "job: .*can be pickled": {"job": fail, "argument": (each for each in "abc")},
+}
+
+
+@pytest.mark.parametrize(("message", "how"), REFUSED.items(), ids=REFUSED)
+def test_run_refuses(message, how):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        run(**how)
+    assert sys.modules["__main__"].__name__ == "__main__"
+
+
+def test_a_command_is_refused_with_a_sentence(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["--world-size", "0"])
+    assert raised.value.code == 1
+    assert capsys.readouterr().err == "world_size: expected a positive integer, got 0\n"
