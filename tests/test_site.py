@@ -390,7 +390,12 @@ def utils_names():
         nodes = [node for tree in trees for node in ast.walk(tree)]
         modules = {}
         for node in nodes:
-            if isinstance(node, ast.ImportFrom) and node.module in ("utils", "utils.byhand", "utils.lab"):
+            if isinstance(node, ast.ImportFrom) and node.module in (
+                "utils",
+                "utils.byhand",
+                "utils.homework",
+                "utils.lab",
+            ):
                 place = node.module.removeprefix("utils").lstrip(".") + "." * (node.module != "utils")
                 modules |= {alias.asname or alias.name: place + alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module.startswith("utils."):
@@ -411,7 +416,12 @@ class TestReference:
     """What notebooks use stands in the reference, which autodoc makes of what is documented in each __all__."""
 
     def test_the_notebooks_were_read(self):
-        assert {("data", "digits"), ("lab.training", "sweep"), ("networks", "MLP"), ("checks", "review")} <= NAMES
+        assert {
+            ("data", "digits"),
+            ("lab.training", "sweep"),
+            ("networks", "MLP"),
+            ("homework.checks", "review"),
+        } <= NAMES
         assert {"fit_transform", "best_rate", "running_mean"} <= ATTRIBUTES
 
     @pytest.mark.parametrize(("module", "name"), sorted(NAMES), ids=lambda each: each)
