@@ -17,8 +17,10 @@ import sys
 from importlib import import_module
 
 import nbformat
-from execute import ROOT, write_atomically
+from execute import ROOT
 from guard import CHECKOUT, alone, check_writable, one_sentence
+
+from utils.files import write_atomically
 
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
 KEPT = ROOT / "build" / "replaced"

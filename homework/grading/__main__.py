@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from utils.files import write_atomically
+
 from . import pool, report
 from .assignment import SOURCE, AssignmentError, variant_of
 from .bubblewrap import SandboxError, choose
-from .files import write_atomically
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
 from .places import BusyError, alone, sweep
@@ -40,8 +41,7 @@ def _arguments(argv):
 def _secret(path):
     """Read the secret, or make one."""
     if not path.exists():
-        write_atomically(path, secrets.token_hex(16))
-        path.chmod(0o600)
+        write_atomically(path, secrets.token_hex(16), mode=0o600)
     return path.read_text(encoding="utf-8").strip()
 
 

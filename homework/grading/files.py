@@ -1,37 +1,12 @@
-"""Whole files or none, and no file lost that a person wrote or changed."""
+"""No file is lost that a person wrote or changed."""
 
 import contextlib
 import hashlib
-import os
 import shutil
-import tempfile
+
+from utils.files import write_atomically
 
 LIST = ".written"  # of each file that we wrote its hash and its name
-
-
-def write_atomically(path, data):
-    """Write a file beside its place, then give it its name.
-
-    Parameters
-    ----------
-    path : Path
-    data : str or bytes
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
-    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False)  # noqa: SIM115
-    try:
-        with part:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except BaseException as error:
-        os.unlink(part.name)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk does not say which
-        raise
 
 
 def _line(data, name):

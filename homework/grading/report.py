@@ -9,7 +9,9 @@ import shutil
 import statistics
 import textwrap
 
-from .files import is_ours, replace, write_atomically
+from utils.files import write_atomically
+
+from .files import is_ours, replace
 from .grade import NOT_RUN
 from .submissions import safe
 
@@ -409,7 +411,7 @@ def write(out, assignment, graded, log):
     if others:
         said.append(f"feedback/ has pages of nobody here, which the grader does not remove: {', '.join(others)}")
     said += [f"a log.txt of somebody else is kept: {name}" for name in replace(out, "log.txt", _log_text(log, said))]
-    table = grades(assignment, graded, before)
+    table = grades(assignment, graded, before).encode("utf-8", errors="replace")
     write_atomically(out / LAST_TABLE, table)
     write_atomically(out / "grades.csv", table)
     return said
