@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from utils.files import write_atomically
+from utils.files import free_path, write_atomically
 
 
 def test_it_writes_and_makes_folders(tmp_path):
@@ -57,3 +57,10 @@ def test_what_a_link_leads_to_stays(tmp_path):
     write_atomically(tmp_path / "link", "ours")
     assert not (tmp_path / "link").is_symlink()
     assert (tmp_path / "elsewhere").read_text() == "theirs"
+
+
+def test_a_free_path_has_the_next_number(tmp_path):
+    path = tmp_path / "x.csv"
+    for expected in ("x.csv", "x-2.csv", "x-3.csv"):
+        assert free_path(path).name == expected
+        free_path(path).symlink_to("nowhere")  # a broken link takes a name, too

@@ -19,7 +19,7 @@ import release
 from homework_wrong import WRONG
 from nbclient import NotebookClient
 
-from homework.grading import report
+from homework.grading import marks
 from homework.grading.assignment import load
 from homework.grading.plain import pack
 from homework.grading.reference import run_reference
@@ -108,7 +108,7 @@ def test_there_are_six_assignments():
 
 
 def test_grading_knows_what_students_find_where_they_are_to_write():
-    assert report.TEXT_STUB == release.TEXT_STUB
+    assert marks.TEXT_STUB == release.TEXT_STUB
 
 
 def test_what_jupyterlab_keeps_is_no_part_of_the_release(tmp_path, monkeypatch):

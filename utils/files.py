@@ -1,9 +1,10 @@
-"""Write whole files or none."""
+"""Write whole files or none, and find a name that is free."""
 
+import itertools
 import os
 import tempfile
 
-__all__ = ["write_atomically"]
+__all__ = ["free_path", "write_atomically"]
 
 
 def write_atomically(path, content, *, mode=0o644):
@@ -38,3 +39,19 @@ def write_atomically(path, content, *, mode=0o644):
         if isinstance(error, OSError):
             error.filename = error.filename or str(path)  # a full disk does not say which
         raise
+
+
+def free_path(path):
+    """A path at which nothing is yet: this one, or with a number behind its name.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Path
+        Of ``x.csv``, ``x-2.csv``, ``x-3.csv`` and so on, the first that is free.
+    """
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each))

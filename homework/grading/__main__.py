@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.files import write_atomically
 
-from . import pool, report
+from . import marks, pool, report
 from .assignment import SOURCE, AssignmentError, variant_of
 from .bubblewrap import SandboxError, choose
 from .grade import Task, fingerprint, key_of, nothing
@@ -160,7 +160,7 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
         known.update(dict.fromkeys(numbers, result))
         for number in numbers:
             count += 1
-            points = f"{report.total(result):g} of {assignment.points:g}"
+            points = f"{marks.total(result):g} of {assignment.points:g}"
             line = f"[{count}/{left}] {found[number].name}: {points}  {result['reason']}"
             print("".join(c if c.isprintable() else "?" for c in line), flush=True)
     if keys:

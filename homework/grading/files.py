@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import shutil
 
-from utils.files import write_atomically
+from utils.files import free_path, write_atomically
 
 LIST = ".written"  # of each file that we wrote its hash and its name
 
@@ -66,9 +66,7 @@ def replace(folder, name, data):
 
 def _keep(folder, name):
     """Copy a file to ``kept``, under a name that is free there."""
-    first = folder / "kept" / name
-    ends = ("", *(f"-{number}" for number in range(2, 1000)))
-    copy = next(path for path in (first.with_stem(first.stem + end) for end in ends) if not path.exists())
+    copy = free_path(folder / "kept" / name)
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(folder / name, copy)
     return copy.relative_to(folder).as_posix()
