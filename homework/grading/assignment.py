@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cells import Cell, read_notebook
+from .cells import Cell, NotebookError, read_notebook
 from .comparing import same
 from .plain import Code, pack, unpack
 from .reference import ReferenceError, run_reference
@@ -192,9 +192,8 @@ def variant_of(name, source=SOURCE):
         "0" where the notebook names none, or there is no notebook.
     """
     try:
-        about = json.loads((Path(source) / name / f"{name}.ipynb").read_bytes())["metadata"]["homework"]
-        return str(about["variant"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_notebook((Path(source) / name / f"{name}.ipynb").read_bytes()).variant or "0"
+    except (OSError, NotebookError):
         return "0"
 
 
@@ -219,8 +218,8 @@ def load(name, *, variant="0", source=SOURCE):
 
     Notes
     -----
-    `hidden.py` offers `checks(variant)`, and may offer `manual(variant)` and `notebook(variant)`; the latter gives the
-    source notebook of the variant as a dict, where it is not `NAME.ipynb` as it stands.
+    `hidden.py` offers `checks(variant)`, a list of `Check`, and may offer `manual(variant)`, a list of `Manual`, and
+    `notebook(variant)`, the source notebook of the variant as a dict, where it is not `NAME.ipynb` as it stands.
     """
     folder = Path(source) / name
     path, hidden_path = folder / f"{name}.ipynb", folder / "hidden.py"

@@ -50,7 +50,7 @@ def choose(rng, items, size):
     return [items[i] for i in rng.permutation(len(items))[:size]]
 
 
-def auto(variant, id, points, about, function, draw, **more):
+def auto(variant, id, points, about, function, draw, compare=same, **more):
     """A check whose cases depend on the variant as well as on the grader's own generator.
 
     Parameters
@@ -65,8 +65,9 @@ def auto(variant, id, points, about, function, draw, **more):
         Name in the student's notebook.
     draw : callable
         ``draw(rng)``, a list of dicts of arguments.
+    compare : callable
     **more : object
-        Other fields of the check, such as ``compare`` in place of the grader's own comparison.
+        Other fields of the check.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def auto(variant, id, points, about, function, draw, **more):
     def cases(rng):
         return draw(generator(variant, id, int(rng.integers(2**32))))
 
-    return Check(id=id, points=points, about=about, function=function, cases=cases, **more)
+    return Check(id, points, about, function, cases=cases, compare=compare, **more)
 
 
 def notebook_of(name, cells, variant):
