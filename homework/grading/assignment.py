@@ -178,19 +178,7 @@ class Assignment:
 
 
 def variant_of(name, source=SOURCE):
-    """The variant that the source notebook of an assignment is written for.
-
-    Parameters
-    ----------
-    name : str
-        Of its folder below `source`.
-    source : Path
-
-    Returns
-    -------
-    str
-        "0" where the notebook names none, or there is no notebook.
-    """
+    """The variant that an assignment's source notebook is written for; "0" where it names none, or there is none."""
     try:
         return read_notebook((Path(source) / name / f"{name}.ipynb").read_bytes()).variant or "0"
     except (OSError, NotebookError):

@@ -53,22 +53,7 @@ def problem():
 
 
 def choose(wish):
-    """Decide whether submissions run in a sandbox.
-
-    Parameters
-    ----------
-    wish : str
-        "bwrap", or "none" for whoever accepts the risk.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    SandboxError
-        If there is none and it was not said to go without.
-    """
+    """Decide by the wish, "bwrap" or "none", whether submissions run in a sandbox; SandboxError if there is none."""
     if wish == "none":
         return False
     if wish != "bwrap":

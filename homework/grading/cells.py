@@ -98,34 +98,12 @@ def _read_cell(cell):
 
 
 def released(cell):
-    """A cell of the source as students get it: without hidden tests and solutions.
-
-    Parameters
-    ----------
-    cell : Cell
-
-    Returns
-    -------
-    Cell
-    """
+    """A cell of the source as students get it: without hidden tests and solutions."""
     return replace(cell, source=SOLUTION.sub("", HIDDEN.sub("", cell.source)).rstrip("\n"))
 
 
 def check_identity(notebook, assignment, variant, cells):
-    """Refuse a notebook of another assignment or of another year.
-
-    Parameters
-    ----------
-    notebook : Notebook
-    assignment, variant : str
-        What is graded.
-    cells : list of Cell
-        Of its source.
-
-    Raises
-    ------
-    NotebookError
-    """
+    """Refuse a notebook of another assignment or of another year with a NotebookError."""
     if notebook.assignment not in (None, assignment):
         raise NotebookError(f"a notebook of {notebook.assignment}; expected one of {assignment}")
     if notebook.variant not in (None, variant):

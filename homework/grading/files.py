@@ -21,37 +21,13 @@ def _written(folder):
 
 
 def is_ours(folder, name):
-    """Whether we wrote a file, and nobody changed it since.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Within the folder.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether we wrote a file, and nobody changed it since."""
     path = folder / name
     return path.is_file() and _line(path.read_bytes(), name) in _written(folder)
 
 
 def replace(folder, name, data):
-    """Write a file; what a person wrote or changed there is copied to the folder ``kept`` first.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Within the folder.
-    data : str or bytes
-
-    Returns
-    -------
-    list of str
-        The name of the copy within the folder, if one was made.
-    """
+    """Write a file, after copying what a person wrote or changed there to the folder ``kept``; list the copy."""
     path, copies = folder / name, []
     data = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
     if path.is_file() and path.read_bytes() != data and not is_ours(folder, name):

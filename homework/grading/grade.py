@@ -50,35 +50,13 @@ class Task:
 
 
 def fingerprint(assignment, questions):
-    """What a result depends on in addition to the notebook: the assignment, the cases drawn, and what is expected.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    questions : list of Question
-
-    Returns
-    -------
-    str
-    """
+    """What a result depends on in addition to the notebook: the assignment, the cases drawn, and what is expected."""
     drawn = [[question.packed, [pack(want) for want in question.wanted]] for question in questions]
     return hashlib.sha256(repr([assignment.digest, drawn]).encode()).hexdigest()
 
 
 def key_of(task, digest, data):
-    """Name the result of a notebook: same notebook, assignment, variant, cases and limits, same name.
-
-    Parameters
-    ----------
-    task : Task
-    digest : str
-        Of `fingerprint`.
-    data : bytes
-
-    Returns
-    -------
-    str
-    """
+    """Name the result of a notebook: same notebook, assignment, variant, cases and limits, same name."""
     parts = [digest, task.assignment, task.variant, task.secret, repr(task.limits), repr(task.boxed)]
     return hashlib.sha256("\n".join(parts).encode() + b"\n" + data).hexdigest()[:32]
 
@@ -90,17 +68,7 @@ def _prepare(task):
 
 
 def nothing(assignment, reason):
-    """The result of a submission that cannot be run.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    reason : str
-
-    Returns
-    -------
-    dict
-    """
+    """The result of a submission that cannot be run."""
     checks = [
         {"id": check.id, "points": 0.0, "of": check.points, "about": check.about, "said": NOT_RUN}
         for check in assignment.checks

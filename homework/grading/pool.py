@@ -19,17 +19,7 @@ def failed(error):
 
 
 def work(task, data):
-    """Grade; give an error as a result instead of raising it.
-
-    Parameters
-    ----------
-    task : Task
-    data : bytes
-
-    Returns
-    -------
-    dict
-    """
+    """Grade; give an error as a result instead of raising it."""
     try:
         return grade(task, data)
     except Exception as error:

@@ -80,13 +80,7 @@ class Wire:
         return socket
 
     def wait_until_ready(self):
-        """Wait for the kernel's first words.
-
-        Returns
-        -------
-        bool
-            False if none came.
-        """
+        """Wait for the kernel's first words; False if none came."""
         deadline = time.monotonic() + self._limits.start
         answered = False
         while time.monotonic() < deadline and self._sandbox.alive:
