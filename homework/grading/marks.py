@@ -159,19 +159,7 @@ def with_manual(assignment, result, marks):
 
 
 def grades(assignment, graded):
-    """The table of all students.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    graded : list of (Submission, dict, list of str)
-        Who, what came out, and what a person entered.
-
-    Returns
-    -------
-    bytes
-        CSV.
-    """
+    """The table of all students, as CSV, from who they are, what came out, and what a person entered."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]

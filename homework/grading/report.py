@@ -55,22 +55,7 @@ def _table(heads, rows):
 
 
 def feedback(assignment, submission, result, entered):
-    """The page for one student.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    submission : Submission
-    result : dict
-        Of `grade.grade`.
-    entered : list of str
-        Points that a person gave, empty where none are given yet.
-
-    Returns
-    -------
-    str
-        HTML that needs nothing from elsewhere and runs nothing.
-    """
+    """The page for one student, with the points that a person entered; it runs nothing, and needs no other file."""
     parts = [
         f"<p>{_e(submission.name)} · {_e(submission.origin)} · variant {_e(assignment.variant)}</p>",
         f"<p><strong>{marks.n(marks.total(result))} of {marks.n(assignment.points)} points</strong> from the checks"
@@ -196,20 +181,7 @@ def summary_page(assignment, graded):
 
 
 def write(out, assignment, graded, log):
-    """Write everything below a folder.
-
-    Parameters
-    ----------
-    out : Path
-    assignment : Assignment
-    graded : list of (Submission, dict)
-    log : list of str
-
-    Returns
-    -------
-    list of str
-        What the instructor should know; it is in the log, too.
-    """
+    """Write everything below a folder; gives sentences that the instructor should read, which are in the log, too."""
     manual = [part.id for part in assignment.manual]
     said = marks.keep(out, {marks.cell(submission.id) for submission, _ in graded}, manual)
     before = marks.entered(out)
