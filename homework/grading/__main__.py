@@ -74,7 +74,7 @@ def _jobs(found, task, assignment, digest, results):
 
 
 def main(argv=None):
-    """Grade and report: 0 if all have a grade, 1 if the grader failed on some, 2 if it could not begin, 130 on Ctrl-C."""
+    """Grade and report: 0 if all have grades, 1 if the grader failed on some, 2 if it did not begin, 130 on Ctrl-C."""
     arguments = _arguments(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # names have letters that not every terminal has
