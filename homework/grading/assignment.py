@@ -77,38 +77,20 @@ class Check:
 
 @dataclass(frozen=True)
 class Manual:
-    """What no machine can mark.
+    """What no machine can mark."""
 
-    Attributes
-    ----------
-    id : str
-        The `grade_id` of the cell, and the column in the grades, which is left empty.
-    points : float
-    rubric : str
-        For whoever marks it.
-    """
-
-    id: str
+    id: str  # the `grade_id` of the cell, and the column in the grades, which is left empty
     points: float
-    rubric: str
+    rubric: str  # for whoever marks it
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A check with its cases drawn: what goes in, and what should come out.
-
-    Attributes
-    ----------
-    check : Check
-    cases : list of dict
-    packed : list of str
-        The same cases, as they are sent.
-    wanted : list
-    """
+    """A check with its cases drawn: what goes in, and what should come out."""
 
     check: Check
     cases: list
-    packed: list
+    packed: list  # the same cases, as they are sent
     wanted: list
 
     @property

@@ -21,27 +21,14 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Task:
-    """What stays the same for a whole class; small, so that it can be sent to any worker.
-
-    Attributes
-    ----------
-    assignment, variant, source : str
-        As for `assignment.load`.
-    secret : str
-        From which the hidden cases are drawn.
-    boxed : bool
-        Use bubblewrap.
-    hide : tuple of str
-        Folders that no submission may see.
-    limits : Limits
-    """
+    """What stays the same for a whole class; small, so that it can be sent to any worker."""
 
     assignment: str
     variant: str
     source: str
-    secret: str
-    boxed: bool = True
-    hide: tuple = ()
+    secret: str  # from which the hidden cases are drawn
+    boxed: bool = True  # in bubblewrap
+    hide: tuple = ()  # folders that no submission may see
     limits: Limits = Limits()
 
     def load(self):

@@ -26,25 +26,13 @@ class SubmissionsError(ValueError):
 
 @dataclass(eq=False)
 class Submission:
-    """What one student sent, and what counts of it.
+    """What one student sent, and what counts of it."""
 
-    Attributes
-    ----------
-    id, name : str
-        As the export names the student; the name itself where there is no number.
-    origin : str
-        The file within the folder or zip.
-    path : Path or None
-        Where its bytes are.
-    problem : str or None
-        Why there is nothing to run.
-    """
-
-    id: str
+    id: str  # as the export names the student; the name itself where there is no number
     name: str
-    origin: str
-    path: Path | None = None
-    problem: str | None = None
+    origin: str  # the file within the folder or zip
+    path: Path | None = None  # where its bytes are
+    problem: str | None = None  # why there is nothing to run
 
 
 @dataclass(eq=False)
