@@ -6,18 +6,10 @@ import numpy as np
 
 
 def close(tolerance):
-    """Make a comparison of structure, shapes and numbers.
+    """Make a comparison of structure, shapes and numbers, for `Check(compare=...)`.
 
-    Parameters
-    ----------
-    tolerance : float
-        The greatest difference that will do, as a part of the greatest magnitude in what is expected.
-
-    Returns
-    -------
-    callable
-        For `Check(compare=...)`: from what came, what is expected, and the arguments that were given, which it does not
-        look at, to None if they agree, else one sentence that says what is wrong, without giving away what is expected.
+    It gives None, or one sentence that says what is wrong without giving away what is expected. Numbers may differ by
+    the tolerance as a part of the greatest magnitude in what is expected. It does not look at the case.
     """
 
     def compare(got, want, case=None):

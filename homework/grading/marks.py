@@ -36,18 +36,7 @@ def _rows(path):
 
 
 def entered(out):
-    """What a person has entered in tables of grades, so that grading again does not take it away.
-
-    Parameters
-    ----------
-    out : Path
-        The folder of ``grades.csv``, which need not be there, and of those that were kept, ``grades-before.csv`` etc.
-
-    Returns
-    -------
-    dict of str to dict of str to str
-        For the id of a student, all cells of the latest row by the names of their columns.
-    """
+    """What a person has entered in grades.csv and in those that were kept: the cells of the latest row per student."""
     kept = sorted(out.glob("grades-before*.csv"), key=lambda path: (len(path.name), path.name))
     found = {}
     for path in [*kept, *out.glob("grades.csv")]:

@@ -126,20 +126,7 @@ def run_here(task, jobs, *, workers):
 
 
 def run_there(task, jobs, *, scheduler):
-    """Grade on a cluster of dask.distributed, whose workers have this repository at the same path.
-
-    Parameters
-    ----------
-    task : Task
-    jobs : list of callable
-    scheduler : str
-        Address.
-
-    Yields
-    ------
-    number : int
-    result : dict
-    """
+    """Grade on a cluster of dask.distributed, whose workers have this repository at the same path; as `run_here`."""
     try:
         from dask.distributed import Client, as_completed
     except ImportError:

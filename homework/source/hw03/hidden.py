@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from homework.source.drawing import Manual, auto, close, generator, literal, notebook_of
+from homework.source.drawing import Manual, auto, close, generator, notebook_of
 
 NAME = "hw03"
 
@@ -15,7 +15,7 @@ def draw(variant):
     return {
         "axis": int(rng.integers(2)),
         "weight_of": str(rng.choice(["new", "old"])),
-        "eps": literal(10 ** rng.uniform(-4, -2), 2),
+        "eps": float(f"{10 ** rng.uniform(-4, -2):.2g}"),
         "rows": int(rng.integers(5, 9)),
         "columns": int(rng.integers(2, 5)),
         "seed": int(rng.integers(10**6)),

@@ -106,21 +106,7 @@ def _base():
 
 
 def shown(name, names, title):
-    """A batch norm as students see it: with other names, and nothing that tells what is wrong.
-
-    Parameters
-    ----------
-    name : str
-        Of a table in tests/mutants/batch.toml, or "correct".
-    names : dict of str to str
-        New names for old ones.
-    title : str
-        Of the class.
-
-    Returns
-    -------
-    str
-    """
+    """A batch norm as students see it: with other names for old ones, and nothing that tells what is wrong."""
     text = _class(name).replace("class BatchNorm(", f"class {title}(")
     for old, new in names.items():
         # Not methods such as x.mean and not keywords; attributes of self are ours.
