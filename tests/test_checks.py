@@ -7,7 +7,7 @@ import pytest
 from edits import mutants
 from mutants import batch
 
-from utils import checks
+from utils.homework import checks, hw01, hw03
 
 AXES = [0, 1]
 
@@ -157,34 +157,35 @@ def closed(axis):
 
 
 RIGHT = {
-    "statistics": lambda: checks.statistics(standardizer()),
-    "statistics, n - 1": lambda: checks.statistics(standardizer(1), ddof=1),
-    "constant_features": lambda: checks.constant_features(standardizer()),
-    "constant_features, n - 1": lambda: checks.constant_features(standardizer(1)),
-    "from_batches": lambda: checks.from_batches(batches()),
-    "from_batches, n - 1": lambda: checks.from_batches(batches(1), ddof=1),
-    "cross_validation": lambda: checks.cross_validation(validation(lambda train, test, every: (train, train))),
-    "zca": lambda: checks.zca(zca()),
-    "zca, n - 1": lambda: checks.zca(zca(1), ddof=1),
-    "flat_directions": lambda: checks.flat_directions(zca()),
-    "flat_directions, n - 1": lambda: checks.flat_directions(zca(1), ddof=1),
-    "images": lambda: checks.images(images()),
+    "statistics": (hw01.statistics, standardizer()),
+    "statistics, n - 1": (partial(hw01.statistics, ddof=1), standardizer(1)),
+    "constant_features": (hw01.constant_features, standardizer()),
+    "constant_features, n - 1": (hw01.constant_features, standardizer(1)),
+    "from_batches": (hw01.from_batches, batches()),
+    "from_batches, n - 1": (partial(hw01.from_batches, ddof=1), batches(1)),
+    "cross_validation": (hw01.cross_validation, validation(lambda train, test, every: (train, train))),
+    "zca": (hw01.zca, zca()),
+    "zca, n - 1": (partial(hw01.zca, ddof=1), zca(1)),
+    "flat_directions": (hw01.flat_directions, zca()),
+    "flat_directions, n - 1": (partial(hw01.flat_directions, ddof=1), zca(1)),
+    "images": (hw03.images, images()),
 }
-for along in AXES:
+for a in AXES:
     RIGHT |= {
-        f"forward {along}": lambda a=along: checks.forward(forward(a), axis=a),
-        f"backward_staged {along}": lambda a=along: checks.backward_staged(staged(a), axis=a),
-        f"backward_closed {along}": lambda a=along: checks.backward_closed(closed(a), axis=a),
-        f"running_statistics {along}": lambda a=along: checks.running_statistics(update(a), axis=a),
-        f"average {along}": lambda a=along: checks.running_statistics(update(a), momentum=None, axis=a),
-        f"evaluation {along}": lambda a=along: checks.evaluation(evaluate, axis=a),
-        f"evaluation_backward {along}": lambda a=along: checks.evaluation_backward(evaluate_backward(a), axis=a),
+        f"forward {a}": (partial(hw03.forward, axis=a), forward(a)),
+        f"backward_staged {a}": (partial(hw03.backward_staged, axis=a), staged(a)),
+        f"backward_closed {a}": (partial(hw03.backward_closed, axis=a), closed(a)),
+        f"running_statistics {a}": (partial(hw03.running_statistics, axis=a), update(a)),
+        f"average {a}": (partial(hw03.running_statistics, momentum=None, axis=a), update(a)),
+        f"evaluation {a}": (partial(hw03.evaluation, axis=a), evaluate),
+        f"evaluation_backward {a}": (partial(hw03.evaluation_backward, axis=a), evaluate_backward(a)),
     }
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_ones_pass(name, capsys):
-    assert RIGHT[name]() == ()
+    check, function = RIGHT[name]
+    assert check(function) == ()
     assert capsys.readouterr().out.endswith(": right\n")
 
 
@@ -192,18 +193,18 @@ def test_right_with_the_other_convention():
     def weight(p, batches):
         return 1 - p if p is not None else 1 / batches
 
-    assert checks.running_statistics(update(0, weight=weight), weight_of="old") == ()
-    (found,) = checks.running_statistics(update(0), weight_of="old")[:1]
+    assert hw03.running_statistics(update(0, weight=weight), weight_of="old") == ()
+    (found,) = hw03.running_statistics(update(0), weight_of="old")[:1]
     assert "momentum is the weight of the old value here" in found
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_other_seeds_do_as_well(seed):
-    assert checks.backward_closed(closed(0), seed=seed) == ()
-    assert checks.backward_staged(staged(1), axis=1, seed=seed) == ()
-    assert checks.forward(forward(1), axis=1, seed=seed) == ()
+    assert hw03.backward_closed(closed(0), seed=seed) == ()
+    assert hw03.backward_staged(staged(1), axis=1, seed=seed) == ()
+    assert hw03.forward(forward(1), axis=1, seed=seed) == ()
     wrong = staged(0, dxc=lambda g, n: g.dx_hat * g.inv_std)
-    assert checks.backward_staged(wrong, seed=seed) == ("dxc misses the path through the variance",)
+    assert hw03.backward_staged(wrong, seed=seed) == ("dxc misses the path through the variance",)
 
 
 # Wrong ones
@@ -282,150 +283,139 @@ def direct(g, n):
 
 
 WRONG = [
-    (lambda: checks.statistics(standardizer(1)), "the variance is divided by n - 1, asked is n"),
-    (lambda: checks.statistics(standardizer(0), ddof=1), "the variance is divided by n, asked is n - 1"),
-    (lambda: checks.statistics(of_examples), "taken over the features of each example"),
-    (lambda: checks.statistics(variance), "the square root is missing"),
-    (lambda: checks.statistics(lambda X: {"mean": X.mean(axis=0)}), "fit gives no scale"),
-    (lambda: checks.statistics(lambda X: (0, 1)), "fit should give a dict with mean, scale"),
-    (lambda: checks.constant_features(zero_constant), "a constant feature has scale"),
-    (lambda: checks.constant_features(eager), "varies by a billionth is taken for a constant"),
-    (lambda: checks.constant_features(variance), "a constant feature has scale"),
-    (lambda: checks.constant_features(lambda X: {"mean": 0, "scale": [1, 1, 1e-12]}), "does not get its own scale"),
-    (lambda: checks.constant_features(of_examples), "scale has shape (7,), expected (3,)"),
-    (lambda: checks.constant_features(lambda X: {"mean": X.mean(axis=0)}), "fit gives no scale"),
-    (lambda: checks.from_batches(batches(how=deviations)), "averages the batches' deviations"),
-    (lambda: checks.from_batches(batches(how=variances)), "averages the batches' variances"),
-    (lambda: checks.from_batches(batches(how=squares)), "numbers around a million"),
-    (lambda: checks.from_batches(batches(1)), "the variance is divided by n - 1, asked is n"),
-    (lambda: checks.from_batches(lambda batches: {}), "gives no mean, scale"),
+    (hw01.statistics, standardizer(1), "the variance is divided by n - 1, asked is n"),
+    (partial(hw01.statistics, ddof=1), standardizer(0), "the variance is divided by n, asked is n - 1"),
+    (hw01.statistics, of_examples, "taken over the features of each example"),
+    (hw01.statistics, variance, "the square root is missing"),
+    (hw01.statistics, lambda X: {"mean": X.mean(axis=0)}, "fit gives no scale"),
+    (hw01.statistics, lambda X: (0, 1), "fit should give a dict with mean, scale"),
+    (hw01.constant_features, zero_constant, "a constant feature has scale"),
+    (hw01.constant_features, eager, "varies by a billionth is taken for a constant"),
+    (hw01.constant_features, variance, "a constant feature has scale"),
+    (hw01.constant_features, lambda X: {"mean": 0, "scale": [1, 1, 1e-12]}, "does not get its own scale"),
+    (hw01.constant_features, of_examples, "scale has shape (7,), expected (3,)"),
+    (hw01.constant_features, lambda X: {"mean": X.mean(axis=0)}, "fit gives no scale"),
+    (hw01.from_batches, batches(how=deviations), "averages the batches' deviations"),
+    (hw01.from_batches, batches(how=variances), "averages the batches' variances"),
+    (hw01.from_batches, batches(how=squares), "numbers around a million"),
+    (hw01.from_batches, batches(1), "the variance is divided by n - 1, asked is n"),
+    (hw01.from_batches, lambda batches: {}, "gives no mean, scale"),
     (
-        lambda: checks.cross_validation(validation(lambda train, test, every: (every, every))),
+        hw01.cross_validation,
+        validation(lambda train, test, every: (every, every)),
         "learned on all rows, before the folds are made: the test rows leak",
     ),
+    (hw01.cross_validation, validation(lambda train, test, every: (train, test)), "with their own statistics"),
+    (hw01.cross_validation, validation(lambda train, *_: (train, train), 1), "divided by n - 1"),
+    (hw01.cross_validation, ridge(mean=lambda y, train: y.mean()), "the targets of the test rows leak"),
+    (hw01.cross_validation, ridge(added=False), "the mean of y is not added to the prediction"),
+    (hw01.cross_validation, ridge(swapped=True), "training and test rows are swapped"),
+    (hw01.cross_validation, ridge(root=True), "these are roots"),
+    (hw01.cross_validation, lambda X, y, folds, strength: np.ones(3), "the error of each fold is wrong"),
+    (hw01.flat_directions, flat_left, "left as it is; it should become 0"),
+    (hw01.zca, zca(own=True), "uses the statistics of the new table"),
+    (hw01.zca, zca(turn=False), "turned, as by PCA"),
+    (hw01.flat_directions, zca(rank=False), "is blown up"),
+    (hw01.zca, zca(1), "the covariance is divided by n - 1"),
+    (hw01.zca, by_name(lambda a, X: (X - a.mean(0)) / a.std(0)), "only standardizes"),
+    (hw03.forward, forward(0, ddof=1), "var is divided by n - 1"),
+    (hw03.forward, forward(1), "mu is taken over the features"),
+    (hw03.forward, forward(0, inv=lambda v, e: 1 / (np.sqrt(v) + e)), "added to the standard deviation"),
+    (hw03.forward, forward(0, inv=lambda v, e: 1 / np.sqrt(v)), "eps is missing under the root"),
+    (hw03.forward, forward(0, inv=lambda v, e: 1 / (v + e)), "the root is missing"),
+    (hw03.forward, forward(0, out=lambda g, h, b: h), "y misses gamma and beta"),
+    (hw03.forward, forward(0, out=lambda g, h, b: g * h), "y misses beta"),
+    (hw03.forward, forward(0, out=lambda g, h, b: g * (h + b)), "gamma multiplies beta, too"),
+    (hw03.forward, lambda **given: {"y": 1}, "forward gives no mu"),
+    (hw03.backward_staged, staged(0, dbeta=lambda g, n: mean_of(g.dy)), "dbeta is a mean"),
+    (hw03.backward_staged, staged(0, dgamma=lambda g, n: sum_of(g.dy * (g.xc + g.mu))), "x instead of x_hat"),
+    (hw03.backward_staged, staged(0, dgamma=lambda g, n: sum_of(g.dy * g.xc)), "xc instead of x_hat"),
+    (hw03.backward_staged, staged(0, dx_hat=lambda g, n: g.dy), "dx_hat misses gamma"),
+    (hw03.backward_staged, staged(0, dinv_std=lambda g, n: sum_of(g.dx_hat * g.x_hat)), "x_hat instead of xc"),
+    (hw03.backward_staged, staged(0, dvar=lambda g, n: 0.5 * g.inv_std**3 * g.dinv_std), "wrong sign"),
+    (hw03.backward_staged, staged(0, dvar=lambda g, n: -(g.inv_std**3) * g.dinv_std), "factor of a half"),
+    (hw03.backward_staged, staged(0, dvar=lambda g, n: -0.5 * g.inv_std**2 * g.dinv_std), "third power"),
+    (hw03.backward_staged, staged(0, dvar=lambda g, n: -0.5 * g.var ** (-1.5) * g.dinv_std), "leaves out eps"),
+    (hw03.backward_staged, staged(0, dxc=direct), "dxc misses the path through the variance"),
+    (hw03.backward_staged, staged(0, dxc=spread), "dxc misses the direct path"),
+    (hw03.backward_staged, staged(0, dxc=lambda g, n: direct(g, n) + spread(g, n) / 2), "factor of two"),
+    (hw03.backward_staged, staged(0, dxc=lambda g, n: direct(g, n) + spread(g, n) * n), "not divided by n"),
+    (hw03.backward_staged, staged(0, dmu=lambda g, n: sum_of(g.dxc)), "dmu has the wrong sign"),
+    (hw03.backward_staged, staged(0, dx=lambda g, n: g.dxc), "dx misses the path through the mean"),
+    (hw03.backward_staged, staged(0, dx=lambda g, n: g.dxc + g.dmu), "the mean is not divided by n"),
+    (hw03.backward_staged, staged(0, dx=lambda g, n: g.dxc - g.dmu / n), "mean has the wrong sign"),
+    (hw03.backward_staged, staged(0, dx=lambda g, n: None), "dx is None: is a return missing?"),
+    (hw03.backward_staged, lambda **given: {}, "gives no dbeta, dgamma"),
+    (hw03.backward_closed, by_name(lambda dy, h, s, g: s * g * dy), "takes the mean and the variance for constants"),
+    (hw03.backward_closed, closed(1), "the means are taken over the features"),
+    (hw03.backward_closed, by_name(lambda dy, h, s, g: closed(0)(dy, h, 1, g)), "dx misses inv_std"),
     (
-        lambda: checks.cross_validation(validation(lambda train, test, every: (train, test))),
-        "with their own statistics",
-    ),
-    (lambda: checks.cross_validation(validation(lambda train, *_: (train, train), 1)), "divided by n - 1"),
-    (lambda: checks.cross_validation(ridge(mean=lambda y, train: y.mean())), "the targets of the test rows leak"),
-    (lambda: checks.cross_validation(ridge(added=False)), "the mean of y is not added to the prediction"),
-    (lambda: checks.cross_validation(ridge(swapped=True)), "training and test rows are swapped"),
-    (lambda: checks.cross_validation(ridge(root=True)), "these are roots"),
-    (lambda: checks.cross_validation(lambda X, y, folds, strength: np.ones(3)), "the error of each fold is wrong"),
-    (lambda: checks.flat_directions(flat_left), "left as it is; it should become 0"),
-    (lambda: checks.zca(zca(own=True)), "uses the statistics of the new table"),
-    (lambda: checks.zca(zca(turn=False)), "turned, as by PCA"),
-    (lambda: checks.flat_directions(zca(rank=False)), "is blown up"),
-    (lambda: checks.zca(zca(1)), "the covariance is divided by n - 1"),
-    (lambda: checks.zca(by_name(lambda a, X: (X - a.mean(0)) / a.std(0))), "only standardizes"),
-    (lambda: checks.forward(forward(0, ddof=1)), "var is divided by n - 1"),
-    (lambda: checks.forward(forward(1)), "mu is taken over the features"),
-    (lambda: checks.forward(forward(0, inv=lambda v, e: 1 / (np.sqrt(v) + e))), "added to the standard deviation"),
-    (lambda: checks.forward(forward(0, inv=lambda v, e: 1 / np.sqrt(v))), "eps is missing under the root"),
-    (lambda: checks.forward(forward(0, inv=lambda v, e: 1 / (v + e))), "the root is missing"),
-    (lambda: checks.forward(forward(0, out=lambda g, h, b: h)), "y misses gamma and beta"),
-    (lambda: checks.forward(forward(0, out=lambda g, h, b: g * h)), "y misses beta"),
-    (lambda: checks.forward(forward(0, out=lambda g, h, b: g * (h + b))), "gamma multiplies beta, too"),
-    (lambda: checks.forward(lambda **given: {"y": 1}), "forward gives no mu"),
-    (lambda: checks.backward_staged(staged(0, dbeta=lambda g, n: mean_of(g.dy))), "dbeta is a mean"),
-    (lambda: checks.backward_staged(staged(0, dgamma=lambda g, n: sum_of(g.dy * (g.xc + g.mu)))), "x instead of x_hat"),
-    (lambda: checks.backward_staged(staged(0, dgamma=lambda g, n: sum_of(g.dy * g.xc))), "xc instead of x_hat"),
-    (lambda: checks.backward_staged(staged(0, dx_hat=lambda g, n: g.dy)), "dx_hat misses gamma"),
-    (
-        lambda: checks.backward_staged(staged(0, dinv_std=lambda g, n: sum_of(g.dx_hat * g.x_hat))),
-        "x_hat instead of xc",
-    ),
-    (lambda: checks.backward_staged(staged(0, dvar=lambda g, n: 0.5 * g.inv_std**3 * g.dinv_std)), "wrong sign"),
-    (lambda: checks.backward_staged(staged(0, dvar=lambda g, n: -(g.inv_std**3) * g.dinv_std)), "factor of a half"),
-    (lambda: checks.backward_staged(staged(0, dvar=lambda g, n: -0.5 * g.inv_std**2 * g.dinv_std)), "third power"),
-    (lambda: checks.backward_staged(staged(0, dvar=lambda g, n: -0.5 * g.var**-1.5 * g.dinv_std)), "leaves out eps"),
-    (lambda: checks.backward_staged(staged(0, dxc=direct)), "dxc misses the path through the variance"),
-    (lambda: checks.backward_staged(staged(0, dxc=spread)), "dxc misses the direct path"),
-    (lambda: checks.backward_staged(staged(0, dxc=lambda g, n: direct(g, n) + spread(g, n) / 2)), "factor of two"),
-    (lambda: checks.backward_staged(staged(0, dxc=lambda g, n: direct(g, n) + spread(g, n) * n)), "not divided by n"),
-    (lambda: checks.backward_staged(staged(0, dmu=lambda g, n: sum_of(g.dxc))), "dmu has the wrong sign"),
-    (lambda: checks.backward_staged(staged(0, dx=lambda g, n: g.dxc)), "dx misses the path through the mean"),
-    (lambda: checks.backward_staged(staged(0, dx=lambda g, n: g.dxc + g.dmu)), "the mean is not divided by n"),
-    (lambda: checks.backward_staged(staged(0, dx=lambda g, n: g.dxc - g.dmu / n)), "mean has the wrong sign"),
-    (lambda: checks.backward_staged(staged(0, dx=lambda g, n: None)), "dx is None: is a return missing?"),
-    (lambda: checks.backward_staged(lambda **given: {}), "gives no dbeta, dgamma"),
-    (
-        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: s * g * dy)),
-        "takes the mean and the variance for constants",
-    ),
-    (lambda: checks.backward_closed(closed(1)), "the means are taken over the features"),
-    (lambda: checks.backward_closed(by_name(lambda dy, h, s, g: closed(0)(dy, h, 1, g))), "dx misses inv_std"),
-    (
-        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: g * s * (dy - sum_of(dy) - h * mean_of(dy * h)))),
+        hw03.backward_closed,
+        by_name(lambda dy, h, s, g: g * s * (dy - sum_of(dy) - h * mean_of(dy * h))),
         "a sum in place of the mean of dy",
     ),
     (
-        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: g * s * (dy - mean_of(dy) - h * sum_of(dy * h)))),
+        hw03.backward_closed,
+        by_name(lambda dy, h, s, g: g * s * (dy - mean_of(dy) - h * sum_of(dy * h))),
         "a sum in place of the mean of dy * x_hat",
     ),
     (
-        lambda: checks.running_statistics(update(0, weight=lambda p, n: 1 - 1 / n), momentum=None),
+        partial(hw03.running_statistics, momentum=None),
+        update(0, weight=lambda p, n: 1 - 1 / n),
         "with momentum None the weights of the new batch and of the old value are swapped",
     ),
     (
-        lambda: checks.evaluation(lambda x, state, **more: evaluate(x, state | {"mean": mean_of(x)}, **more)),
+        hw03.evaluation,
+        lambda x, state, **more: evaluate(x, state | {"mean": mean_of(x)}, **more),
         "the mean is that of the batch",
     ),
     (
-        lambda: checks.evaluation(lambda x, state, **more: evaluate(x, state | {"var": x.var(0)}, **more)),
+        hw03.evaluation,
+        lambda x, state, **more: evaluate(x, state | {"var": x.var(0)}, **more),
         "the variance is that of the batch",
     ),
-    (lambda: checks.backward_closed(by_name(lambda dy, h, s, g: closed(0)(dy, h, s, g)[:2])), "dx has shape (2, 3)"),
+    (hw03.backward_closed, by_name(lambda dy, h, s, g: closed(0)(dy, h, s, g)[:2]), "dx has shape (2, 3)"),
+    (hw03.backward_closed, by_name(lambda dy, h, s, g: 2 * closed(0)(dy, h, s, g)), "2 times what it should be"),
+    (hw03.running_statistics, update(0, ddof=0), "var takes the variance divided by n; the running one"),
+    (hw03.running_statistics, by_name(lambda state, x, p: state), "is not updated"),
+    (hw03.running_statistics, lambda state, x, momentum: {}, "update gives no mean, var, batches"),
+    (hw03.evaluation, by_name(lambda x, s, g, b, e: evaluate(x, s, g, 0, e)), "y misses beta"),
+    (hw03.evaluation, by_name(lambda x, s, g, b, e: evaluate(x, s, 1, 0, e)), "y misses gamma and beta"),
+    (hw03.evaluation, by_name(lambda x, s, g, b, e: evaluate(x, s, g, b, 0)), "eps is missing under the root"),
+    (hw03.evaluation, by_name(lambda x, s, g, b, e: forward(0)(x, g, b, e)["y"]), "uses the statistics of the batch"),
     (
-        lambda: checks.backward_closed(by_name(lambda dy, h, s, g: 2 * closed(0)(dy, h, s, g))),
-        "2 times what it should be",
-    ),
-    (lambda: checks.running_statistics(update(0, ddof=0)), "var takes the variance divided by n; the running one"),
-    (lambda: checks.running_statistics(by_name(lambda state, x, p: state)), "is not updated"),
-    (lambda: checks.running_statistics(lambda state, x, momentum: {}), "update gives no mean, var, batches"),
-    (lambda: checks.evaluation(by_name(lambda x, s, g, b, e: evaluate(x, s, g, 0, e))), "y misses beta"),
-    (lambda: checks.evaluation(by_name(lambda x, s, g, b, e: evaluate(x, s, 1, 0, e))), "y misses gamma and beta"),
-    (
-        lambda: checks.evaluation(by_name(lambda x, s, g, b, e: evaluate(x, s, g, b, 0))),
-        "eps is missing under the root",
-    ),
-    (
-        lambda: checks.evaluation(by_name(lambda x, s, g, b, e: forward(0)(x, g, b, e)["y"])),
-        "uses the statistics of the batch",
-    ),
-    (
-        lambda: checks.evaluation_backward(evaluate_backward(0, dx=lambda dy, x, h, g, s: closed(0)(dy, h, s, g))),
+        hw03.evaluation_backward,
+        evaluate_backward(0, dx=lambda dy, x, h, g, s: closed(0)(dy, h, s, g)),
         "dx subtracts paths through the statistics",
     ),
-    (lambda: checks.evaluation_backward(evaluate_backward(0, dx=lambda dy, x, h, g, s: dy * s)), "dx misses gamma"),
+    (hw03.evaluation_backward, evaluate_backward(0, dx=lambda dy, x, h, g, s: dy * s), "dx misses gamma"),
     (
-        lambda: checks.evaluation_backward(evaluate_backward(0, dgamma=lambda dy, x, h, g, s: sum_of(dy * x))),
+        hw03.evaluation_backward,
+        evaluate_backward(0, dgamma=lambda dy, x, h, g, s: sum_of(dy * x)),
         "dgamma is taken with x instead of x_hat",
     ),
-    (
-        lambda: checks.evaluation_backward(evaluate_backward(0, dbeta=lambda dy, x, h, g, s: mean_of(dy))),
-        "dbeta is a mean",
-    ),
-    (lambda: checks.evaluation_backward(lambda **given: 1.0), "should give a dict with dx, dgamma, dbeta"),
-    (lambda: checks.images(images((0,))), "per pixel"),
-    (lambda: checks.images(images((2, 3))), "the batch axis is missing"),
-    (lambda: checks.images(images((1, 2, 3))), "each image has statistics of its own"),
-    (lambda: checks.images(images((0, 1, 2, 3))), "over the channels too"),
+    (hw03.evaluation_backward, evaluate_backward(0, dbeta=lambda dy, x, h, g, s: mean_of(dy)), "dbeta is a mean"),
+    (hw03.evaluation_backward, lambda **given: 1.0, "should give a dict with dx, dgamma, dbeta"),
+    (hw03.images, images((0,)), "per pixel"),
+    (hw03.images, images((2, 3)), "the batch axis is missing"),
+    (hw03.images, images((1, 2, 3)), "each image has statistics of its own"),
+    (hw03.images, images((0, 1, 2, 3)), "over the channels too"),
 ]
 
 
-@pytest.mark.parametrize(("check", "sentence"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
-def test_wrong_ones_are_told_what_is_wrong(check, sentence, capsys):
-    found = check()
+@pytest.mark.parametrize(
+    ("check", "function", "sentence"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_wrong_ones_are_told_what_is_wrong(check, function, sentence, capsys):
+    found = check(function)
     assert any(sentence in told for told in found), found
     assert capsys.readouterr().out.count("; ") >= len(found) - 1
 
 
 def test_one_fault_gives_one_sentence():
     """Later nodes are judged by the student's own earlier ones."""
-    assert checks.backward_staged(staged(0, dxc=direct)) == ("dxc misses the path through the variance",)
-    assert len(checks.forward(forward(0, inv=lambda var, eps: 1 / np.sqrt(var)))) == 1
+    assert hw03.backward_staged(staged(0, dxc=direct)) == ("dxc misses the path through the variance",)
+    assert len(hw03.forward(forward(0, inv=lambda var, eps: 1 / np.sqrt(var)))) == 1
 
 
 # The mutants, as functions
@@ -472,28 +462,28 @@ def images_of(name):
     return function
 
 
-average = partial(checks.running_statistics, momentum=None)
+average = partial(hw03.running_statistics, momentum=None)
 
 KNOWN = {
-    "variance_path_missing": (checks.backward_closed, backward_of, "dx misses the path through the variance"),
-    "mean_path_missing": (checks.backward_closed, backward_of, "dx misses the path through the mean"),
-    "gamma_missing_in_dx": (checks.backward_closed, backward_of, "dx misses gamma"),
+    "variance_path_missing": (hw03.backward_closed, backward_of, "dx misses the path through the variance"),
+    "mean_path_missing": (hw03.backward_closed, backward_of, "dx misses the path through the mean"),
+    "gamma_missing_in_dx": (hw03.backward_closed, backward_of, "dx misses gamma"),
     "statistics_without_gradient": (
-        checks.backward_closed,
+        hw03.backward_closed,
         backward_of,
         "takes the mean and the variance for constants",
     ),
-    "biased_running_variance": (checks.running_statistics, update_of, "var takes the variance divided by n"),
-    "momentum_the_wrong_way": (checks.running_statistics, update_of, "used the other way round"),
+    "biased_running_variance": (hw03.running_statistics, update_of, "var takes the variance divided by n"),
+    "momentum_the_wrong_way": (hw03.running_statistics, update_of, "used the other way round"),
     "momentum_none_as_default": (average, update_of, "average over all batches, not 0.1"),
     "average_counts_late": (average, update_of, "with momentum None the batch is counted twice"),
-    "deviation_averaged": (checks.running_statistics, update_of, "var averages standard deviations"),
-    "beta_forgotten_in_eval": (checks.evaluation, evaluate_of, "y misses beta"),
-    "eps_added_to_deviation": (checks.evaluation, evaluate_of, "eps is added to the standard deviation"),
-    "eval_without_effect": (checks.evaluation, evaluate_of, "uses the statistics of the batch"),
-    "per_pixel_statistics": (checks.images, images_of, "per pixel"),
-    "batch_axis_missing": (checks.images, images_of, "the batch axis is missing"),
-    "unbiased_normalization": (checks.images, images_of, "var is divided by n - 1"),
+    "deviation_averaged": (hw03.running_statistics, update_of, "var averages standard deviations"),
+    "beta_forgotten_in_eval": (hw03.evaluation, evaluate_of, "y misses beta"),
+    "eps_added_to_deviation": (hw03.evaluation, evaluate_of, "eps is added to the standard deviation"),
+    "eval_without_effect": (hw03.evaluation, evaluate_of, "uses the statistics of the batch"),
+    "per_pixel_statistics": (hw03.images, images_of, "per pixel"),
+    "batch_axis_missing": (hw03.images, images_of, "the batch axis is missing"),
+    "unbiased_normalization": (hw03.images, images_of, "var is divided by n - 1"),
 }
 
 
@@ -506,7 +496,7 @@ def test_mutants_are_told_what_is_wrong(name):
 
 
 def test_what_was_found_before_a_function_fails_is_said_too():
-    found = checks.evaluation(evaluate_of("eval_without_effect"))
+    found = hw03.evaluation(evaluate_of("eval_without_effect"))
     assert "uses the statistics of the batch" in found[0]
     assert found[1].startswith("raised ValueError: expected more than one value")
 
@@ -516,32 +506,21 @@ def test_state_that_is_changed_in_place():
         state.update(update(0)(state, x, momentum))
         return state
 
-    assert checks.running_statistics(careless) == ("update changes its argument state; it should make a new one",)
+    assert hw03.running_statistics(careless) == ("update changes its argument state; it should make a new one",)
 
 
-@pytest.mark.parametrize(
-    ("check", "names"),
-    [
-        (lambda f: checks.statistics(f(standardizer())), "X"),
-        (lambda f: checks.from_batches(f(batches())), "batches"),
-        (
-            lambda f: checks.cross_validation(f(validation(lambda train, test, every: (train, train)))),
-            "X y folds strength",
-        ),
-        (lambda f: checks.zca(f(zca())), "X_train X"),
-        (lambda f: checks.flat_directions(f(zca())), "X_train X"),
-        (lambda f: checks.forward(f(forward(0))), "x gamma beta eps"),
-        (lambda f: checks.backward_staged(f(staged(0))), "dy cache gamma"),
-        (lambda f: checks.backward_closed(f(closed(0))), "dy x_hat inv_std gamma"),
-        (lambda f: checks.running_statistics(f(update(0))), "state x momentum"),
-        (lambda f: checks.evaluation(f(evaluate)), "x state gamma beta eps"),
-        (lambda f: checks.evaluation_backward(f(evaluate_backward(0))), "dy x state gamma eps"),
-        (lambda f: checks.images(f(images())), "x gamma beta eps"),
-        (lambda f: checks.example(f(lambda x, n: x + n), {"x": np.ones(2), "n": 1}, [2, 2]), "x n"),
-    ],
-)
-def test_arguments_keep_their_names_and_values(check, names):
-    def careless(function, name):
+@pytest.mark.parametrize("case", [*RIGHT, "example"])
+def test_arguments_keep_their_names_and_values(case):
+    arguments, want = {"x": np.ones(2), "n": 1}, [2, 2]
+    example = (lambda function: checks.example(function, arguments, want), lambda x, n: x + n)
+    check, function = example if case == "example" else RIGHT[case]
+    names = []
+
+    def named(**given):
+        names[:] = given
+        return function(**given)
+
+    def careless(name):
         def changes(**given):
             found = function(**given)
             first = next(iter(given[name].values())) if isinstance(given[name], dict) else given[name]
@@ -551,14 +530,12 @@ def test_arguments_keep_their_names_and_values(check, names):
 
         return changes
 
-    assert check(lambda function: function) == ()
-    for name in names.split():
-        if name not in ("strength", "eps", "momentum", "n"):
-            told = check(lambda function, name=name: careless(function, name))
-            assert any(f"changes its argument {name}; it should make a new one" in said for said in told), told
-    names = dict.fromkeys(names.split(), 0)
-    told = check(lambda function: eval(f"lambda {', '.join(f'{name}_' for name in names)}: 0"))
-    assert told[-1].endswith("unexpected keyword argument '" + next(iter(names)) + "'; keep the names of the arguments")
+    assert check(named) == ()
+    for name in set(names) - {"strength", "eps", "momentum", "n"}:
+        told = check(careless(name))
+        assert any(f"changes its argument {name}; it should make a new one" in said for said in told), told
+    told = check(eval(f"lambda {', '.join(f'{name}_' for name in names)}: 0"))
+    assert told[-1].endswith(f"unexpected keyword argument '{names[0]}'; keep the names of the arguments")
 
 
 # What is not an answer
@@ -572,21 +549,7 @@ def broken(*given, **named):
     raise KeyError("x_hat")
 
 
-ONE_FUNCTION = [
-    checks.statistics,
-    checks.constant_features,
-    checks.from_batches,
-    checks.cross_validation,
-    checks.zca,
-    checks.flat_directions,
-    checks.forward,
-    checks.backward_staged,
-    checks.backward_closed,
-    checks.running_statistics,
-    checks.evaluation,
-    checks.evaluation_backward,
-    checks.images,
-]
+ONE_FUNCTION = [getattr(module, name) for module in (hw01, hw03) for name in module.__all__]
 
 
 @pytest.mark.parametrize("check", ONE_FUNCTION, ids=lambda check: check.__name__)

@@ -179,33 +179,6 @@ def test_interrupted_it_ends_at_once_and_writes_nothing(signum, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-class TestWriteAtomically:
-    def test_it_writes_and_makes_folders(self, execute, tmp_path):
-        path = tmp_path / "a" / "b" / "file.txt"
-        execute.write_atomically(path, "κ = 1\n")
-        assert path.read_bytes() == "κ = 1\n".encode()
-        assert path.stat().st_mode & 0o777 == 0o644
-        execute.write_atomically(path, "new")
-        assert path.read_text() == "new"
-        assert list(path.parent.iterdir()) == [path]
-
-    def test_when_the_text_cannot_be_written_the_old_file_stays_and_nothing_else(self, execute, tmp_path):
-        path = tmp_path / "file.txt"
-        path.write_text("old")
-        with pytest.raises(UnicodeEncodeError):
-            execute.write_atomically(path, "a lone surrogate: \ud800")
-        assert path.read_text() == "old"
-        assert list(tmp_path.iterdir()) == [path]
-
-    def test_when_the_file_cannot_take_its_name_nothing_is_left(self, execute, tmp_path):
-        path = tmp_path / "folder"
-        path.mkdir()
-        with pytest.raises(OSError, match="folder"):
-            execute.write_atomically(path, "text")
-        assert list(tmp_path.iterdir()) == [path]
-        assert list(path.iterdir()) == []
-
-
 class TestFindNotebooks:
     def test_without_names_it_finds_those_of_the_course_in_order(self, execute):
         paths = execute.find_notebooks([])

@@ -465,24 +465,23 @@ class TestAssignment:
         assert load("hw00", variant="3", source=tmp_path).cells == []
 
 
+def write_class(folder, **texts):
+    """Write notebooks into a folder, by the names of their students."""
+    folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"{name}.ipynb").write_text(text, encoding="utf-8")
+    return folder
+
+
+def grading_command(where, source, out, *more):
+    words = [where, "--assignment", "hw00", "--source", source, "--out", out, *more]
+    return [sys.executable, "-m", "homework.grading", *map(str, words)]
+
+
 def grade_class(where, source, out, *more, check=True, sandbox=SANDBOX, **environment):
-    command = [
-        sys.executable,
-        "-m",
-        "homework.grading",
-        where,
-        "--assignment",
-        "hw00",
-        "--source",
-        source,
-        "--out",
-        out,
-        *more,
-    ]
     environment = {**os.environ, "SANDBOX": sandbox, "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150
-    )
+    command = grading_command(where, source, out, *more)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -533,8 +532,7 @@ def texts():
 @pytest.fixture(scope="module")
 def graded(texts, source, tmp_path_factory):
     where, out = tmp_path_factory.mktemp("class"), tmp_path_factory.mktemp("graded") / "not yet" / "there"
-    for name, text in texts.items():
-        (where / f"{name}.ipynb").write_text(text, encoding="utf-8")
+    write_class(where, **texts)
     (where / "pdf.pdf").write_bytes(b"%PDF")
     done = grade_class(where, source, out)
     return where, out, done, read_grades(out)
@@ -704,31 +702,15 @@ def test_a_zip_is_graded_like_a_folder(source, tmp_path):
 
 
 def slow_class(folder, count):
-    folder.mkdir()
-    for number in range(count):
-        text = fixtures.submission(extra=[f"import time\ntime.sleep(1)  # {number}"])
-        (folder / f"s{number}.ipynb").write_text(text)
-    return folder
+    extra = {f"s{number}": [f"import time\ntime.sleep(1)  # {number}"] for number in range(count)}
+    return write_class(folder, **{name: fixtures.submission(extra=cells) for name, cells in extra.items()})
 
 
 def begin(where, source, out):
-    command = [
-        sys.executable,
-        "-m",
-        "homework.grading",
-        where,
-        "--assignment",
-        "hw00",
-        "--source",
-        source,
-        "--out",
-        out,
-    ]
-    environment = {**os.environ, "SANDBOX": SANDBOX}
     grader = subprocess.Popen(
-        [str(part) for part in command],
+        grading_command(where, source, out),
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "SANDBOX": SANDBOX},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -768,8 +750,7 @@ def test_ended_half_way_and_started_again(source, tmp_path, how, code):
 
 
 def test_a_result_that_is_not_whole_is_made_again(source, tmp_path):
-    (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "a.ipynb").write_text(fixtures.submission())
+    write_class(tmp_path / "class", a=fixtures.submission())
     grade_class(tmp_path / "class", source, tmp_path / "out")
     (result,) = (tmp_path / "out" / "results").glob("*.json")
     result.write_text(result.read_text()[:50])
@@ -778,21 +759,18 @@ def test_a_result_that_is_not_whole_is_made_again(source, tmp_path):
 
 
 def test_a_changed_notebook_is_graded_again_and_a_copy_is_not(source, tmp_path):
-    (tmp_path / "class").mkdir()
-    for name in "ab":
-        (tmp_path / "class" / f"{name}.ipynb").write_text(fixtures.submission())
+    write_class(tmp_path / "class", **dict.fromkeys("ab", fixtures.submission()))
     assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
-    (tmp_path / "class" / "b.ipynb").write_text(fixtures.submission(WRONG_AXIS))
+    write_class(tmp_path / "class", b=fixtures.submission(WRONG_AXIS))
     assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     assert [row["total"] for row in read_grades(tmp_path / "out").values()] == ["6", "4"]
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_points_that_a_person_entered_stay(source, tmp_path, separator):
-    (tmp_path / "class").mkdir()
     table = tmp_path / "out" / "grades.csv"
     for name in "ab":
-        (tmp_path / "class" / f"{name}.ipynb").write_text(fixtures.submission())
+        write_class(tmp_path / "class", **{name: fixtures.submission()})
         grade_class(tmp_path / "class", source, tmp_path / "out")
         if name == "a":
             (row,) = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8")))
@@ -812,10 +790,8 @@ def with_points(table, **points):
 
 
 def test_what_is_not_written_needs_no_mark(source, tmp_path):
-    (tmp_path / "class").mkdir()
     texts = {"a": fixtures.submission(), "b": fixtures.submission(why="YOUR ANSWER HERE"), "c": "not a notebook"}
-    for name, text in texts.items():
-        (tmp_path / "class" / f"{name}.ipynb").write_text(text)
+    write_class(tmp_path / "class", **texts)
     done = grade_class(tmp_path / "class", source, tmp_path / "out")
     assert "why: 1 of 1 answers are still to be marked" in done.stdout
     assert [row["with_manual"] for row in read_grades(tmp_path / "out").values()] == ["", "6", "0"]
@@ -827,12 +803,11 @@ def test_what_is_not_written_needs_no_mark(source, tmp_path):
 
 
 def test_where_the_grader_failed_nobody_knows_the_points(source, tmp_path, monkeypatch, capsys):
-    (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "a.ipynb").write_text(fixtures.submission())
-    command = [tmp_path / "class", "--assignment", "hw00", "--source", source, "--out", tmp_path / "out"]
+    write_class(tmp_path / "class", a=fixtures.submission())
+    arguments = grading_command(tmp_path / "class", source, tmp_path / "out")[3:]
     monkeypatch.setenv("SANDBOX", "none")  # nothing runs
     monkeypatch.setattr(grading.pool, "run_here", lambda *_, **__: [(0, grading.pool.failed(OSError("no memory")))])
-    assert grading.main(list(map(str, command))) == 1
+    assert grading.main(arguments) == 1
     (row,) = read_grades(tmp_path / "out").values()
     assert row["with_manual"] == ""
     assert "the grader failed, grade again (OSError: no memory)" in row["reason"]
@@ -843,9 +818,7 @@ def test_where_the_grader_failed_nobody_knows_the_points(source, tmp_path, monke
 def test_points_outlive_the_late_submissions_of_others(source, tmp_path):
     out, table = tmp_path / "out", tmp_path / "out" / "grades.csv"
     for where, names in (("class", "ab"), ("late", "c")):
-        (tmp_path / where).mkdir()
-        for name in names:
-            (tmp_path / where / f"{name}.ipynb").write_text(fixtures.submission())
+        write_class(tmp_path / where, **dict.fromkeys(names, fixtures.submission()))
     grade_class(tmp_path / "class", source, out)
     with_points(table, a="2")
     before = table.read_text()
@@ -863,9 +836,7 @@ def test_points_outlive_the_late_submissions_of_others(source, tmp_path):
 
 
 def test_points_that_cannot_be_are_named(source, tmp_path):
-    (tmp_path / "class").mkdir()
-    for name in "abc":
-        (tmp_path / "class" / f"{name}.ipynb").write_text(fixtures.submission())
+    write_class(tmp_path / "class", **dict.fromkeys("abc", fixtures.submission()))
     grade_class(tmp_path / "class", source, tmp_path / "out")
     most = {part.id: part.points for part in load("hw00", source=source).manual}["why"]
     with_points(tmp_path / "out" / "grades.csv", a="x", b=str(most + 1), c=str(most))

@@ -68,8 +68,9 @@ CHEATS = {
     "np.max = np.abs = np.isfinite = lambda *a, **k: 0.0",
     "builtins": "import builtins\nbuiltins.all = builtins.any = builtins.isinstance = lambda *a: True\n"
     "builtins.abs = builtins.max = builtins.len = lambda *a, **k: 0",
-    "utils.checks": "import sys, types, utils\nfake = types.ModuleType('utils.checks')\n"
-    "fake.__getattr__ = lambda name: (lambda *a, **k: True)\nsys.modules['utils.checks'] = utils.checks = fake",
+    "utils.homework": "import sys, types, utils.homework\nfake = types.ModuleType('utils.homework.checks')\n"
+    "fake.__getattr__ = lambda name: (lambda *a, **k: True)\n"
+    "sys.modules['utils.homework.checks'] = utils.homework.checks = fake",
     "forged score": 'score = points = grade = total = 6\nprint(\'{"points": 6, "said": "right"}\')\n'
     "from IPython.display import publish_display_data\n"
     "publish_display_data({'application/json': {'checks': [{'id': 'centre', 'points': 6, 'said': 'right'}]}})",

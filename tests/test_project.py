@@ -329,7 +329,8 @@ def sections_wanted(function):
         yield "Parameters"
     if any(isinstance(node, ast.Return) and node.value for node in nodes) and not function.decorator_list:
         yield "Returns"
-    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes):
+    checks = any(ast.unparse(decorator).startswith("check(") for decorator in function.decorator_list)
+    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes) and not checks:
         yield "Yields"
     if any(isinstance(node, ast.Raise) for node in nodes):
         yield "Raises"

@@ -14,6 +14,8 @@ import pytest
 import slides
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from utils import files
+
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ".written-by-the-course.txt"
 MINE = "of a person"
@@ -213,18 +215,17 @@ def test_what_sphinx_made_where_it_failed_can_be_read_and_cleaned(tmp_path, monk
 
 
 def test_a_write_that_is_interrupted_leaves_nothing_that_counts_as_somebody_elses(tmp_path, monkeypatch):
-    import execute
 
     results(tmp_path / "out").write("a.txt", "old")
     for when in ("before", "after"):
 
-        def stop(path, content, when=when, write=execute.write_atomically):
+        def stop(path, content, when=when, write=files.write_atomically):
             if when == "after":
                 write(path, content)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(execute, "write_atomically", stop)
+            patch.setattr(files, "write_atomically", stop)
             with pytest.raises(KeyboardInterrupt):
                 results(tmp_path / "out").write("a.txt", f"new {when}")
         results(tmp_path / "out").check(["a.txt"])

@@ -187,8 +187,9 @@ def solved(name):
 
 
 @pytest.mark.parametrize("missing", [(), ("torch", "pooch")], ids=["with torch", "without"])
-def test_the_open_checks_of_an_assignment_run(run, missing):
-    cells = list(solved("hw01"))
+@pytest.mark.parametrize("name", ["hw01", "hw03"])
+def test_the_open_checks_of_an_assignment_run(run, name, missing):
+    cells = list(solved(name))
     assert sum(graded for _, graded in cells) > 5
     code = f"""
 space, found = {{"__name__": "__main__"}}, []
@@ -203,7 +204,7 @@ print(json.dumps(found))
 
 def test_an_open_check_would_tell(run):
     """The test above can fail: a wrong solution is called wrong."""
-    code = "from utils import checks\nprint(json.dumps(checks.statistics(lambda X: {'mean': 0, 'scale': 1})))"
+    code = "from utils.homework import hw01\nprint(json.dumps(hw01.statistics(lambda X: {'mean': 0, 'scale': 1})))"
     assert printed(run(code))
 
 

@@ -11,9 +11,10 @@ import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from execute import ROOT, write_atomically
+from execute import ROOT
 
 from utils import download
+from utils.files import write_atomically
 
 ASSETS = ROOT / "site" / "assets.toml"
 NPM = "registry.npmjs.org"

@@ -6,11 +6,12 @@
 import json
 import re
 
-from execute import ROOT, write_atomically
+from execute import ROOT
 from guard import CHECKOUT, one_sentence
 from pybtex.database import parse_file
 
 from utils import evidence
+from utils.files import write_atomically
 
 PAGE = ROOT / "site" / "bibliography.md"
 BEGIN, END = "<!-- entries: written by tools/bibliography.py -->", "<!-- end of entries -->"

@@ -74,22 +74,6 @@ def find_notebooks(names):
     return paths
 
 
-def write_atomically(path, content):
-    """Write a whole file, text or bytes, or nothing: to a temporary file beside it, which then takes its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
-    try:
-        with part:
-            part.write(content.encode("utf-8") if isinstance(content, str) else content)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except BaseException as error:
-        os.unlink(part.name)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk does not say which
-        raise
-
-
 def _what_failed(notebook, error, at):
     """One line: which cell, and what it said."""
     if not at:

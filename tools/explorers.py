@@ -14,10 +14,11 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
-from execute import ROOT, write_atomically
+from execute import ROOT
 
 from utils import widgets
 from utils.byhand.loss_surface import condition_number, hessian
+from utils.files import write_atomically
 from utils.plotting import COLOURS
 from utils.widgets import loss_surface_explorer, loss_surface_walk
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils import data, plotting, runtime
+from utils.files import write_atomically
 
 PATH = execute.ROOT / "site" / "_static" / "one_at_a_time.png"
 SIDE = 10  # images per row, and rows
@@ -91,7 +92,7 @@ def main():
     net = trained(split, seed=0)
     with_eval = answers(net.eval(), images)
     without = answers(net.train(), images)
-    execute.write_atomically(PATH, small_png(draw(images, right, with_eval, without)))
+    write_atomically(PATH, small_png(draw(images, right, with_eval, without)))
     counts = f"{np.sum(with_eval == right)} right with eval(), {np.sum(without == right)} without"
     print(f"{PATH.relative_to(execute.ROOT)}: {counts}")
 

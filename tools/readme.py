@@ -4,8 +4,10 @@ import argparse
 import sys
 
 from collected import summary, verdicts
-from execute import ROOT, find_notebooks, write_atomically
+from execute import ROOT, find_notebooks
 from guard import CHECKOUT, one_sentence
+
+from utils.files import write_atomically
 
 README = ROOT / "README.md"
 VERDICTS = ROOT / "notebooks" / "VERDICTS.md"

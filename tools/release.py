@@ -17,8 +17,10 @@ import sys
 from importlib import import_module
 
 import nbformat
-from execute import ROOT, write_atomically
+from execute import ROOT
 from guard import CHECKOUT, alone, check_writable, one_sentence
+
+from utils.files import free_path, write_atomically
 
 SOURCE, RELEASE = ROOT / "homework" / "source", ROOT / "homework" / "release"
 KEPT = ROOT / "build" / "replaced"
@@ -324,9 +326,7 @@ def keep(paths):
                 continue
         except Exception:  # it was changed so much that nothing can be made of it
             pass
-        first = KEPT / path.relative_to(ROOT / "homework")
-        ends = ("", *(f"-{number}" for number in range(2, 1000)))
-        other = next(one for one in (first.with_stem(first.stem + end) for end in ends) if not one.exists())
+        other = free_path(KEPT / path.relative_to(ROOT / "homework"))
         other.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, other)
         copies.append(other)

@@ -120,7 +120,7 @@ class Results:
         name : str
         content : str or bytes
         """
-        from execute import write_atomically  # needs the environment, which `make clean` does without
+        from utils.files import write_atomically  # `make clean` writes nothing, and need not find the helpers
 
         content = content.encode("utf-8") if isinstance(content, str) else content
         self.check([name])

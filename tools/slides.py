@@ -17,11 +17,13 @@ from pathlib import Path
 import assets
 import jinja2
 import nbformat
-from execute import ROOT, find_notebooks, write_atomically
+from execute import ROOT, find_notebooks
 from guard import RESULTS, one_sentence
 from nbconvert import SlidesExporter
 from results import Results
 from traitlets.config import Config
+
+from utils.files import write_atomically
 
 SOURCES = ROOT / "site" / "slides"
 SLIDE_TYPES = ("slide", "subslide", "fragment", "skip", "notes", "-", "")

@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from . import pool, report
+from utils.files import write_atomically
+
+from . import marks, pool, report
 from .assignment import SOURCE, AssignmentError, variant_of
 from .bubblewrap import SandboxError, choose
-from .files import write_atomically
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
 from .places import BusyError, alone, sweep
@@ -40,8 +41,7 @@ def _arguments(argv):
 def _secret(path):
     """Read the secret, or make one."""
     if not path.exists():
-        write_atomically(path, secrets.token_hex(16))
-        path.chmod(0o600)
+        write_atomically(path, secrets.token_hex(16), mode=0o600)
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -74,17 +74,7 @@ def _jobs(found, task, assignment, digest, results):
 
 
 def main(argv=None):
-    """Grade, report, and say what happened.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-
-    Returns
-    -------
-    int
-        0 if every submission has its grade, 1 if the grader failed on some, 2 if it could not begin, 130 after Ctrl-C.
-    """
+    """Grade and report: 0 if all have grades, 1 if the grader failed on some, 2 if it did not begin, 130 on Ctrl-C."""
     arguments = _arguments(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # names have letters that not every terminal has
@@ -160,7 +150,7 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
         known.update(dict.fromkeys(numbers, result))
         for number in numbers:
             count += 1
-            points = f"{report.total(result):g} of {assignment.points:g}"
+            points = f"{marks.total(result):g} of {assignment.points:g}"
             line = f"[{count}/{left}] {found[number].name}: {points}  {result['reason']}"
             print("".join(c if c.isprintable() else "?" for c in line), flush=True)
     if keys:

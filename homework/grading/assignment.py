@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cells import Cell, read_notebook
+from .cells import Cell, NotebookError, read_notebook
 from .comparing import same
 from .plain import Code, pack, unpack
 from .reference import ReferenceError, run_reference
@@ -77,38 +77,20 @@ class Check:
 
 @dataclass(frozen=True)
 class Manual:
-    """What no machine can mark.
+    """What no machine can mark."""
 
-    Attributes
-    ----------
-    id : str
-        The `grade_id` of the cell, and the column in the grades, which is left empty.
-    points : float
-    rubric : str
-        For whoever marks it.
-    """
-
-    id: str
+    id: str  # the `grade_id` of the cell, and the column in the grades, which is left empty
     points: float
-    rubric: str
+    rubric: str  # for whoever marks it
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A check with its cases drawn: what goes in, and what should come out.
-
-    Attributes
-    ----------
-    check : Check
-    cases : list of dict
-    packed : list of str
-        The same cases, as they are sent.
-    wanted : list
-    """
+    """A check with its cases drawn: what goes in, and what should come out."""
 
     check: Check
     cases: list
-    packed: list
+    packed: list  # the same cases, as they are sent
     wanted: list
 
     @property
@@ -178,23 +160,10 @@ class Assignment:
 
 
 def variant_of(name, source=SOURCE):
-    """The variant that the source notebook of an assignment is written for.
-
-    Parameters
-    ----------
-    name : str
-        Of its folder below `source`.
-    source : Path
-
-    Returns
-    -------
-    str
-        "0" where the notebook names none, or there is no notebook.
-    """
+    """The variant that an assignment's source notebook is written for; "0" where it names none, or there is none."""
     try:
-        about = json.loads((Path(source) / name / f"{name}.ipynb").read_bytes())["metadata"]["homework"]
-        return str(about["variant"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_notebook((Path(source) / name / f"{name}.ipynb").read_bytes()).variant or "0"
+    except (OSError, NotebookError):
         return "0"
 
 
@@ -219,8 +188,8 @@ def load(name, *, variant="0", source=SOURCE):
 
     Notes
     -----
-    `hidden.py` offers `checks(variant)`, and may offer `manual(variant)` and `notebook(variant)`; the latter gives the
-    source notebook of the variant as a dict, where it is not `NAME.ipynb` as it stands.
+    `hidden.py` offers `checks(variant)`, a list of `Check`, and may offer `manual(variant)`, a list of `Manual`, and
+    `notebook(variant)`, the source notebook of the variant as a dict, where it is not `NAME.ipynb` as it stands.
     """
     folder = Path(source) / name
     path, hidden_path = folder / f"{name}.ipynb", folder / "hidden.py"

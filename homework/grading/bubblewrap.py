@@ -32,13 +32,7 @@ class SandboxError(RuntimeError):
 
 
 def problem():
-    """Say why bubblewrap cannot be used here.
-
-    Returns
-    -------
-    str or None
-        None if it can.
-    """
+    """Say why bubblewrap cannot be used here; None if it can."""
     if not sys.platform.startswith("linux"):
         return f"the sandbox needs Linux, this is {sys.platform}"
     if shutil.which("bwrap") is None:
@@ -53,22 +47,7 @@ def problem():
 
 
 def choose(wish):
-    """Decide whether submissions run in a sandbox.
-
-    Parameters
-    ----------
-    wish : str
-        "bwrap", or "none" for whoever accepts the risk.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    SandboxError
-        If there is none and it was not said to go without.
-    """
+    """Decide by the wish, "bwrap" or "none", whether submissions run in a sandbox; SandboxError if there is none."""
     if wish == "none":
         return False
     if wish != "bwrap":
@@ -99,25 +78,7 @@ def _parents(path):
 
 
 def command(exchange, *, limits, hide=()):
-    """The part of the kernel's command line that makes the sandbox.
-
-    Parameters
-    ----------
-    exchange : Path
-        The folder with the connection file, where sockets will be.
-    limits : Limits
-    hide : iterable of Path
-        Files and folders that must not be seen, even inside a folder that can.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    SandboxError
-        If the environment of Python contains the course, so that one cannot be shown without the other.
-    """
+    """The part of the kernel's command line that makes the sandbox; `hide` must not be seen, even inside what can."""
     system = [Path(path) for path in SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     ours = _environment_and_course(system)
     secrets = sorted({ROOT, *(Path(path).resolve() for path in hide)})

@@ -37,21 +37,7 @@ class Notebook:
 
 
 def read_notebook(data):
-    """Read the cells of a notebook and leave its outputs aside.
-
-    Parameters
-    ----------
-    data : bytes
-
-    Returns
-    -------
-    Notebook
-
-    Raises
-    ------
-    NotebookError
-        With a reason that its author understands.
-    """
+    """Read the cells of a notebook and leave its outputs aside; the reason in a NotebookError is for its author."""
     if len(data) > LARGEST_FILE:
         raise NotebookError(f"the file has {len(data) / 2**20:.0f} MB; expected {LARGEST_FILE // 2**20} MB at most")
     if not data.strip():
@@ -98,34 +84,12 @@ def _read_cell(cell):
 
 
 def released(cell):
-    """A cell of the source as students get it: without hidden tests and solutions.
-
-    Parameters
-    ----------
-    cell : Cell
-
-    Returns
-    -------
-    Cell
-    """
+    """A cell of the source as students get it: without hidden tests and solutions."""
     return replace(cell, source=SOLUTION.sub("", HIDDEN.sub("", cell.source)).rstrip("\n"))
 
 
 def check_identity(notebook, assignment, variant, cells):
-    """Refuse a notebook of another assignment or of another year.
-
-    Parameters
-    ----------
-    notebook : Notebook
-    assignment, variant : str
-        What is graded.
-    cells : list of Cell
-        Of its source.
-
-    Raises
-    ------
-    NotebookError
-    """
+    """Refuse a notebook of another assignment or of another year with a NotebookError."""
     if notebook.assignment not in (None, assignment):
         raise NotebookError(f"a notebook of {notebook.assignment}; expected one of {assignment}")
     if notebook.variant not in (None, variant):
@@ -139,21 +103,7 @@ def check_identity(notebook, assignment, variant, cells):
 
 
 def restore(cells, source):
-    """Put locked cells back as they were given out; say what was changed, deleted or there twice.
-
-    Parameters
-    ----------
-    cells : list of Cell
-        The student's.
-    source : list of Cell
-        The assignment's.
-
-    Returns
-    -------
-    cells : list of Cell
-        Every locked cell of the source once, as released; everything else as the student left it.
-    notes : list of str
-    """
+    """Put every locked cell back once, as it was given out; say what was changed, deleted or there twice."""
     original = {cell.grade_id: released(cell) for cell in source if cell.grade_id}
     locked = {id for id, cell in original.items() if cell.locked and not cell.solution}
     result, notes, seen = [], [], set()

@@ -4,44 +4,21 @@ import numbers
 
 import numpy as np
 
-TOLERANCE = 1e-7
-
-
-def same(got, want, case=None):
-    """Compare structure, shapes and numbers, the latter up to a relative error of 1e-7.
-
-    Parameters
-    ----------
-    got, want : ndarray, number, str, bool, None, or list, tuple, dict of these
-    case : dict, optional
-        The arguments that were given; not looked at.
-
-    Returns
-    -------
-    str or None
-        None if they agree, else one sentence that says what is wrong with `got`, without giving away `want`.
-    """
-    return _compare(got, want, TOLERANCE, "the result")
-
 
 def close(tolerance):
-    """Make a comparison like `same` with another tolerance.
+    """Make a comparison of structure, shapes and numbers, for `Check(compare=...)`.
 
-    Parameters
-    ----------
-    tolerance : float
-        The greatest difference that will do, as a part of the greatest magnitude in what is expected.
-
-    Returns
-    -------
-    callable
-        For `Check(compare=...)`.
+    It gives None, or one sentence that says what is wrong without giving away what is expected. Numbers may differ by
+    the tolerance as a part of the greatest magnitude in what is expected. It does not look at the case.
     """
 
     def compare(got, want, case=None):
         return _compare(got, want, tolerance, "the result")
 
     return compare
+
+
+same = close(1e-7)
 
 
 def _compare(got, want, tolerance, where):

@@ -1,37 +1,12 @@
-"""Whole files or none, and no file lost that a person wrote or changed."""
+"""No file is lost that a person wrote or changed."""
 
 import contextlib
 import hashlib
-import os
 import shutil
-import tempfile
+
+from utils.files import free_path, write_atomically
 
 LIST = ".written"  # of each file that we wrote its hash and its name
-
-
-def write_atomically(path, data):
-    """Write a file beside its place, then give it its name.
-
-    Parameters
-    ----------
-    path : Path
-    data : str or bytes
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
-    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False)  # noqa: SIM115
-    try:
-        with part:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except BaseException as error:
-        os.unlink(part.name)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk does not say which
-        raise
 
 
 def _line(data, name):
@@ -46,37 +21,13 @@ def _written(folder):
 
 
 def is_ours(folder, name):
-    """Whether we wrote a file, and nobody changed it since.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Within the folder.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether we wrote a file, and nobody changed it since."""
     path = folder / name
     return path.is_file() and _line(path.read_bytes(), name) in _written(folder)
 
 
 def replace(folder, name, data):
-    """Write a file; what a person wrote or changed there is copied to the folder ``kept`` first.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Within the folder.
-    data : str or bytes
-
-    Returns
-    -------
-    list of str
-        The name of the copy within the folder, if one was made.
-    """
+    """Write a file, after copying what a person wrote or changed there to the folder ``kept``; list the copy."""
     path, copies = folder / name, []
     data = data.encode("utf-8", errors="replace") if isinstance(data, str) else data
     if path.is_file() and path.read_bytes() != data and not is_ours(folder, name):
@@ -91,9 +42,7 @@ def replace(folder, name, data):
 
 def _keep(folder, name):
     """Copy a file to ``kept``, under a name that is free there."""
-    first = folder / "kept" / name
-    ends = ("", *(f"-{number}" for number in range(2, 1000)))
-    copy = next(path for path in (first.with_stem(first.stem + end) for end in ends) if not path.exists())
+    copy = free_path(folder / "kept" / name)
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(folder / name, copy)
     return copy.relative_to(folder).as_posix()

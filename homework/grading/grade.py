@@ -21,27 +21,14 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Task:
-    """What stays the same for a whole class; small, so that it can be sent to any worker.
-
-    Attributes
-    ----------
-    assignment, variant, source : str
-        As for `assignment.load`.
-    secret : str
-        From which the hidden cases are drawn.
-    boxed : bool
-        Use bubblewrap.
-    hide : tuple of str
-        Folders that no submission may see.
-    limits : Limits
-    """
+    """What stays the same for a whole class; small, so that it can be sent to any worker."""
 
     assignment: str
     variant: str
     source: str
-    secret: str
-    boxed: bool = True
-    hide: tuple = ()
+    secret: str  # from which the hidden cases are drawn
+    boxed: bool = True  # in bubblewrap
+    hide: tuple = ()  # folders that no submission may see
     limits: Limits = Limits()
 
     def load(self):
@@ -50,35 +37,13 @@ class Task:
 
 
 def fingerprint(assignment, questions):
-    """What a result depends on in addition to the notebook: the assignment, the cases drawn, and what is expected.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    questions : list of Question
-
-    Returns
-    -------
-    str
-    """
+    """What a result depends on in addition to the notebook: the assignment, the cases drawn, and what is expected."""
     drawn = [[question.packed, [pack(want) for want in question.wanted]] for question in questions]
     return hashlib.sha256(repr([assignment.digest, drawn]).encode()).hexdigest()
 
 
 def key_of(task, digest, data):
-    """Name the result of a notebook: same notebook, assignment, variant, cases and limits, same name.
-
-    Parameters
-    ----------
-    task : Task
-    digest : str
-        Of `fingerprint`.
-    data : bytes
-
-    Returns
-    -------
-    str
-    """
+    """Name the result of a notebook: same notebook, assignment, variant, cases and limits, same name."""
     parts = [digest, task.assignment, task.variant, task.secret, repr(task.limits), repr(task.boxed)]
     return hashlib.sha256("\n".join(parts).encode() + b"\n" + data).hexdigest()[:32]
 
@@ -90,17 +55,7 @@ def _prepare(task):
 
 
 def nothing(assignment, reason):
-    """The result of a submission that cannot be run.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    reason : str
-
-    Returns
-    -------
-    dict
-    """
+    """The result of a submission that cannot be run."""
     checks = [
         {"id": check.id, "points": 0.0, "of": check.points, "about": check.about, "said": NOT_RUN}
         for check in assignment.checks

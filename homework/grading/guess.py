@@ -10,27 +10,7 @@ from .submissions import find
 
 
 def guess_assignment(where):
-    """Find the assignment that most notebooks name.
-
-    Parameters
-    ----------
-    where : Path
-        A folder or a zip, as for `submissions.find`.
-
-    Returns
-    -------
-    name : str
-        As in "hw01".
-    votes, notebooks : int
-        How many of how many notebooks name it.
-
-    Raises
-    ------
-    SubmissionsError
-        If there are no submissions.
-    AssignmentError
-        If no notebook names one, or two assignments are named equally often.
-    """
+    """Find the assignment that most notebooks name: its name, and how many of how many name it."""
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         found, _ = find(where, assignment="", keep=Path(folder))
         named = [_named(one.path) for one in found if one.path is not None and one.problem is None]

@@ -64,16 +64,7 @@ class BusyError(Exception):
 
 @contextlib.contextmanager
 def alone(folder):
-    """Keep other graders away from a folder; the system takes the lock back when this process ends.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    BusyError
-    """
+    """Keep other graders away from a folder with a BusyError; the system takes the lock back when we end."""
     import fcntl
 
     lock = os.open(folder, os.O_RDONLY)

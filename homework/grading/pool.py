@@ -19,17 +19,7 @@ def failed(error):
 
 
 def work(task, data):
-    """Grade; give an error as a result instead of raising it.
-
-    Parameters
-    ----------
-    task : Task
-    data : bytes
-
-    Returns
-    -------
-    dict
-    """
+    """Grade; give an error as a result instead of raising it."""
     try:
         return grade(task, data)
     except Exception as error:
@@ -136,20 +126,7 @@ def run_here(task, jobs, *, workers):
 
 
 def run_there(task, jobs, *, scheduler):
-    """Grade on a cluster of dask.distributed, whose workers have this repository at the same path.
-
-    Parameters
-    ----------
-    task : Task
-    jobs : list of callable
-    scheduler : str
-        Address.
-
-    Yields
-    ------
-    number : int
-    result : dict
-    """
+    """Grade on a cluster of dask.distributed, whose workers have this repository at the same path; as `run_here`."""
     try:
         from dask.distributed import Client, as_completed
     except ImportError:

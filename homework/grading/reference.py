@@ -9,23 +9,7 @@ class ReferenceError(ValueError):
 
 
 def run_reference(cells):
-    """Execute the solution cells and the locked cells that are no tests.
-
-    Parameters
-    ----------
-    cells : list of Cell
-        Of the source notebook, with solutions.
-
-    Returns
-    -------
-    dict
-        What they define.
-
-    Raises
-    ------
-    ReferenceError
-        If one of them fails.
-    """
+    """Execute the solution cells and the locked cells that are no tests, and give what they define."""
     space = {"__name__": "reference"}
     for cell in cells:
         if cell.kind != "code" or not (cell.solution or (cell.locked and not cell.grade)):

@@ -1,15 +1,14 @@
 """Tables and pages of the grades: for the instructor, and one for each student."""
 
 import collections
-import csv
 import html
-import io
-import math
-import shutil
 import statistics
 import textwrap
 
-from .files import is_ours, replace, write_atomically
+from utils.files import write_atomically
+
+from . import marks
+from .files import is_ours, replace
 from .grade import NOT_RUN
 from .submissions import safe
 
@@ -25,18 +24,12 @@ td, .lines { white-space: pre-line; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
-LAST_TABLE = "results/grades.csv"  # as the grader wrote it, to see what a person changed
-TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
 SENTENCES, LONGEST = 3, 300  # for each check, in the summary
 
 
 def _e(value):
     text = str(value)
     return html.escape("".join(c for c in text if c in "\n\t" or (c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)))
-
-
-def _n(value):
-    return f"{value:g}"
 
 
 def _page(title, *parts):
@@ -61,40 +54,20 @@ def _table(heads, rows):
     return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
 
-def total(result):
-    """Points of all checks together."""
-    return sum(check["points"] for check in result["checks"])
-
-
-def feedback(assignment, submission, result, marks):
-    """The page for one student.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    submission : Submission
-    result : dict
-        Of `grade.grade`.
-    marks : list of str
-        Points that a person gave, empty where none are given yet.
-
-    Returns
-    -------
-    str
-        HTML that needs nothing from elsewhere and runs nothing.
-    """
+def feedback(assignment, submission, result, entered):
+    """The page for one student, with the points that a person entered; it runs nothing, and needs no other file."""
     parts = [
         f"<p>{_e(submission.name)} · {_e(submission.origin)} · variant {_e(assignment.variant)}</p>",
-        f"<p><strong>{_n(total(result))} of {_n(assignment.points)} points</strong> from the checks"
+        f"<p><strong>{marks.n(marks.total(result))} of {marks.n(assignment.points)} points</strong> from the checks"
         + (", without what a person marks." if assignment.manual else ".")
         + "</p>",
     ]
-    if assignment.manual and (points := with_manual(assignment, result, marks)) is not None:
+    if assignment.manual and (points := marks.with_manual(assignment, result, entered)) is not None:
         most = assignment.points + sum(part.points for part in assignment.manual)
-        parts.append(f"<p><strong>{_n(points)} of {_n(most)} points</strong> in all.</p>")
+        parts.append(f"<p><strong>{marks.n(points)} of {marks.n(most)} points</strong> in all.</p>")
     if result["reason"]:
         parts.append(f'<p class="reason">{_e(result["reason"])}</p>')
-    rows = [(c["id"], c["about"], f"{_n(c['points'])} / {_n(c['of'])}", c["said"]) for c in result["checks"]]
+    rows = [(c["id"], c["about"], f"{marks.n(c['points'])} / {marks.n(c['of'])}", c["said"]) for c in result["checks"]]
     parts += ["<h2>Checks</h2>", _table(["check", "what", "#points", "result"], rows)]
     if result["notes"]:
         parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in result["notes"]), "</ul>"]
@@ -118,10 +91,10 @@ def feedback(assignment, submission, result, marks):
     if printed:
         parts.append("<h2>What cells printed</h2>")
         parts += [f"<p>Code cell {c['number']} {_e(c['grade_id'])}</p><pre>{_e(c['output'])}</pre>" for c in printed]
-    for part, mark in zip(assignment.manual, marks, strict=True):
+    for part, mark in zip(assignment.manual, entered, strict=True):
         text = result["manual"].get(part.id)
-        of = _n(part.points)
-        marked = _counts(part, mark)
+        of = marks.n(part.points)
+        marked = marks.counts(part, mark)
         head = f"Marked: {part.id}, {mark} of {of} points" if marked else f"To be marked: {part.id} ({of} points)"
         parts += [
             f"<h2>{_e(head)}</h2>",
@@ -130,174 +103,8 @@ def feedback(assignment, submission, result, marks):
         if text is None:
             parts.append("<p>Not read: the reason is at the top of this page.</p>")
         else:
-            parts.append(f"<pre>{_e(text)}</pre>" if _written(part, result) else "<p>Nothing was written.</p>")
+            parts.append(f"<pre>{_e(text)}</pre>" if marks.written(part, result) else "<p>Nothing was written.</p>")
     return _page(f"{assignment.name}: {submission.name}", *parts)
-
-
-def _cell(value):
-    """A cell of a table that no spreadsheet takes for a formula."""
-    text = str(value).replace("\r", " ").replace("\n", " ")
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
-
-
-def _rows(path):
-    """Rows of a table of grades by the id of the student; None if it cannot be read as one."""
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    separator = ";" if text.startswith("id;") else ","  # as some spreadsheets save it
-    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
-    return {row["id"]: row for row in rows} if "id" in (rows.fieldnames or []) else None
-
-
-def entered(out):
-    """What a person has entered in tables of grades, so that grading again does not take it away.
-
-    Parameters
-    ----------
-    out : Path
-        The folder of ``grades.csv``, which need not be there, and of those that were kept, ``grades-before.csv`` etc.
-
-    Returns
-    -------
-    dict of str to dict of str to str
-        For the id of a student, all cells of the latest row by the names of their columns.
-    """
-    kept = sorted(out.glob("grades-before*.csv"), key=lambda path: (len(path.name), path.name))
-    found = {}
-    for path in [*kept, *out.glob("grades.csv")]:
-        found.update(_rows(path) or {})
-    return found
-
-
-def _same(cell, other):
-    """Whether two cells say the same, also where a spreadsheet has written a number in its own way."""
-    cell, other = str(cell or "").strip(), str(other or "").strip()
-    return cell == other or _number(cell) == _number(other)
-
-
-def _changed(rows, last, manual):
-    """The columns that a person changed or added, beside those that a person is to fill in."""
-    free = {*manual, "with_manual"}
-    return sorted(
-        {
-            column or "without a name"
-            for id, row in rows.items()
-            for column, cell in row.items()
-            if column not in free and id in last and not _same(cell, last[id].get(column))
-        }
-    )
-
-
-def _keep(out, ids, manual):
-    """Keep a table that has something which the new one will not have; gives sentences about it."""
-    table, last = out / "grades.csv", out / LAST_TABLE
-    if not table.exists():
-        return []
-    rows = _rows(table)
-    gone = [id for id in rows or () if id not in ids]
-    changed = _changed(rows, _rows(last) or {}, manual) if rows and last.exists() else []
-    if rows is not None and not gone and not changed:
-        return []
-    names = (out / f"grades-before{number}.csv" for number in ("", *(f"-{i}" for i in range(2, 1000))))
-    copy = next(name for name in names if not name.exists())
-    shutil.copy2(table, copy)
-    said = []
-    if rows is None:
-        said.append(f"grades.csv could not be read, and no points were taken from it: it is kept as {copy.name}")
-    if gone:
-        why = f"grades.csv had {len(gone)} who are not among these submissions"
-        said.append(f"{why}: it is kept as {copy.name}, and points in it are found again")
-    if changed:
-        why = f"grades.csv had changes in columns that a person is not asked to fill in ({', '.join(changed)})"
-        said.append(f"{why}: it is kept as {copy.name}, and the new table does not have them")
-    return said
-
-
-def _marks(assignment, submission, before):
-    row = before.get(_cell(submission.id), {})
-    return [(row.get(part.id) or "").strip() for part in assignment.manual]
-
-
-def _number(mark):
-    """Points as a person writes them, 3.5 or 3,5; nan if they are no number."""
-    try:
-        return float(mark.replace(",", "."))
-    except ValueError:
-        return math.nan
-
-
-def _counts(part, mark):
-    return 0 <= _number(mark) <= part.points
-
-
-def _written(part, result):
-    """Whether there is something that a person can mark."""
-    return bool(result["manual"].get(part.id, "").replace(TEXT_STUB, "").strip())
-
-
-def _doubts(assignment, submission, marks):
-    """A sentence for each mark that is no number, or more than there are points."""
-    for part, mark in zip(assignment.manual, marks, strict=True):
-        if mark and not _counts(part, mark):
-            of = f"from 0 to {_n(part.points)}"
-            yield f"{submission.name}: {part.id}: expected points {of} in grades.csv, got {mark}, which does not count"
-
-
-def _unmarked(assignment, graded, before):
-    """A sentence for each part that a person marks and has not marked for all."""
-    rows = [(_marks(assignment, submission, before), result) for submission, result in graded]
-    for number, part in enumerate(assignment.manual):
-        answers = [marks[number] for marks, result in rows if marks[number] or _written(part, result)]
-        if missing := answers.count(""):
-            yield (
-                f"{part.id}: {missing} of {len(answers)} answers are still to be marked by a person: "
-                "enter points, a 0 too, in grades.csv and start the same command again"
-            )
-
-
-def with_manual(assignment, result, marks):
-    """Points of the machine and of the person together; None as long as one is missing or cannot be.
-
-    Where nothing was written, or nothing could be read, no points of a person are needed. If the grader failed, nobody
-    knows the points.
-    """
-    if result.get("failed"):
-        return None
-    points = total(result)
-    for part, mark in zip(assignment.manual, marks, strict=True):
-        if _counts(part, mark):
-            points += _number(mark)
-        elif mark or _written(part, result):
-            return None
-    return points
-
-
-def grades(assignment, graded, before):
-    """The table of all students.
-
-    Parameters
-    ----------
-    assignment : Assignment
-    graded : list of (Submission, dict)
-    before : dict
-        Of `entered`: points of the parts that a person marks stay.
-
-    Returns
-    -------
-    str
-        CSV.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]
-    writer.writerow(["id", "name", *checks, "total", "of", *manual, "with_manual", "reason"])
-    for submission, result in graded:
-        points = {check["id"]: check["points"] for check in result["checks"]}
-        row = [_cell(submission.id), _cell(submission.name), *(_n(points.get(id, 0.0)) for id in checks)]
-        marks = _marks(assignment, submission, before)
-        points = with_manual(assignment, result, marks)
-        row += [_n(total(result)), _n(assignment.points), *marks, "" if points is None else _n(points)]
-        writer.writerow([*row, _cell(result["reason"])])
-    return out.getvalue()
 
 
 def _named(result, id):
@@ -308,10 +115,10 @@ def _named(result, id):
 
 def _numbers(assignment, graded):
     """What both summaries say."""
-    totals = [total(result) for _, result in graded]
+    totals = [marks.total(result) for _, result in graded]
     width = assignment.points / BINS
     bins = collections.Counter(min(int(value / width + 1e-9), BINS - 1) for value in totals)
-    spread = [(f"{_n(round(i * width, 2))} to {_n(round((i + 1) * width, 2))}", bins[i]) for i in range(BINS)]
+    spread = [(f"{marks.n(round(i * width, 2))} to {marks.n(round((i + 1) * width, 2))}", bins[i]) for i in range(BINS)]
     missed = collections.Counter()
     said, own = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
     ran = [result for _, result in graded if any(check["said"] != NOT_RUN for check in result["checks"])]
@@ -326,8 +133,8 @@ def _numbers(assignment, graded):
         for id, count in missed.most_common()
     ]
     reasons = [(submission.name, result["reason"]) for submission, result in graded if result["reason"]]
-    middle = f"median {_n(round(statistics.median(totals), 2))}, mean {_n(round(statistics.mean(totals), 2))}"
-    head = f"{len(totals)} submissions, {middle} of {_n(assignment.points)} points"
+    middle = f"median {marks.n(round(statistics.median(totals), 2))}, mean {marks.n(round(statistics.mean(totals), 2))}"
+    head = f"{len(totals)} submissions, {middle} of {marks.n(assignment.points)} points"
     head += f"; {len(totals) - len(ran)} that did not run count as 0" if len(ran) < len(totals) else ""
     return head, spread, hardest, reasons, len(ran)
 
@@ -374,46 +181,30 @@ def summary_page(assignment, graded):
 
 
 def write(out, assignment, graded, log):
-    """Write everything below a folder.
-
-    Parameters
-    ----------
-    out : Path
-    assignment : Assignment
-    graded : list of (Submission, dict)
-    log : list of str
-
-    Returns
-    -------
-    list of str
-        What the instructor should know; it is in the log, too.
-    """
+    """Write everything below a folder; gives sentences that the instructor should read, which are in the log, too."""
     manual = [part.id for part in assignment.manual]
-    said, before = _keep(out, {_cell(submission.id) for submission, _ in graded}, manual), entered(out)
-    pages, kept, others = {f"{safe(submission.id)}.html" for submission, _ in graded}, [], []
+    said = marks.keep(out, {marks.cell(submission.id) for submission, _ in graded}, manual)
+    before = marks.entered(out)
+    marked = [(*pair, marks.marks_of(assignment, pair[0], before)) for pair in graded]
+    said += [*marks.doubts(assignment, marked), *marks.unmarked(assignment, marked)]
+    pages = {f"{safe(student.id)}.html": feedback(assignment, student, *more) for student, *more in marked}
+    kept, others = [], []
     for page in sorted((out / "feedback").glob("*.html")):
         if page.name not in pages and is_ours(out, f"feedback/{page.name}"):
             page.unlink()
         elif page.name not in pages:
             others.append(page.name)
-    for submission, result in graded:
-        marks = _marks(assignment, submission, before)
-        said += _doubts(assignment, submission, marks)
-        page = feedback(assignment, submission, result, marks)
-        kept += replace(out, f"feedback/{safe(submission.id)}.html", page)
-    said += _unmarked(assignment, graded, before)
-    kept += replace(out, "summary.html", summary_page(assignment, graded))
-    kept += replace(out, "summary.txt", summary_text(assignment, graded))
+    files = {f"feedback/{name}": page for name, page in pages.items()}
+    files |= {"summary.html": summary_page(assignment, graded), "summary.txt": summary_text(assignment, graded)}
+    for name, text in files.items():
+        kept += replace(out, name, text)
     if kept:
         said.append(f"files that the grader did not write, or that were changed since, are kept: {', '.join(kept)}")
     if others:
         said.append(f"feedback/ has pages of nobody here, which the grader does not remove: {', '.join(others)}")
-    said += [f"a log.txt of somebody else is kept: {name}" for name in replace(out, "log.txt", _log_text(log, said))]
-    table = grades(assignment, graded, before)
-    write_atomically(out / LAST_TABLE, table)
+    lines = "".join(f"{' '.join(line.split())}\n" for line in [*log, *said])
+    said += [f"a log.txt of somebody else is kept: {name}" for name in replace(out, "log.txt", lines)]
+    table = marks.grades(assignment, marked)
+    write_atomically(out / marks.LAST_TABLE, table)
     write_atomically(out / "grades.csv", table)
     return said
-
-
-def _log_text(log, said):
-    return "".join(f"{' '.join(line.split())}\n" for line in [*log, *said])

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import psutil
-from jupyter_client.kernelspec import KernelSpec
 
 from .bubblewrap import EXCHANGE, START, command, environment
 from .limits import MB, Limits
@@ -100,18 +99,10 @@ class Sandbox:
             },
         }
         start = "/run/grading/start.py" if self.boxed else str(START)
-        spec = KernelSpec(
-            argv=[
-                *(command(self.folder, limits=limits, hide=self._hide) if self.boxed else []),
-                *[sys.executable, start, json.dumps(wish), "-f", "{connection_file}"],
-                *["--IPKernelApp.log_level=50", "--HistoryManager.enabled=False"],
-            ],
-            display_name="A submission",
-            language="python",
-        )
-        connection_file = f"{inside}/connection.json"
+        around = command(self.folder, limits=limits, hide=self._hide) if self.boxed else []
+        arguments = ["--IPKernelApp.log_level=50", "--HistoryManager.enabled=False"]
         self._process = subprocess.Popen(
-            [part.format(connection_file=connection_file) if "{conn" in part else part for part in spec.argv],
+            [*around, sys.executable, start, json.dumps(wish), "-f", f"{inside}/connection.json", *arguments],
             stdin=subprocess.PIPE,  # never written to; its end says that we are no more
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -153,26 +144,14 @@ class Sandbox:
             self._kernel().send_signal(signal.SIGINT)
 
     def waited(self):
-        """How long the kernel was ready to run and had to wait for a processor, which is no fault of its own.
-
-        Returns
-        -------
-        float
-            Seconds since it began; 0 where the system does not tell.
-        """
+        """Seconds that the kernel, ready to run, waited for a processor; 0 where the system does not tell."""
         try:
             return int(Path(f"/proc/{self._kernel().pid}/schedstat").read_text().split()[1]) / 1e9
         except (OSError, ValueError, IndexError, psutil.Error):
             return 0.0
 
     def end(self, reason=None):
-        """End everything in the sandbox at once.
-
-        Parameters
-        ----------
-        reason : str, optional
-            Which limit it was.
-        """
+        """End everything in the sandbox at once; the reason is the limit that it went beyond, if it was one."""
         if reason and self.over is None:
             self.over = reason
         if self._process is None:

@@ -1,5 +1,6 @@
 """Run a student's notebook in sandboxed kernels and ask it the questions; what it answers is only collected here."""
 
+import base64
 import contextlib
 import inspect
 import re
@@ -12,7 +13,7 @@ from .limits import Limits
 from .sandbox import Sandbox
 from .wire import Wire
 
-ANSWER = re.compile(r"'([A-Za-z0-9+/=]*)'")
+ANSWER = re.compile(r"'([A-Z])([A-Za-z0-9+/=]*)'")
 HARNESS = '''
 def answer(space, name, packed, call, largest):
     """Runs in the student's kernel: find the name, call it, pack what comes."""
@@ -57,20 +58,10 @@ class Ran:
 
 @dataclass(eq=False)
 class Answer:
-    """What came for one case: a value, or why there is none.
-
-    Attributes
-    ----------
-    value : object
-    problem : str or None
-        None if there is a value.
-    attempted : bool
-        False where the stub still stands.
-    """
+    """What came for one case: a value, or why there is none."""
 
     value: object = None
     problem: str | None = None
-    attempted: bool = True
 
 
 @dataclass(eq=False)
@@ -79,7 +70,6 @@ class Transcript:
 
     cells: list = field(default_factory=list)
     answers: dict = field(default_factory=dict)
-    notes: list = field(default_factory=list)
 
 
 class Session:
@@ -208,36 +198,30 @@ class Session:
         return self._read(check, reply, seconds)
 
     def _read(self, check, reply, seconds):
-        what = f"{check.asks}()" if check.function else check.asks
-        if reply.status == "timeout":
-            return Answer(problem=f"{what} took more than {seconds:.0f} seconds")
-        if reply.status == "dead":
-            return Answer(problem=f"{what}: {self._why_dead()}")
-        if reply.status == "error":
-            return Answer(problem=f"{what}: {reply.error}")
+        """What an answer of the harness means."""
+        what, said = f"{check.asks}()" if check.function else check.asks, ""
+        failed = {
+            "timeout": f"{what} took more than {seconds:.0f} seconds",
+            "dead": f"{what}: {self._why_dead()}",
+            "error": f"{what}: {reply.error}",
+        }
+        if reply.status in failed:
+            return Answer(problem=failed[reply.status])
         match = ANSWER.fullmatch(reply.answer or "")
-        if not match or not match[1]:
-            return Answer(problem=f"{what}: no answer came from the notebook")
-        kind, text = match[1][0], match[1][1:]
+        kind, text = match.groups() if match else ("", "")
         try:
             if kind == "V":
                 return Answer(value=plain.unpack(text))
-            if kind in "ETC":
-                said = " ".join(plain.base64.b64decode(text).decode(errors="replace").split())[:300]
-                if kind == "C":
-                    return Answer(problem=f"{what} changes its argument {said}; it should make a new one")
-                return Answer(problem=f"{what} fails with {said}" if kind == "E" else f"{what}: {said}")
+            if kind in ("E", "T", "C"):
+                said = " ".join(base64.b64decode(text).decode(errors="replace").split())[:300]
         except ValueError:
-            return Answer(problem=f"{what}: no answer came from the notebook")
-        if kind == "N":
-            return Answer(problem="not attempted", attempted=False)
-        if kind == "M":
-            return Answer(problem=f"{check.asks} is not defined in the notebook", attempted=False)
-        if kind == "L":
-            return Answer(problem=f"{what}: the result is larger than {largest_in_words(self._limits)}")
-        return Answer(problem=f"{what}: no answer came from the notebook")
-
-
-def largest_in_words(limits):
-    """The largest result, for a sentence."""
-    return f"{limits.reply // 2 // 2**20 * 3 // 4} MB"
+            kind = ""
+        problems = {
+            "E": f"{what} fails with {said}",
+            "T": f"{what}: {said}",
+            "C": f"{what} changes its argument {said}; it should make a new one",
+            "N": "not attempted",
+            "M": f"{check.asks} is not defined in the notebook",
+            "L": f"{what}: the result is larger than {self._limits.reply // 2 // 2**20 * 3 // 4} MB",
+        }
+        return Answer(problem=problems.get(kind, f"{what}: no answer came from the notebook"))

@@ -6,7 +6,7 @@ import re
 import stat
 import unicodedata
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .cells import LARGEST_FILE
@@ -26,28 +26,13 @@ class SubmissionsError(ValueError):
 
 @dataclass(eq=False)
 class Submission:
-    """What one student sent, and what counts of it.
+    """What one student sent, and what counts of it."""
 
-    Attributes
-    ----------
-    id, name : str
-        As the export names the student; the name itself where there is no number.
-    origin : str
-        The file within the folder or zip.
-    path : Path or None
-        Where its bytes are.
-    problem : str or None
-        Why there is nothing to run.
-    notes : list of str
-        For the log.
-    """
-
-    id: str
+    id: str  # as the export names the student; the name itself where there is no number
     name: str
-    origin: str
-    path: Path | None = None
-    problem: str | None = None
-    notes: list = field(default_factory=list)
+    origin: str  # the file within the folder or zip
+    path: Path | None = None  # where its bytes are
+    problem: str | None = None  # why there is nothing to run
 
 
 @dataclass(eq=False)
@@ -215,8 +200,7 @@ def _choose(id, name, sent, assignment, keep, log):
     chosen = Submission(id, name, "/".join(last.parts), path=last.path, problem=last.refused)
     if len(notebooks) > 1:
         others = ", ".join(repr("/".join(entry.parts)) for entry in notebooks if entry is not last)
-        chosen.notes.append(f"{name}: sent {len(notebooks)} notebooks; {chosen.origin!r} counts, not {others}"[:1000])
-        log += chosen.notes
+        log.append(f"{name}: sent {len(notebooks)} notebooks; {chosen.origin!r} counts, not {others}"[:1000])
     if chosen.problem is None and last.open is not None:
         _unpack(chosen, last, keep, log)
     return chosen
@@ -251,16 +235,7 @@ def _natural(text):
 
 
 def safe(text):
-    """A file name that every system takes and that tells ids apart.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-    """
+    """A file name that every system takes and that tells ids apart."""
     plain = re.sub(r"[^\w.-]+", "_", text).strip("._")[:60]
     if plain and plain == text.casefold():  # some systems do not tell a from A
         return plain

@@ -20,24 +20,12 @@ SECONDS_TO_END = 0.1  # between the end of a kernel's sockets and its own
 
 @dataclass(eq=False)
 class Reply:
-    """What came back for one piece of code.
+    """What came back for one piece of code."""
 
-    Attributes
-    ----------
-    status : str
-        "ok", "error", "timeout", or "dead".
-    error : str
-        For "error", what it said.
-    answer : str or None
-        The text of the expression that was asked for.
-    output : str
-        The beginning of what it printed.
-    """
-
-    status: str = "timeout"
-    error: str = ""
-    answer: str | None = None
-    output: str = ""
+    status: str = "timeout"  # or "ok", "error", "dead"
+    error: str = ""  # what it said
+    answer: str | None = None  # the text of the expression that was asked for
+    output: str = ""  # the beginning of what it printed
     _parts: list = field(default_factory=list, repr=False)
 
 
@@ -80,13 +68,7 @@ class Wire:
         return socket
 
     def wait_until_ready(self):
-        """Wait for the kernel's first words.
-
-        Returns
-        -------
-        bool
-            False if none came.
-        """
+        """Wait for the kernel's first words; False if none came."""
         deadline = time.monotonic() + self._limits.start
         answered = False
         while time.monotonic() < deadline and self._sandbox.alive:

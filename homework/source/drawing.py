@@ -1,7 +1,6 @@
 """What the hidden checks share: numbers that come from the variant."""
 
 import json
-import math
 import zlib
 from pathlib import Path
 
@@ -11,46 +10,24 @@ from homework.grading.assignment import Check, Manual
 from homework.grading.comparing import close, same
 from homework.grading.plain import Code
 
-__all__ = ["Check", "Code", "Manual", "auto", "choose", "close", "generator", "literal", "notebook_of", "same"]
+__all__ = ["Check", "Code", "Manual", "auto", "choose", "close", "generator", "notebook_of", "same"]
 
 HERE = Path(__file__).resolve().parent
 
 
 def generator(variant, *words):
-    """A random generator for one purpose in one variant.
-
-    Parameters
-    ----------
-    variant : int or str
-    *words : str or int
-        Which assignment, which purpose.
-
-    Returns
-    -------
-    numpy.random.Generator
-    """
+    """A random generator for one purpose, named by words and numbers, in one variant."""
     words = [int(variant) if str(variant).isdecimal() else variant, *words]
     numbers = [zlib.crc32(word.encode()) if isinstance(word, str) else int(word) for word in words]
     return np.random.default_rng(np.random.SeedSequence(numbers))
 
 
 def choose(rng, items, size):
-    """Some of several items, each at most once, in random order.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    items : sequence
-    size : int
-
-    Returns
-    -------
-    list
-    """
+    """Some of several items, each at most once, in random order."""
     return [items[i] for i in rng.permutation(len(items))[:size]]
 
 
-def auto(variant, id, points, about, function, draw, **more):
+def auto(variant, id, points, about, function, draw, compare=same, **more):
     """A check whose cases depend on the variant as well as on the grader's own generator.
 
     Parameters
@@ -65,8 +42,9 @@ def auto(variant, id, points, about, function, draw, **more):
         Name in the student's notebook.
     draw : callable
         ``draw(rng)``, a list of dicts of arguments.
+    compare : callable
     **more : object
-        Other fields of the check, such as ``compare`` in place of the grader's own comparison.
+        Other fields of the check.
 
     Returns
     -------
@@ -76,30 +54,11 @@ def auto(variant, id, points, about, function, draw, **more):
     def cases(rng):
         return draw(generator(variant, id, int(rng.integers(2**32))))
 
-    return Check(id=id, points=points, about=about, function=function, cases=cases, **more)
+    return Check(id, points, about, function, cases=cases, compare=compare, **more)
 
 
 def notebook_of(name, cells, variant):
-    """The source notebook of a variant.
-
-    Parameters
-    ----------
-    name : str
-        As in "hw01".
-    cells : callable
-        From the variant to what the drawn cells say, a dict of str to str by their ids.
-    variant : int or str
-
-    Returns
-    -------
-    dict
-        JSON of the notebook.
-
-    Raises
-    ------
-    ValueError
-        If the notebook lacks one of these cells.
-    """
+    """The source notebook of a variant, as JSON, with what `cells(variant)` says in its drawn cells, by their ids."""
     notebook, drawn = json.loads((HERE / name / f"{name}.ipynb").read_text(encoding="utf-8")), cells(variant)
     missing = set(drawn) - {cell["id"] for cell in notebook["cells"]}
     if missing:
@@ -111,19 +70,3 @@ def notebook_of(name, cells, variant):
             cell["outputs"], cell["execution_count"] = [], None
     notebook["metadata"]["homework"] = {"assignment": name, "variant": str(variant)}
     return notebook
-
-
-def literal(value, digits=3):
-    """A number as it stands in a notebook.
-
-    Parameters
-    ----------
-    value : float
-    digits : int
-        Significant ones.
-
-    Returns
-    -------
-    float
-    """
-    return float(f"{float(value):.{digits}g}") if math.isfinite(value) else float(value)

@@ -19,16 +19,7 @@ FEATURES = [
 
 
 def draw(variant):
-    """The setting of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
+    """The setting of a variant."""
     rng = generator(variant, NAME)
     return {
         "ddof": int(rng.integers(2)),
@@ -41,16 +32,7 @@ def draw(variant):
 
 
 def cells(variant):
-    """The drawn cells, by their ids.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """The drawn cells, by their ids."""
     s = draw(variant)
     divisor = "n - 1" if s["ddof"] else "n"
     return {
@@ -154,60 +136,21 @@ def _flat(rng):
 
 
 def checks(variant):
-    """What a machine marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Check
-    """
+    """What a machine marks."""
     table = [
-        ("fit-scores", 10, "mean and deviation of each feature", "fit", _fits, {}),
-        (
-            "constant-scores",
-            10,
-            "constant features, and nearly constant ones",
-            "fit",
-            _constants,
-            {"compare": constants},
-        ),
-        ("apply-scores", 10, "new rows by the statistics of others", "apply", _applied, {}),
-        (
-            "batches-scores",
-            15,
-            "a table read in pieces",
-            "from_batches",
-            _batches,
-            {"compare": close(1e-6)},
-        ),
-        (
-            "validation-scores",
-            20,
-            "cross-validation without a leak",
-            "cross_validate",
-            _folds,
-            {"compare": close(1e-6)},
-        ),
-        ("zca-scores", 10, "whitening", "zca", _white, {"compare": close(1e-6)}),
-        ("flat-scores", 5, "whitening where there is no variance", "zca", _flat, {"compare": close(1e-5)}),
+        ("fit-scores", 10, "mean and deviation of each feature", "fit", _fits),
+        ("constant-scores", 10, "constant features, and nearly constant ones", "fit", _constants, constants),
+        ("apply-scores", 10, "new rows by the statistics of others", "apply", _applied),
+        ("batches-scores", 15, "a table read in pieces", "from_batches", _batches, close(1e-6)),
+        ("validation-scores", 20, "cross-validation without a leak", "cross_validate", _folds, close(1e-6)),
+        ("zca-scores", 10, "whitening", "zca", _white, close(1e-6)),
+        ("flat-scores", 5, "whitening where there is no variance", "zca", _flat, close(1e-5)),
     ]
-    return [auto(variant, *row[:5], **row[5]) for row in table]
+    return [auto(variant, *row) for row in table]
 
 
 def manual(variant):
-    """What a person marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Manual
-    """
+    """What a person marks."""
     leak = """\
 8 points: names a quantity that came from the test rows (mean, deviation, or both) and where it entered.
 6 points: says in which direction the error is misjudged, and for which tables this is visible (few rows, heavy tails).

@@ -13,16 +13,7 @@ Y, W = np.array([1.0, 0.0, 2.0, -1.0]), np.array([0.5, -1.0])
 
 
 def draw(variant):
-    """The setting of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
+    """The setting of a variant."""
     rng = generator(variant, NAME)
     return {
         "factor": float(rng.choice([0.5, 1.0])),
@@ -89,16 +80,7 @@ def _by_hand(s):
 
 
 def cells(variant):
-    """The drawn cells, by their ids.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """The drawn cells, by their ids."""
     s = draw(variant)
     formula = {0.5: r"\frac{1}{2n}", 1.0: r"\frac{1}{n}"}[s["factor"]]
     lines = []
@@ -168,16 +150,7 @@ def _correlations(rng):
 
 
 def checks(variant):
-    """What a machine marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Check
-    """
+    """What a machine marks."""
     table = [
         ("loss-scores", 10, "the loss and its gradient", "loss_and_gradient", _problems),
         ("hessian-scores", 10, "the Hessian, penalty included", "hessian", _tables),
@@ -192,16 +165,7 @@ def checks(variant):
 
 
 def manual(variant):
-    """What a person marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Manual
-    """
+    """What a person marks."""
     rubric = """\
 8 points: in the directions of the eigenvectors descent is one factor a step, 1 - lr * eigenvalue; derived, not stated.
 6 points: the best rate makes the two extreme factors equal in size, and why no other rate is better.

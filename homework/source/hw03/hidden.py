@@ -4,27 +4,18 @@ from functools import partial
 
 import numpy as np
 
-from homework.source.drawing import Manual, auto, close, generator, literal, notebook_of
+from homework.source.drawing import Manual, auto, close, generator, notebook_of
 
 NAME = "hw03"
 
 
 def draw(variant):
-    """The setting of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
+    """The setting of a variant."""
     rng = generator(variant, NAME)
     return {
         "axis": int(rng.integers(2)),
         "weight_of": str(rng.choice(["new", "old"])),
-        "eps": literal(10 ** rng.uniform(-4, -2), 2),
+        "eps": float(f"{10 ** rng.uniform(-4, -2):.2g}"),
         "rows": int(rng.integers(5, 9)),
         "columns": int(rng.integers(2, 5)),
         "seed": int(rng.integers(10**6)),
@@ -32,16 +23,7 @@ def draw(variant):
 
 
 def cells(variant):
-    """The drawn cells, by their ids.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """The drawn cells, by their ids."""
     s = draw(variant)
     shape, lie = ("(n, d)", "rows") if s["axis"] == 0 else ("(d, n)", "columns")
     small = "(1, d)" if s["axis"] == 0 else "(d, 1)"
@@ -99,16 +81,7 @@ class _Draw:
 
 
 def checks(variant):
-    """What a machine marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Check
-    """
+    """What a machine marks."""
     axis = draw(variant)["axis"]
 
     def several(make, shapes=((7, 3), (4, 5), (11, 2))):
@@ -133,7 +106,7 @@ def checks(variant):
     def evaluate(d):
         return {"x": d.x(), "state": d.state(), "gamma": d.gamma(), "beta": d.row(), "eps": d.eps()}
 
-    def evaluate_backward(d):
+    def backward(d):
         return {"dy": d.dy(), "x": d.x(), "state": d.state(), "gamma": d.gamma(), "eps": d.eps()}
 
     def images(rng):
@@ -155,29 +128,14 @@ def checks(variant):
         ("update-scores", 10, "running statistics", "update", several(update)),
         ("average-scores", 5, "running statistics as an average over all batches", "update", several(average)),
         ("evaluate-scores", 10, "evaluation, also of one example", "evaluate", several(evaluate, one)),
-        (
-            "evaluate-backward-scores",
-            5,
-            "gradients in evaluation",
-            "evaluate_backward",
-            several(evaluate_backward, one),
-        ),
+        ("evaluate-backward-scores", 5, "gradients in evaluation", "evaluate_backward", several(backward, one)),
         ("images-scores", 5, "statistics of images", "forward_images", images),
     ]
     return [auto(variant, *row, compare=close(1e-8)) for row in table]
 
 
 def manual(variant):
-    """What a person marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Manual
-    """
+    """What a person marks."""
     rubric = """\
 8 points: from the staged gradients to one formula, each step following from the last.
 4 points: says why the average of x_hat is zero and where the derivation needs it.

@@ -75,17 +75,7 @@ NAMES = {
 
 
 def draw(variant):
-    """The setting of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-        The name of a mutant and of its parts for each letter, and the mutants that only the hidden checks use.
-    """
+    """The setting of a variant: a mutant and names of its parts per letter, and the mutants of hidden checks only."""
     rng = generator(variant, NAME)
     chosen = [str(rng.choice(list(group))) for group in GROUPS]
     rest = [name for name in FAULTS if name not in chosen]
@@ -116,21 +106,7 @@ def _base():
 
 
 def shown(name, names, title):
-    """A batch norm as students see it: with other names, and nothing that tells what is wrong.
-
-    Parameters
-    ----------
-    name : str
-        Of a table in tests/mutants/batch.toml, or "correct".
-    names : dict of str to str
-        New names for old ones.
-    title : str
-        Of the class.
-
-    Returns
-    -------
-    str
-    """
+    """A batch norm as students see it: with other names for old ones, and nothing that tells what is wrong."""
     text = _class(name).replace("class BatchNorm(", f"class {title}(")
     for old, new in names.items():
         # Not methods such as x.mean and not keywords; attributes of self are ours.
@@ -139,16 +115,7 @@ def shown(name, names, title):
 
 
 def cells(variant):
-    """The drawn cells, by their ids.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """The drawn cells, by their ids."""
     s = draw(variant)
     menu = "\n".join(f'    "{words}",' for words in sorted(FAULTS.values()))
     drawn = {
@@ -193,18 +160,7 @@ notebook = partial(notebook_of, NAME, cells)
 
 
 def answered(letter, name):
-    """Make a comparison for the answer about one letter.
-
-    Parameters
-    ----------
-    letter : str
-    name : str
-        The mutant.
-
-    Returns
-    -------
-    callable
-    """
+    """Make a comparison for the answer about one letter, which stands for this mutant."""
 
     def compare(got, want, case):
         answer = got.get(letter) if isinstance(got, dict) else None
@@ -270,16 +226,7 @@ def _tables(rng):
 
 
 def checks(variant):
-    """What a machine marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Check
-    """
+    """What a machine marks."""
     s = draw(variant)
     found = []
     for letter, name in s["broken"].items():
@@ -306,16 +253,7 @@ def checks(variant):
 
 
 def manual(variant):
-    """What a person marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Manual
-    """
+    """What a person marks."""
     rubric = """\
 8 points: for each of the four, what somebody who trains a network would see, or that nothing would be seen (2 each).
 6 points: which upstream gradient or shape would have hidden the fault (ones, squares, one shape), with a reason.

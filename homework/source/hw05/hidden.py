@@ -31,16 +31,7 @@ OPEN = {
 
 
 def draw(variant):
-    """The setting of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
+    """The setting of a variant."""
     rng = generator(variant, NAME)
     return {
         "claim": str(rng.choice(list(OPEN))),
@@ -51,16 +42,7 @@ def draw(variant):
 
 
 def cells(variant):
-    """The drawn cells, by their ids.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """The drawn cells, by their ids."""
     s = draw(variant)
     claim = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))["claims"][s["claim"]]
     (first, second), kind, build = OPEN[s["claim"]]
@@ -224,46 +206,21 @@ def _repeatable(got):
 
 
 def checks(variant):
-    """What a machine marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Check
-    """
+    """What a machine marks."""
     verdicts = partial(_verdicts, draw(variant)["confidence"])
     table = [
-        ("rates-scores", 15, "rates chosen on validation data", "choose_rates", _validations, {}),
-        ("effects-scores", 15, "one paired effect per seed", "paired_effects", _pairs, {"compare": close(1e-7)}),
-        ("interval-scores", 15, "an exact interval of the median", "exact_interval", _intervals, {}),
-        ("verdict-scores", 10, "a verdict by the interval", "verdict", verdicts, {}),
-        ("seeds-scores", 5, "how many seeds are needed", "fewest_seeds", _confidences, {}),
-        (
-            "run-scores",
-            10,
-            "an experiment that can be repeated",
-            "run",
-            _runs,
-            {"compare": _form, "together": _repeatable},
-        ),
+        ("rates-scores", 15, "rates chosen on validation data", "choose_rates", _validations),
+        ("effects-scores", 15, "one paired effect per seed", "paired_effects", _pairs, close(1e-7)),
+        ("interval-scores", 15, "an exact interval of the median", "exact_interval", _intervals),
+        ("verdict-scores", 10, "a verdict by the interval", "verdict", verdicts),
+        ("seeds-scores", 5, "how many seeds are needed", "fewest_seeds", _confidences),
     ]
-    return [auto(variant, *row[:5], **row[5]) for row in table]
+    run = ("run-scores", 10, "an experiment that can be repeated", "run", _runs, _form)
+    return [*(auto(variant, *row) for row in table), auto(variant, *run, together=_repeatable)]
 
 
 def manual(variant):
-    """What a person marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Manual
-    """
+    """What a person marks."""
     design = """\
 4 points: a prediction and the smallest effect that matters, written before the first run.
 4 points: the arms differ in the claim's point and in nothing else; each has its own sweep of rates, best inside.

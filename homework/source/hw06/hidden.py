@@ -13,16 +13,7 @@ DENSITY = np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi) * (Z[1] - Z[0])
 
 
 def draw(variant):
-    """The setting of a variant.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict
-    """
+    """The setting of a variant."""
     rng = generator(variant, NAME)
     low, high = (0.8, 0.8, 0.1, 1.0), (1.4, 2.0, 0.4, 2.0)
     a, b, c, d = (round(float(value), 2) for value in rng.uniform(low, high))
@@ -73,16 +64,7 @@ def _measured(f):
 
 
 def cells(variant):
-    """The drawn cells, by their ids.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """The drawn cells, by their ids."""
     s = draw(variant)
     f, slope, mean = _functions(s)
     moment, one = mean(f(Z) ** 2), mean(f(Z))
@@ -192,41 +174,23 @@ def _nets(rng):
 
 
 def checks(variant):
-    """What a machine marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Check
-    """
-    precise = {"compare": close(1e-6)}
+    """What a machine marks."""
+    precise = close(1e-6)
     table = [
         ("moment-scores", 15, "the second moment by quadrature", "second_moment", _scales, precise),
         ("gain-scores", 10, "the gain", "gain", _scales, precise),
-        ("derivative-scores", 10, "the derivative of the activation", "derivative", _points, {"compare": close(1e-12)}),
+        ("derivative-scores", 10, "the derivative of the activation", "derivative", _points, close(1e-12)),
         ("backward-scores", 10, "the gain for gradients", "backward_gain", _scales, precise),
         ("depth-scores", 10, "second moments through depth", "moments", _depths, precise),
         ("slope-scores", 10, "whether the fixed point attracts", "slope_of_map", _scales, precise),
-        ("weights-scores", 5, "initial weights", "initial_weights", _weights, {"compare": weights}),
+        ("weights-scores", 5, "initial weights", "initial_weights", _weights, weights),
         ("measure-scores", 10, "second moments in a net", "measure", _nets, precise),
     ]
-    return [auto(variant, *row[:5], **row[5]) for row in table]
+    return [auto(variant, *row) for row in table]
 
 
 def manual(variant):
-    """What a person marks.
-
-    Parameters
-    ----------
-    variant : int or str
-
-    Returns
-    -------
-    list of Manual
-    """
+    """What a person marks."""
     rubric = """\
 8 points: derives the gain from one layer's second moment, with the assumptions (independent weights, mean, width).
 6 points: reads the slope of the map: below one the fixed point attracts, above one a small error grows with depth.

@@ -1,0 +1,162 @@
+"""The table of grades, and the points that a person enters in it."""
+
+import csv
+import io
+import math
+import shutil
+
+from utils.files import free_path
+
+LAST_TABLE = "results/grades.csv"  # as the grader wrote it, to see what a person changed
+TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
+
+
+def n(value):
+    """A number of points, as it is shown."""
+    return f"{value:g}"
+
+
+def total(result):
+    """Points of all checks together."""
+    return sum(check["points"] for check in result["checks"])
+
+
+def cell(value):
+    """A cell of a table that no spreadsheet takes for a formula."""
+    text = str(value).replace("\r", " ").replace("\n", " ")
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def _rows(path):
+    """Rows of a table of grades by the id of the student; None if it cannot be read as one."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    separator = ";" if text.startswith("id;") else ","  # as some spreadsheets save it
+    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+    return {row["id"]: row for row in rows} if "id" in (rows.fieldnames or []) else None
+
+
+def entered(out):
+    """What a person has entered in grades.csv and in those that were kept: the cells of the latest row per student."""
+    kept = sorted(out.glob("grades-before*.csv"), key=lambda path: (len(path.name), path.name))
+    found = {}
+    for path in [*kept, *out.glob("grades.csv")]:
+        found.update(_rows(path) or {})
+    return found
+
+
+def _same(cell, other):
+    """Whether two cells say the same, also where a spreadsheet has written a number in its own way."""
+    cell, other = str(cell or "").strip(), str(other or "").strip()
+    return cell == other or _number(cell) == _number(other)
+
+
+def _changed(rows, last, manual):
+    """The columns that a person changed or added, beside those that a person is to fill in."""
+    free = {*manual, "with_manual"}
+    return sorted(
+        {
+            column or "without a name"
+            for id, row in rows.items()
+            for column, cell in row.items()
+            if column not in free and id in last and not _same(cell, last[id].get(column))
+        }
+    )
+
+
+def keep(out, ids, manual):
+    """Keep a table that has something which the new one will not have; gives sentences about it."""
+    table, last = out / "grades.csv", out / LAST_TABLE
+    if not table.exists():
+        return []
+    rows, said = _rows(table), []
+    gone = [id for id in rows or () if id not in ids]
+    changed = _changed(rows, _rows(last) or {}, manual) if rows and last.exists() else []
+    copy = free_path(out / "grades-before.csv")
+    kept = f"it is kept as {copy.name}"
+    if rows is None:
+        said.append(f"grades.csv could not be read, and no points were taken from it: {kept}")
+    if gone:
+        why = f"grades.csv had {len(gone)} who are not among these submissions"
+        said.append(f"{why}: {kept}, and points in it are found again")
+    if changed:
+        why = f"grades.csv had changes in columns that a person is not asked to fill in ({', '.join(changed)})"
+        said.append(f"{why}: {kept}, and the new table does not have them")
+    if said:
+        shutil.copy2(table, copy)
+    return said
+
+
+def marks_of(assignment, submission, before):
+    """What a person entered for each part of a submission, empty where nothing."""
+    row = before.get(cell(submission.id), {})
+    return [(row.get(part.id) or "").strip() for part in assignment.manual]
+
+
+def _number(mark):
+    """Points as a person writes them, 3.5 or 3,5; nan if they are no number."""
+    try:
+        return float(mark.replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
+def counts(part, mark):
+    """Whether a mark is a number of points that the part can have."""
+    return 0 <= _number(mark) <= part.points
+
+
+def written(part, result):
+    """Whether there is something that a person can mark."""
+    return bool(result["manual"].get(part.id, "").replace(TEXT_STUB, "").strip())
+
+
+def doubts(assignment, graded):
+    """A sentence for each mark that is no number, or more than there are points."""
+    for submission, _, marks in graded:
+        for part, mark in zip(assignment.manual, marks, strict=True):
+            if mark and not counts(part, mark):
+                expected = f"expected points from 0 to {n(part.points)} in grades.csv"
+                yield f"{submission.name}: {part.id}: {expected}, got {mark}, which does not count"
+
+
+def unmarked(assignment, graded):
+    """A sentence for each part that a person marks and has not marked for all."""
+    for number, part in enumerate(assignment.manual):
+        answers = [marks[number] for _, result, marks in graded if marks[number] or written(part, result)]
+        if missing := answers.count(""):
+            yield (
+                f"{part.id}: {missing} of {len(answers)} answers are still to be marked by a person: "
+                "enter points, a 0 too, in grades.csv and start the same command again"
+            )
+
+
+def with_manual(assignment, result, marks):
+    """Points of the machine and of the person together; None as long as one is missing or cannot be.
+
+    Where nothing was written, or nothing could be read, no points of a person are needed. If the grader failed, nobody
+    knows the points.
+    """
+    if result.get("failed"):
+        return None
+    points = total(result)
+    for part, mark in zip(assignment.manual, marks, strict=True):
+        if counts(part, mark):
+            points += _number(mark)
+        elif mark or written(part, result):
+            return None
+    return points
+
+
+def grades(assignment, graded):
+    """The table of all students, as CSV, from who they are, what came out, and what a person entered."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]
+    writer.writerow(["id", "name", *checks, "total", "of", *manual, "with_manual", "reason"])
+    for submission, result, marks in graded:
+        points = {check["id"]: check["points"] for check in result["checks"]}
+        row = [cell(submission.id), cell(submission.name), *(n(points.get(id, 0.0)) for id in checks)]
+        points = with_manual(assignment, result, marks)
+        row += [n(total(result)), n(assignment.points), *marks, "" if points is None else n(points)]
+        writer.writerow([*row, cell(result["reason"])])
+    return out.getvalue().encode("utf-8", errors="replace")

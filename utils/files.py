@@ -1,0 +1,57 @@
+"""Write whole files or none, and find a name that is free."""
+
+import itertools
+import os
+import tempfile
+
+__all__ = ["free_path", "write_atomically"]
+
+
+def write_atomically(path, content, *, mode=0o644):
+    """Write a file beside its place, then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+        Folders that are missing are made. A link is replaced by the file; what it leads to stays.
+    content : str or bytes
+        Text is written as UTF-8, its line ends as they are.
+    mode : int
+        Who may read the file, from its first byte on.
+
+    Raises
+    ------
+    OSError
+        With the name of the file, if it cannot be written. What was there before is there still, and nothing else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = content.encode("utf-8") if isinstance(content, str) else content
+    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False)  # noqa: SIM115
+    try:
+        with part:
+            part.write(content)
+            part.flush()
+            os.fsync(part.fileno())
+        os.chmod(part.name, mode)
+        os.replace(part.name, path)
+    except BaseException as error:
+        os.unlink(part.name)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
+
+
+def free_path(path):
+    """A path at which nothing is yet: this one, or with a number behind its name.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Path
+        Of ``x.csv``, ``x-2.csv``, ``x-3.csv`` and so on, the first that is free.
+    """
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each))
