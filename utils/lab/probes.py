@@ -104,8 +104,6 @@ def activations(model, x, kinds=ACTIVATION_KINDS):
     ValueError
         If x does not fit the model, or kinds are no types.
     """
-    if not isinstance(kinds, tuple) or not all(isinstance(kind, type) for kind in kinds):
-        raise ValueError(f"kinds: expected a tuple of classes, such as (nn.ReLU,), got {kinds!r}")
     with _untouched(model, x), torch.no_grad():
         return [(_by_unit(z), _by_unit(h)) for _, z, h in model.record(x, kinds)]
 
