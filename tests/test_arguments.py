@@ -471,7 +471,7 @@ def calls():
         "lab.probes.activations": (probes.activations, {"model": network(), "x": x, "kinds": (torch.nn.ReLU,)}),
         "lab.probes.covariate_shift": (
             probes.covariate_shift,
-            {"model": network(), "x": x, "y": y, "learning_rates": real(0.1)},
+            {"model": network(), "x": x, "y": y, "learning_rates": May(0.1, "nan", "inf", "-1", "2.5")},
         ),
         "lab.probes.gradient_norms": (probes.gradient_norms, {"model": network(), "x": x, "y": y}),
         "lab.probes.jacobian_singular_values": (
