@@ -356,7 +356,7 @@ every_probe = pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
 of_gradients = pytest.mark.parametrize("name", ["gradient_norms", "landscape", "covariate_shift"])
 
 
-class Broken(Exception):
+class Broken(BaseException):
     pass
 
 
