@@ -262,23 +262,6 @@ def test_a_walk_along_the_gradient(kind, training, lengths):
     np.testing.assert_allclose((short.loss_here - short.loss[0]) / 1e-7, norm**2, rtol=1e-4)
 
 
-def test_on_a_quadratic_bowl_the_smoothness_is_its_curvature(monkeypatch):
-    net, curvature = stack(), torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
-
-    def bowl(model, x, y):
-        return sum(0.5 * curvature * p.flatten(1).square().sum(1) for p in model.parameters())
-
-    monkeypatch.setattr(probes, "cross_entropy", bowl)
-    squares = sum(p.detach().flatten(1).square().sum(1) for p in net.parameters()).numpy()
-    a, eta = curvature.numpy(), LENGTHS[:, None]
-    ours = probes.landscape(net, *batch(), LENGTHS)
-    assert_close(ours.loss_here, 0.5 * a * squares)
-    assert_close(ours.gradient_norm, a * np.sqrt(squares))
-    assert_close(ours.loss, 0.5 * a * squares * (1 - eta * a) ** 2)
-    assert_close(ours.gradient_difference, eta * a**2 * np.sqrt(squares))
-    assert_close(ours.smoothness, a)
-
-
 @pytest.mark.parametrize(
     "lengths", [[0.1, 0.0], [-0.1], [np.nan], [np.inf], 0.1, np.ones((2, 2)), np.ones((2, 4)), np.ones((2, 3, 1)), []]
 )
