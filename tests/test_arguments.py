@@ -14,7 +14,7 @@ from image_fixtures import cifar_files, mnist_files
 from matplotlib.figure import Figure
 
 import utils
-from utils import arrays, data, download, evidence, image_files, networks, plotting, runtime, sequences, widgets
+from utils import arrays, data, download, evidence, image_files, plotting, runtime, widgets
 from utils.byhand import (
     activation_norms,
     gradient_check,
@@ -23,8 +23,7 @@ from utils.byhand import (
     normalization,
     standardization,
 )
-from utils.lab import networks as one
-from utils.lab import optim, probes, processes, replicas, sync_batch_norm, training
+from utils.lab import history, networks, optim, probes, processes, replicas, sequences, sync_batch_norm, training
 
 RNG = np.random.default_rng
 UNUSABLE = {
@@ -80,10 +79,10 @@ IMAGES = data.digits(seed=0)
 
 
 def network(**how):
-    return networks.MLP(4, 3, **{"seeds": range(2), "width": 5, "depth": 2} | how)
+    return replicas.Stack.of(lambda seed: networks.mlp(4, 3, seed=seed, width=5, depth=2, **how), range(2))
 
 
-def history():
+def trained_network():
     split = SPLIT.with_validation(seed=0)
     return training.fit(network(), split, steps=2, batch_size=4, learning_rates=[0.1, 0.2])
 
@@ -100,12 +99,6 @@ def cache_of(function, *args, **how):
 def trained(layer, *shape):
     layer.forward(batch(*shape))
     return layer
-
-
-def replica_net(seeds, n_in, n_out, *, activation, norm, place, norm_input, init, dropout):
-    """The base class, which leaves the layers to those derived from it."""
-    how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input, "init": init}
-    return networks.MLP(n_in, n_out, seeds=seeds, dropout=dropout, **how)
 
 
 def sized(shape=(3, 4), **more):
@@ -138,29 +131,19 @@ def calls():
         "init": "default",
         "dropout": 0.1,
     }
-    layer = {"replicas": 2, "channels": 3}
-    sequence = {"n_in": 4, "n_out": 3, "seeds": [0, 1], "token": 2}
-    of_one = {"n_in": 4, "n_out": 3, "seed": May(0), "token": 2}
+    sequence = {"n_in": 4, "n_out": 3, "seed": May(0), "token": 2}
     fig = Figure()
     ax = fig.subplots()
     look = {"color": anything("black"), "label": anything("a")}
-    at_all = {"evaluate": May(None, "None", "empty"), "watch_at": May(None, "None", "empty")}
     fit = {
         "model": network(),
         "split": SPLIT,
         "steps": 2,
         "batch_size": 4,
         "learning_rates": at_least_zero(0.1),
-        "optimizer": "sgd",
-        "schedule": May(None, "None"),
-        "reshuffle": anything(True),
-        "rows": May(None, "None"),
-        "penalty": May(None, "None"),
-        "parts": May(None, "None"),
+        "optimizer": optim.SGD,
+        "loss": training.cross_entropy,
         "watch": May(None, "None"),
-        "progress": anything(False),
-        "momentum": 0.5,
-        **at_all,
     }
     return {
         "byhand.activation_norms.BatchRenorm": (
@@ -365,58 +348,9 @@ def calls():
         "byhand.loss_surface.hessian": (loss_surface.hessian, {"X": X}),
         "byhand.loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
         "byhand.loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
-        "networks.BatchNorm": (networks.BatchNorm, {**layer, **of_bn}),
-        "networks.BatchNorm.forward": (networks.BatchNorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
-        "networks.BatchRenorm": (
-            networks.BatchRenorm,
-            {**layer, "r_max": May(3.0, "2.5", "inf"), "d_max": May(5.0, "2.5", "inf"), **of_bn},
-        ),
-        "networks.BatchRenorm.forward": (networks.BatchRenorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
-        "networks.BatchRenorm.replica": (
-            networks.BatchRenorm(2, 3).eval().replica,
-            {"r": anything(0), "conv": anything(False)},
-        ),
-        "networks.GroupNorm": (
-            networks.GroupNorm,
-            {"replicas": 2, "channels": 4, "groups": 2, "eps": at_least_zero(1e-5)},
-        ),
-        "networks.GroupNorm.forward": (networks.GroupNorm(2, 4, groups=2).forward, {"x": torch.ones(2, 4, 5)}),
-        "networks.RMSNorm.forward": (networks.RMSNorm(2, 4).forward, {"x": torch.ones(2, 4, 5)}),
-        "networks.MLP": (networks.MLP, {"n_in": 4, "n_out": 3, "seeds": [0, 1], "width": 5, "depth": 2, **net}),
-        "networks.ConvNet": (
-            networks.ConvNet,
-            {
-                "image_shape": (1, 8, 8),
-                "n_out": 3,
-                "seeds": [0, 1],
-                "channels": (2, 3),
-                "pool_after": May((1,), "empty"),
-                "kernel_size": 3,
-                **net,
-            },
-        ),
-        "networks.ReplicaNet": (replica_net, {"seeds": [0, 1], "n_in": 4, "n_out": 3, **net}),
-        "networks.ReplicaNet.replica": (network().replica, {"r": 0}),
-        "networks.ReplicaNet.forward": (network().forward, {"x": x}),
-        "sequences.RNN": (
-            sequences.RNN,
-            {**sequence, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
-        ),
-        "sequences.RNN.forward": (sequences.RNN(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
-        "sequences.RNN.states": (sequences.RNN(4, 3, seeds=[0, 1], token=2).states, {"x": x}),
-        "sequences.Transformer": (
-            sequences.Transformer,
-            {**sequence, "width": 4, "depth": 1, "heads": 2, "norm": "layer", "place": "pre", "init": "orthogonal"},
-        ),
-        "sequences.Transformer.forward": (sequences.Transformer(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
-        "lab.networks.Dropout": (one.Dropout, {"p": 0.1, "generator": anything(None)}),
-        "lab.networks.initialize": (
-            one.initialize,
-            {"network": torch.nn.Linear(3, 2), "seed": May(0), "init": "zeros"},
-        ),
-        "lab.networks.mlp": (one.mlp, {"n_in": 4, "n_out": 3, "seed": May(0), "width": 5, "depth": 2, **net}),
+        "lab.networks.Dropout": (networks.Dropout, {"p": 0.1, "generator": anything(None)}),
         "lab.networks.conv_net": (
-            one.conv_net,
+            networks.conv_net,
             {
                 "image_shape": (1, 8, 8),
                 "n_out": 3,
@@ -427,14 +361,31 @@ def calls():
                 **net,
             },
         ),
-        "lab.networks.RNN": (
-            one.RNN,
-            {**of_one, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
+        "lab.networks.initialize": (
+            networks.initialize,
+            {"network": torch.nn.Linear(3, 2), "seed": May(0), "init": "zeros"},
         ),
-        "lab.networks.Transformer": (
-            one.Transformer,
+        "lab.networks.mlp": (networks.mlp, {"n_in": 4, "n_out": 3, "seed": May(0), "width": 5, "depth": 2, **net}),
+        "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3)] * 2, "seeds": May([0, 1], "None")}),
+        "lab.replicas.Stack.check": (
+            network().check,
+            {"x": x, "y": May(y, "None"), "name": anything("x")},
+        ),
+        "lab.replicas.Stack.forward": (network().forward, {"x": x}),
+        "lab.replicas.Stack.of": (
+            replicas.Stack.of,
+            {"build": lambda seed: torch.nn.Linear(4, 3), "seeds": [0, 1]},
+        ),
+        "lab.replicas.Stack.record": (network().record, {"x": x, "kinds": (torch.nn.ReLU,)}),
+        "lab.replicas.Stack.replica": (network().replica, {"r": 0}),
+        "lab.sequences.RNN": (
+            sequences.RNN,
+            {**sequence, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
+        ),
+        "lab.sequences.Transformer": (
+            sequences.Transformer,
             {
-                **of_one,
+                **sequence,
                 "width": 4,
                 "depth": 1,
                 "heads": 2,
@@ -443,8 +394,6 @@ def calls():
                 "init": "orthogonal",
             },
         ),
-        "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)]}),
-        "lab.replicas.Stack.forward": (replicas.Stack([torch.nn.Linear(4, 3)] * 2).forward, {"x": x}),
         "lab.sync_batch_norm.convert": (
             sync_batch_norm.convert,
             {"module": torch.nn.BatchNorm1d(3), "group": anything(None)},
@@ -475,6 +424,7 @@ def calls():
                 "betas": (0.9, 0.99),
                 "eps": at_least_zero(1e-8),
                 "weight_decay": at_least_zero(0.0),
+                "schedule": May(None, "None"),
             },
         ),
         "lab.optim.SGD": (
@@ -484,6 +434,7 @@ def calls():
                 "learning_rates": [0.1, 0.2],
                 "momentum": 0.5,
                 "weight_decay": at_least_zero(0.0),
+                "schedule": May(None, "None"),
             },
         ),
         "plotting.draw_band": (
@@ -503,15 +454,27 @@ def calls():
         ),
         "plotting.draw_path": (plotting.draw_path, {"ax": ax, "path": batch(4, 2), **look}),
         "plotting.show": (plotting.show, {"fig": fig, "alt": May("A figure.", "word")}),
-        "lab.probes.activations": (probes.activations, {"model": network(), "x": x}),
+        "lab.probes.activations": (probes.activations, {"model": network(), "x": x, "kinds": (torch.nn.ReLU,)}),
+        "lab.probes.covariate_shift": (
+            probes.covariate_shift,
+            {"model": network(), "x": x, "y": y, "learning_rates": May(0.1, "nan", "inf", "-1", "2.5")},
+        ),
+        "lab.probes.gradient_norms": (probes.gradient_norms, {"model": network(), "x": x, "y": y}),
+        "lab.probes.jacobian_singular_values": (
+            probes.jacobian_singular_values,
+            {"model": network(), "x": x[:, 0]},
+        ),
         "lab.probes.landscape": (probes.landscape, {"model": network(), "x": x, "y": y, "lengths": [0.1, 0.2]}),
         "lab.probes.percentiles": (
             probes.percentiles,
-            {"model": network(), "x": x, "layer": May(-1, "-1"), "unit": 0, "q": May((15, 50), "2.5", "empty")},
-        ),
-        "lab.probes.product_singular_values": (
-            probes.product_singular_values,
-            {"matrices": May([batch(3, 4)], "six axes")},
+            {
+                "model": network(),
+                "x": x,
+                "layer": May(-1, "-1"),
+                "unit": 0,
+                "q": May((15, 50), "2.5", "empty"),
+                "kinds": (torch.nn.ReLU,),
+            },
         ),
         "runtime.configure": (runtime.configure, {"threads": 1}),
         **{
@@ -523,17 +486,26 @@ def calls():
             for name in ("fit", "transform")
         },
         "byhand.standardization.Whitener": (standardization.Whitener, {"method": "zca"}),
-        "lab.training.History.at": (history().at, {"rate": 0.1}),
-        "lab.training.History.at_best": (history().at(0.1).at_best, {"part": "test"}),
-        "lab.training.History.best_rate": (history().at(0.1).best_rate, {"part": "test"}),
-        "lab.training.History.final": (history().final, {"part": "test"}),
-        "lab.training.History.grid": (history().at(0.1).grid, {"values": May([1.0], "words")}),
-        "lab.training.History.steps_to": (
-            history().steps_to,
+        "lab.history.one_or_each": (
+            history.one_or_each,
+            {
+                "values": May(0.5, "nan", "inf", "-1", "2.5"),
+                "n": 3,
+                "name": anything("x"),
+                "what": anything("replicas"),
+            },
+        ),
+        "lab.history.History.at": (trained_network().at, {"rate": 0.1}),
+        "lab.history.History.at_best": (trained_network().at(0.1).at_best, {"part": "test"}),
+        "lab.history.History.best_rate": (trained_network().at(0.1).best_rate, {"part": "test"}),
+        "lab.history.History.final": (trained_network().final, {"part": "test"}),
+        "lab.history.History.grid": (trained_network().at(0.1).grid, {"values": May([1.0], "words")}),
+        "lab.history.History.steps_to": (
+            trained_network().steps_to,
             {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
         ),
-        "lab.training.History.usable_range": (
-            history().at(0.1).usable_range,
+        "lab.history.History.usable_range": (
+            trained_network().at(0.1).usable_range,
             {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
         ),
         "lab.training.batches": (
@@ -545,7 +517,7 @@ def calls():
         "lab.training.sweep": (
             training.sweep,
             {
-                "build": lambda seeds: network(seeds=seeds),
+                "build": lambda seed: networks.mlp(4, 3, seed=seed, width=5, depth=2),
                 "splits": [SPLIT, SPLIT],
                 "learning_rates": at_least_zero([0.1, 0.2]),
                 **{name: value for name, value in fit.items() if name not in ("model", "split", "learning_rates")},

@@ -20,7 +20,6 @@ CASES = {
     "adam, options": (Adam, torch.optim.Adam, {"betas": (0.5, 0.8), "eps": 0.1}),
     "adam, no memory": (Adam, torch.optim.Adam, {"betas": (0.0, 0.0), "weight_decay": 0.01}),
 }
-every_case = pytest.mark.parametrize(("kind", "theirs", "options"), CASES.values(), ids=CASES)
 both = pytest.mark.parametrize("kind", [SGD, Adam])
 
 
@@ -33,18 +32,19 @@ def parameters(dtype=torch.float64):
     return [p.requires_grad_() for p in numbers(0, dtype)]
 
 
-def cosine(share):
-    return 0.5 * (1 + math.cos(math.pi * share))
+def cosine(step):
+    return 0.5 * (1 + math.cos(math.pi * step / STEPS))
 
 
-@every_case
+@pytest.mark.parametrize(("kind", "theirs", "options"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("schedule", [None, cosine])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_each_replica_moves_as_under_torch_optim(kind, theirs, options, schedule, dtype):
     ours = parameters(dtype)
     alone = [[p[r].detach().clone() for p in ours] for r in range(3)]
-    optimizer = kind(ours, torch.tensor(RATES, dtype=torch.float64), **options)
+    optimizer = kind(ours, torch.tensor(RATES, dtype=torch.float64), schedule=schedule, **options)
     singles = [theirs(own, lr=rate, **options) for own, rate in zip(alone, RATES, strict=True)]
+    schedulers = [torch.optim.lr_scheduler.LambdaLR(single, schedule or (lambda step: 1)) for single in singles]
     gradients = numbers(0, dtype)  # the same memory at every step: nothing of it may be kept
     for step in range(STEPS):
         for gradient, new in zip(gradients, numbers(1 + step, dtype), strict=True):
@@ -52,15 +52,35 @@ def test_each_replica_moves_as_under_torch_optim(kind, theirs, options, schedule
         for r, single in enumerate(singles):
             for p, g in zip(alone[r], gradients, strict=True):
                 p.grad = g[r].clone()
-            if schedule:
-                single.param_groups[0]["lr"] = RATES[r] * schedule(step / STEPS)
             single.step()
-        optimizer.step(gradients, *([schedule(step / STEPS)] if schedule else []))
+            schedulers[r].step()
+        optimizer.step(gradients)
+        assert all(torch.equal(g, new) for g, new in zip(gradients, numbers(1 + step, dtype), strict=True))
     # Fifty steps of order one, each off by some roundings (1e-16 and 6e-8).
     atol = 1e-12 if dtype == torch.float64 else 1e-4
     for r in range(3):
         for p, q in zip(ours, alone[r], strict=True):
             torch.testing.assert_close(p[r], q, rtol=0, atol=atol)
+
+
+def test_two_parameters_may_have_one_gradient():
+    """Autograd gives the same tensor for both terms of a sum."""
+    ours = [torch.full((2, 3), value, requires_grad=True) for value in (1.0, 2.0)]
+    apart = [p.detach().clone().requires_grad_() for p in ours]
+    gradients = torch.autograd.grad((ours[0] + ours[1]).square().sum(), ours)
+    for stack, each in ((ours, gradients), (apart, [g.clone() for g in gradients])):
+        SGD(stack, [0.1, 0.2], weight_decay=0.1).step(each)
+    for p, q in zip(ours, apart, strict=True):
+        assert torch.equal(p, q)
+
+
+@both
+def test_a_schedule_is_asked_for_every_step_once(kind):
+    seen = []
+    optimizer = kind(parameters(), RATES, schedule=lambda step: seen.append(step) or 1)
+    for step in range(4):
+        optimizer.step(numbers(1 + step))
+    assert seen == [0, 1, 2, 3]
 
 
 @both
@@ -93,8 +113,7 @@ def test_gradients_that_are_not_numbers_stay_in_their_replica(kind):
 @both
 def test_frozen_parameters_are_left_out(kind):
     frozen, free = torch.ones(3, 2), torch.ones(3, 2, requires_grad=True)
-    optimizer = kind([frozen, free], RATES)
-    optimizer.step([torch.ones(3, 2)])
+    kind([frozen, free], RATES).step([torch.ones(3, 2)])
     assert torch.equal(frozen, torch.ones(3, 2))
     assert (free != 1).all()
     assert free.requires_grad
@@ -112,27 +131,32 @@ def test_the_rates_are_copied(kind):
 
 
 @both
-@pytest.mark.parametrize(
-    ("rates", "options", "message"),
-    [
-        ([0.1, 0.2], {}, r"learning_rates: expected one for each of 3 replicas, got shape \(2,\)"),
-        (0.1, {}, r"learning_rates: expected one for each of 3 replicas, got shape \(\)"),
-        ([[0.1, 0.2, 0.3]], {}, r"learning_rates: expected one for each of 3 replicas, got shape \(1, 3\)"),
-        ([0.1, -0.2, 0.3], {}, "learning_rates: expected finite numbers of at least 0"),
-        ([0.1, math.nan, 0.3], {}, "learning_rates: expected finite numbers of at least 0"),
-        ([0.1, math.inf, 0.3], {}, "learning_rates: expected finite numbers of at least 0"),
-        (RATES, {"weight_decay": -1}, "weight_decay: expected a number of at least 0, got -1"),
-        (RATES, {"weight_decay": math.nan}, "weight_decay: expected a number of at least 0, got nan"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(kind, rates, options, message):
-    with pytest.raises(ValueError, match=message):
-        kind(parameters(), rates, **options)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, None, "falling"])
+def test_a_schedule_gives_numbers(kind, value):
+    ours = parameters()
+    optimizer = kind(ours, RATES, schedule=lambda step: value)
+    with pytest.raises(ValueError, match=r"schedule: expected a (finite )?number of at least 0, got "):
+        optimizer.step(numbers(1))
+    assert all(torch.equal(p, q) for p, q in zip(ours, parameters(), strict=True))
+
+
+BOTH = [
+    ({"learning_rates": [0.1, 0.2]}, r"learning_rates: expected one for each of 3 replicas, got shape \(2,\)"),
+    ({"learning_rates": 0.1}, r"learning_rates: expected one for each of 3 replicas, got shape \(\)"),
+    ({"learning_rates": [RATES]}, r"learning_rates: expected one for each of 3 replicas, got shape \(1, 3\)"),
+    ({"learning_rates": [0.1, -0.2, 0.3]}, "learning_rates: expected finite numbers of at least 0"),
+    ({"learning_rates": [0.1, math.nan, 0.3]}, "learning_rates: expected finite numbers of at least 0"),
+    ({"learning_rates": [0.1, math.inf, 0.3]}, "learning_rates: expected finite numbers of at least 0"),
+    ({"weight_decay": -1}, "weight_decay: expected a number of at least 0, got -1"),
+    ({"schedule": 0.5}, "schedule: expected a function, got float"),
+    ({"parameters": [1.0]}, r"parameters: expected Tensors, got \['float'\]"),
+]
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "message"),
+    ("kind", "how", "message"),
     [
+        *((kind, *case) for case in BOTH for kind in (SGD, Adam)),
         (SGD, {"momentum": 1.0}, "momentum: expected a number from 0 to below 1, got 1.0"),
         (SGD, {"momentum": -0.1}, "momentum: expected a number from 0 to below 1, got -0.1"),
         (Adam, {"betas": (0.9, 1.0)}, r"betas: expected two numbers from 0 to below 1, got \(0.9, 1.0\)"),
@@ -141,9 +165,9 @@ def test_numbers_out_of_range_are_refused(kind, rates, options, message):
         (Adam, {"eps": -1e-8}, "eps: expected a number of at least 0, got -1e-08"),
     ],
 )
-def test_options_out_of_range_are_refused(kind, options, message):
+def test_arguments_out_of_range_are_refused(kind, how, message):
     with pytest.raises(ValueError, match=message):
-        kind(parameters(), RATES, **options)
+        kind(**{"parameters": parameters(), "learning_rates": RATES} | how)
 
 
 def test_as_many_gradients_as_parameters():

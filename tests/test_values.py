@@ -17,17 +17,17 @@ from homework.grading import assignment, cells, grade, limits, session, submissi
 from utils import data, evidence, widgets
 from utils.byhand import activation_norms, normalization
 from utils.download import _File
-from utils.lab import probes, replicas, training
+from utils.lab import fused, history, probes
 
 A = np.arange(6.0).reshape(2, 3)
 CLAIM = evidence.claims()["leakage-flatters"]
 VALUES = {
     data.Split: lambda: data.Split(A, A[:, 0], A, A[:, 0], ("a", "b", "c"), A, A[:, 0]),
-    training.History: lambda: training.History(A, A, A, {"test": A}, A, A, 1.0),
+    history.History: lambda: history.History(A, A, A, {"test": A}, A, A, 1.0),
     normalization.Cache: lambda: normalization.Cache(A, A, A, A, A, (3,), (0,), A.dtype),
     activation_norms.RMSCache: lambda: activation_norms.RMSCache(A, A, A, (0,), A.dtype),
     probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
-    replicas._Values: lambda: replicas._Values(A, "rows", 2),
+    fused.Values: lambda: fused.Values(A, "rows", 2),
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),
     widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
     evidence.Claim: lambda: dataclasses.replace(CLAIM),

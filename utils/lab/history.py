@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.arrays import _array, number, numeric, one_of
+from utils.arrays import _array, number, numeric, one_of, whole
 
 __all__ = ["History", "different", "one_or_each"]
 
@@ -51,7 +51,7 @@ def one_or_each(values, n, name, what="replicas"):
     ValueError
         If the shape is another.
     """
-    values = numeric(values, name)
+    values, n = numeric(values, name), whole(n, "n")
     if values.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one, or one for each of the {n} {what}, got shape {values.shape}")
     return np.array(np.broadcast_to(values, n))

@@ -40,7 +40,7 @@ class _Optimizer:
         return 1.0 if self.schedule is None else number(self.schedule(self.steps_done - 1), "schedule", at_least=0)
 
     def _decayed(self, p, g):
-        return g if self.weight_decay == 0 else g.add_(p, alpha=self.weight_decay)
+        return g if self.weight_decay == 0 else g.add(p, alpha=self.weight_decay)
 
 
 class SGD(_Optimizer):
@@ -81,7 +81,7 @@ class SGD(_Optimizer):
         Parameters
         ----------
         gradients : sequence of Tensor
-            As the parameters; changed in place.
+            As the parameters.
         """
         gradients = [self._decayed(p, g) for p, g in zip(self.parameters, gradients, strict=True)]
         if self.momentum:
@@ -140,7 +140,7 @@ class Adam(_Optimizer):
         Parameters
         ----------
         gradients : sequence of Tensor
-            As the parameters; changed in place.
+            As the parameters.
         """
         gradients = [self._decayed(p, g).contiguous() for p, g in zip(self.parameters, gradients, strict=True)]
         for move in self._moves:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.arrays import by_identity, instance, numeric, whole
+from utils.lab.history import one_or_each
 from utils.lab.networks import ACTIVATIONS
 from utils.lab.replicas import Stack, evaluation_mode
 from utils.lab.training import cross_entropy
@@ -32,22 +33,24 @@ ACTIVATION_KINDS = (*ACTIVATIONS.values(), nn.SiLU, nn.Softplus)
 
 
 @contextmanager
-def _untouched(model):
-    """Put parameters, running statistics and the generators of dropout's masks back afterwards."""
-    drawn = {each: each.get_state() for m in model.modules() for each in vars(m).values() if _is_generator(each)}
-    with torch.no_grad():
-        before = {name: value.clone() for name, value in model.state_dict().items()}
+def _untouched(model, x, *labels):
+    """Refuse what the model cannot be asked about; put numbers and generators of random numbers back afterwards."""
+    instance(model, Stack, "model")
+    own = [each for m in model.modules() for each in vars(m).values() if isinstance(each, torch.Generator)]
+    drawn = {each: each.get_state() for each in (torch.default_generator, *own)}
+    before = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     try:
+        model.check(x)
+        for y in labels:
+            if instance(y, torch.Tensor, "y", what="a Tensor").shape != x.shape[:2]:
+                raise ValueError(f"y: expected shape {tuple(x.shape[:2])}, as x, got {tuple(y.shape)}")
+            model.check(x, y, "y")
         yield drawn
     finally:
         _rewind(drawn)
         with torch.no_grad():
-            for name, value in model.state_dict().items():
-                value.copy_(before[name])
-
-
-def _is_generator(value):
-    return isinstance(value, torch.Generator)
+            for t, value in before:
+                t.copy_(value)
 
 
 def _rewind(drawn):
@@ -64,22 +67,20 @@ def _by_unit(values):
 
 def _weights(model):
     """The weight of every linear layer and convolution."""
-    return [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-
-
-def _check(model, x, *labels):
-    """Refuse what no network can be asked about."""
-    instance(model, Stack, "model").check(x)
-    for y in labels:
-        if instance(y, torch.Tensor, "y", what="a Tensor").shape != x.shape[:2]:
-            raise ValueError(f"y: expected shape {tuple(x.shape[:2])}, as x, got {tuple(y.shape)}")
-        model.check(x, y, "y")
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    weights = [layer._parameters.get("weight") for layer in layers]  # None if it is computed, as by weight norm
+    if not weights or any(weight is None or not weight.requires_grad for weight in weights):
+        raise ValueError(
+            "model: expected linear layers or convolutions whose weights are all learned, got none, a frozen weight, "
+            "or one that is computed from other parameters"
+        )
+    return weights
 
 
 def _gradients(model, x, y, wanted, drawn):
     losses = cross_entropy(model, x, y)
     _rewind(drawn)  # dropout drops the same when the batch is looked at again
-    return losses.detach(), torch.autograd.grad(losses.sum(), wanted)
+    return losses.detach(), torch.autograd.grad(losses.sum(), wanted, materialize_grads=True)
 
 
 def activations(model, x, kinds=ACTIVATION_KINDS):
@@ -101,19 +102,13 @@ def activations(model, x, kinds=ACTIVATION_KINDS):
     Raises
     ------
     ValueError
-        If x does not fit the model.
+        If x does not fit the model, or kinds are no types.
     """
-    return [(z, h) for _, z, h in _recorded(model, x, kinds)]
+    with _untouched(model, x), torch.no_grad():
+        return [(_by_unit(z), _by_unit(h)) for _, z, h in model.record(x, kinds)]
 
 
-def _recorded(model, x, kinds):
-    """Every activation function with its inputs and outputs."""
-    _check(model, x)
-    with _untouched(model), torch.no_grad():
-        return [(module, _by_unit(z), _by_unit(h)) for module, z, h in model.record(x, kinds)]
-
-
-def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
+def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_KINDS):
     """Percentiles, over a batch, of the input to one unit's activation function.
 
     Parameters
@@ -124,6 +119,8 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
         Which hidden layer and which of its units (or channels).
     q : sequence of float
         Percent.
+    kinds : tuple of type
+        Of the activation functions.
 
     Returns
     -------
@@ -138,9 +135,13 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85)):
     -----
     Ioffe and Szegedy (2015), figure 1 (b, c), with the last hidden layer.
     """
-    layers, q = activations(model, x), numeric(q, "q")
+    layers, q = activations(model, x, kinds), numeric(q, "q")
     if q.ndim > 1 or not ((q >= 0) & (q <= 100)).all():
         raise ValueError(f"q: expected a list of percents from 0 to 100, got {q}")
+    if not layers:
+        raise ValueError(
+            f"kinds: expected those of the model's activation functions, got {kinds}, which it does not have"
+        )
     inputs = layers[whole(layer, "layer", at_least=-len(layers), at_most=len(layers) - 1)][0]
     unit = whole(unit, "unit", at_least=0, at_most=inputs.shape[1] - 1)
     return np.percentile(inputs[:, unit].double().numpy(), q, axis=1).T
@@ -159,9 +160,13 @@ def gradient_norms(model, x, y):
     -------
     ndarray, shape (layers, R), float64
         From the first layer to the output layer.
+
+    Raises
+    ------
+    ValueError
+        If x and y do not fit the model, or a weight is not learned.
     """
-    _check(model, x, y)
-    with _untouched(model) as drawn:
+    with _untouched(model, x, y) as drawn:
         _, gradients = _gradients(model, x, y, _weights(model), drawn)
     return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).numpy()
 
@@ -179,10 +184,15 @@ def jacobian_singular_values(model, x):
     -------
     ndarray, shape (R, min(n_in, n_out)), float64
         Descending.
+
+    Raises
+    ------
+    ValueError
+        If x does not fit the model.
     """
-    x = x.detach()[:, None].clone().requires_grad_()
-    with evaluation_mode(model):
-        logits = model(x)[:, 0]
+    x = instance(x, torch.Tensor, "x", what="a Tensor").detach()[:, None].clone()
+    with _untouched(model, x), evaluation_mode(model):
+        logits = model(x.requires_grad_())[:, 0]
         rows = [torch.autograd.grad(one.sum(), x, retain_graph=True)[0][:, 0] for one in logits.unbind(1)]
     return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).numpy()
 
@@ -256,16 +266,15 @@ def landscape(model, x, y, lengths):
     .. math:: L(p - \eta g), \quad \|g(p) - g(p - \eta g)\|, \quad
               \max_\eta \frac{\|g(p) - g(p - \eta g)\|}{\|\eta g\|}
     """
-    _check(model, x, y)
-    lengths = numeric(lengths, "lengths")
-    if lengths.ndim == 1:
-        lengths = np.repeat(lengths[:, None], model.replicas, axis=1)
-    positive = lengths.size and ((lengths > 0) & (lengths < np.inf)).all()
-    if lengths.ndim != 2 or lengths.shape[1] != model.replicas or not positive:
-        raise ValueError(f"lengths: expected positive numbers, shape (K,) or (K, {model.replicas}), got {lengths}")
-    parameters = [p for p in model.parameters() if p.requires_grad]
     losses, differences = [], []
-    with _untouched(model) as drawn:
+    with _untouched(model, x, y) as drawn:
+        lengths = numeric(lengths, "lengths")
+        if lengths.ndim == 1:
+            lengths = np.repeat(lengths[:, None], model.replicas, axis=1)
+        positive = lengths.size and ((lengths > 0) & (lengths < np.inf)).all()
+        if lengths.ndim != 2 or lengths.shape[1] != model.replicas or not positive:
+            raise ValueError(f"lengths: expected positive numbers, shape (K,) or (K, {model.replicas}), got {lengths}")
+        parameters = [p for p in model.parameters() if p.requires_grad]
         here = [p.detach().clone() for p in parameters]
         loss_here, g = _gradients(model, x, y, parameters, drawn)
         for eta in torch.as_tensor(lengths):
@@ -319,17 +328,21 @@ def covariate_shift(model, x, y, learning_rates):
     CovariateShift
         The first layer has no preceding ones, so its row is zero (cosine one) up to rounding.
 
+    Raises
+    ------
+    ValueError
+        If x, y and learning_rates do not fit the model, or a weight is not learned.
+
     Notes
     -----
     Santurkar, Tsipras, Ilyas and Madry (2018), definition 2.1. Batch norm's parameters count as part of the layer that
     they follow. This is not the shift of distributions that Ioffe and Szegedy (2015) mean.
     """
-    _check(model, x, y)
-    groups = _parameter_groups(model)
-    parameters = [p for group in groups for p in group]
-    rates = torch.as_tensor(learning_rates, dtype=torch.float64).expand(model.replicas)
     rows = []
-    with _untouched(model) as drawn:
+    with _untouched(model, x, y) as drawn:
+        rates = torch.from_numpy(one_or_each(learning_rates, model.replicas, "learning_rates"))
+        groups = _parameter_groups(model)
+        parameters = [p for group in groups for p in group]
         _, gradients = _gradients(model, x, y, parameters, drawn)
         before = dict(zip(map(id, parameters), gradients, strict=True))
         for group in groups:
@@ -351,10 +364,10 @@ def covariate_shift(model, x, y, learning_rates):
 
 def _parameter_groups(model):
     """Parameters of every weight layer, its weight first, with those of what follows it up to the next one."""
-    groups, early = [], []
+    groups, early, weights = [], [], {id(weight) for weight in _weights(model)}
     for layer in model.network.modules():
         parameters = [p for p in layer.parameters(recurse=False) if p.requires_grad]
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if parameters and id(parameters[0]) in weights:
             groups.append(parameters)
         elif groups:
             groups[-1] += parameters

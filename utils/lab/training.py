@@ -105,8 +105,9 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     splits, which = _per_replica(split, model)
     rates = one_or_each(learning_rates, model.replicas, "learning_rates")
     when = _evaluations(steps)
-    for name, function in (("optimizer", optimizer), ("loss", loss), ("watch", watch or loss)):
+    for name, function in (("optimizer", optimizer), ("loss", loss)):
         instance(function, Callable, name, what="a function")
+    instance(watch, Callable | None, "watch", what="a function")
     parameters = [p for p in model.parameters() if p.requires_grad]
     stepper = optimizer(parameters, rates)
     x, y = _tensors(splits, "train", model)
@@ -116,10 +117,11 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
 
     losses = torch.empty(when[-1], model.replicas, dtype=x.dtype)
     accuracy, seconds, every = {part: [] for part in parts}, 0.0, which[:, None]
+    model.train()
     for step in tqdm(range(1, when[-1] + 1), disable=None, unit="step"):
         batch = x[every, rows[step - 1]], y[every, rows[step - 1]]
         if watch:
-            watch(model, step, *batch)
+            watch(model, step, *(part.clone() for part in batch))
         began = time.perf_counter()
         model.train()  # whatever the watch did
         each = _one_per_replica(loss(model, *batch), model.replicas)
@@ -130,7 +132,6 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
             for part, (x_part, y_part) in held_out.items():
                 accuracy[part].append(_accuracy(_outputs(model, x_part, which), y_part[which]))
 
-    model.train()
     losses = losses.double().numpy()
     bad = ~np.isfinite(losses)
     diverged_at = np.where(bad.any(axis=0), bad.argmax(axis=0) + 1.0, np.inf)
