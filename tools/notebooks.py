@@ -1,9 +1,9 @@
-"""Re-execute the committed notebooks in place and write them in one normal form."""
+"""Re-execute the committed lessons and labs in place and write them in one normal form."""
 
 import argparse
 
 import nbformat
-from execute import execute_all, find_notebooks, report_failures, write_atomically
+from execute import LABS, LESSONS, execute_all, find_notebooks, report_failures, write_atomically
 from guard import CHECKOUT, alone, check_writable, one_sentence, told
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -87,7 +87,7 @@ def main():
     """Execute, normalize, write; a notebook that fails stays as it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
-    paths = find_notebooks(parser.parse_args().notebooks)
+    paths = find_notebooks(parser.parse_args().notebooks, LESSONS, LABS)
     for path in paths:
         check_writable(path.parent)
     with alone(*paths):
