@@ -1,4 +1,4 @@
-"""JupyterLab in Chromium, as `make lab` starts it, on a copy of the lessons and labs: Run All, sliders by key and mouse."""
+"""JupyterLab in Chromium, as `make lab` starts it, on a copy of all notebooks: Run All, sliders by key and mouse."""
 
 import json
 import os
