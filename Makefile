@@ -36,7 +36,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course lab test check notebooks readme homework grade site slides test-browser bench lock clean
+.PHONY: help env course labs lab test test-labs check notebooks readme homework grade site slides test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -46,27 +46,35 @@ env:  ## make the environment (every other command does it when needed)
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "setup: No $(PYTHON) was found: install Python 3.11 or newer, or name yours with PYTHON=/path/to/python3." >&2; exit 1; }
 	@$(SETUP)
 
-course: env  ## execute every notebook and leave copies, HTML and times in build/course
+course: env  ## execute the lessons and leave copies, HTML and times in build/course
 	@$(RUN) tools/course.py --out "$(BUILD)/course" $(NOTEBOOKS)
 
-lab: env  ## open JupyterLab at notebook 01
+labs: env  ## execute the labs, the experiments of the lessons, in the same way, in build/labs
+	@$(RUN) tools/course.py --labs --out "$(BUILD)/labs" $(NOTEBOOKS)
+
+lab: env  ## open JupyterLab at lesson 01
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) \
 		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 
 # What students get has no tests.
-WITH_TESTS = @test -d tests || { echo "$@: expected the folder tests, found none. Is this a student's copy? It runs make course and make lab." >&2; exit 2; }
+WITH_TESTS = @test -d tests || { echo "$@: expected the folder tests, found none. Is this a student's copy? It runs make course, make labs and make lab." >&2; exit 2; }
 # The tools of the tests keep their caches beside the files that they look at.
 WRITABLE = @test -w . || { echo "$@: expected a checkout that can be written, for the caches of the tests; got one that cannot: run it in a copy of the course." >&2; exit 2; }
 # Two runs at once would mix their counts in one file.
 OWN_COUNTS = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT TERM && COVERAGE_FILE="$$folder/counts"
 
-test: env  ## what CI runs: lint, unit tests with coverage, every notebook against its stored outputs
+test: env  ## lint, unit tests with coverage, the lessons against their stored outputs
 	$(WITH_TESTS)
 	$(WRITABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(OWN_COUNTS) $(RUN) -m pytest tests utils --cov=utils --cov-report=term-missing:skip-covered --cov-fail-under=95
-	$(RUN) -m pytest notebooks
+	$(RUN) -m pytest notebooks --ignore=notebooks/labs
+
+test-labs: env  ## the labs against their stored cards and outputs; CI runs this after make test
+	$(WITH_TESTS)
+	$(WRITABLE)
+	$(RUN) -m pytest notebooks/labs
 
 check: env  ## the quick part of test: lint and notebook hygiene, no notebook is executed
 	$(WITH_TESTS)
@@ -75,11 +83,11 @@ check: env  ## the quick part of test: lint and notebook hygiene, no notebook is
 	$(RUN) -m ruff format --check
 	$(RUN) -m pytest tests/test_notebooks.py tests/test_project.py
 
-notebooks: env  ## re-execute the committed notebooks in place and normalize them (NOTEBOOKS="notebooks/01*.ipynb")
+notebooks: env  ## re-execute lessons and labs in place and normalize them (NOTEBOOKS="notebooks/01*.ipynb" chooses)
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
 	@$(RUN) tools/readme.py
 
-readme: env  ## write the table of README.md, notebooks/VERDICTS.md and the bibliography
+readme: env  ## write the table of README.md, notebooks/labs/VERDICTS.md and the bibliography
 	@$(ADD_SITE)
 	@$(RUN) tools/readme.py
 	@$(RUN) tools/bibliography.py
@@ -96,7 +104,7 @@ site: env  ## the course as a web site, in build/site; nothing is executed
 	@$(ADD_SITE)
 	@$(RUN) tools/site.py --build "$(BUILD)"
 
-slides: env  ## a deck of slides for each notebook, in build/slides
+slides: env  ## a deck of slides for each lesson, in build/slides
 	@$(ADD_SITE)
 	@$(RUN) tools/slides.py --build "$(BUILD)"
 

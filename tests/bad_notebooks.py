@@ -1,5 +1,7 @@
 """Notebooks with one fault each, as edits of a good one: BAD has the rule that each of them breaks, and the edits.
 
+BAD_LABS has labs in the same way, as further edits of a good lab; that one is the good notebook with the edits of LAB.
+
 An edit is a function that changes the JSON of the good notebook. A rule of None is nothing that can be seen without a
 run: tests/test_gates_execution.py has what a run must notice.
 """
@@ -9,6 +11,7 @@ import json
 from pathlib import Path
 
 from edits import edited
+from notebook_rules import COLUMNS
 
 FOLDER = Path(__file__).parent / "good_notebook"
 
@@ -129,6 +132,11 @@ FALLING = "A straight line that falls from sixteen to one."
 CARD = "application/vnd.course.claim+json"
 CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
 
+LESSON = " It tests the [lesson](../good.ipynb)."
+HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
+PLAN = HEAD + "\n| Where is the middle? | the numbers | none | none | sixteen numbers | a mean below two |"
+LAB = (*(drop(name) for name in ("goals", "recap", "practice", "reading")), after("title", LESSON + PLAN))
+
 BAD = {
     # the file
     "duplicate_ids": ("valid-format", put("one-see", "id", value="one-question")),
@@ -157,23 +165,25 @@ BAD = {
     "no_minutes": ("time-and-prior", swap("goals", "**Minutes**: 5. ", "")),
     "no_prior_knowledge": ("time-and-prior", swap("goals", " **Before you start**: nothing at all.", "")),
     "closing_out_of_order": (
-        "section-order",
+        "closing-sections",
         drop("practice"),
         insert("reading", text("practice", "## In practice\n\nUse `np.mean`.")),
     ),
-    "section_number_skipped": ("section-order", swap("one-question", "## 1.", "## 2.")),
+    "section_number_skipped": ("section-numbers", swap("one-question", "## 1.", "## 2.")),
     "recap_too_short": ("recap-mirrors-goals", swap("recap", "\n- A claim has a verdict.", "")),
-    "setup_too_long": ("setup-cell", after("setup", "".join(f"\nsize_{i} = {i}" for i in range(9)))),
+    "setup_too_long": ("setup-cell", after("setup", "".join(f"\nsize_{i} = {i}" for i in range(12)))),
     "setup_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
     "answer_before_code": ("predict-and-answer", swap("one-see", ANSWER, ""), after("one-question", ANSWER)),
     "answer_not_folded": (
         "predict-and-answer",
         swap("one-see", ANSWER, "\n\nNo: it lies between two of them."),
     ),
+    "fold_left_open": ("folds-are-closed", swap("one-see", "\n</details>", "")),
     "no_prediction": ("predict-and-answer", swap("one-question", "**Predict.** ", "")),
     "no_change_this": ("change-this", swap("one-change", "**Change this.** ", "")),
     "core_and_optional": ("core-or-optional", put("one-mean", "metadata", "tags", value=["core", "optional"])),
     "untagged": ("core-or-optional", put("one-mean", "metadata", value={})),
+    "lab_among_lessons": ("no-plan", after("title", PLAN)),
     # the text
     "prose_too_long": ("short-prose", after("one-see", "\n\n" + " ".join(["word"] * 150))),
     "measured_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5, larger than half of them.")),
@@ -346,11 +356,42 @@ BAD = {
 }
 
 
+BAD_LABS = {
+    "good_lab": (None,),
+    "lab_without_title": ("one-title", swap("title", "# Look", "Look")),
+    "lab_without_lesson": ("lesson-link", swap("title", "(../good.ipynb)", "(../other.ipynb)")),
+    "lab_links_its_lesson_late": ("lesson-link", swap("title", LESSON, ""), after("one-see", LESSON)),
+    "lab_without_plan": ("plan-table", swap("title", PLAN, "")),
+    "plan_without_controls": ("plan-table", swap("title", " controls |", "")),
+    "plan_without_row": ("plan-table", swap("title", PLAN, HEAD)),
+    "plan_without_refutation": ("plan-table", swap("title", "a mean below two", "")),
+    "plan_comes_late": ("plan-table", swap("title", PLAN, ""), after("one-see", PLAN)),
+    "lab_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
+    "lab_untagged": ("core-or-optional", put("one-mean", "metadata", value={})),
+    "code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
+    "lab_claim_unknown": (
+        "claims-are-known",
+        insert(
+            "one-claim",
+            text("two-claim-text", "Another claim."),
+            code(5, "two-claim", 'evidence.judge("never-written-down", effect=numbers, path=CLAIMS)'),
+        ),
+    ),
+    "lab_claim_not_judged": (
+        "claims-are-judged",
+        swap("one-claim", CLAIM, "print(numbers.max())"),
+        put("one-claim", "outputs", value=[stream("16\n")]),
+    ),
+}
+
+
 def write(name, folder):
-    """Write a notebook of BAD into a folder, and give its path."""
+    """Write a notebook of BAD into a folder, or a lab of BAD_LABS into its folder labs, and give its path."""
     notebook = json.loads((FOLDER / "good.ipynb").read_text(encoding="utf-8"))
-    for edit in BAD[name][1:]:
+    edits = BAD[name][1:] if name in BAD else (*LAB, *BAD_LABS[name][1:])
+    for edit in edits:
         edit(notebook)
-    path = Path(folder) / f"{name}.ipynb"
+    path = Path(folder) / ("labs" if name in BAD_LABS else "") / f"{name}.ipynb"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     return path

@@ -1,7 +1,8 @@
 """What every notebook of the course keeps to, as far as it can be seen without running it.
 
-A rule takes an open `Notebook` and yields what is wrong and where; its docstring is what it asks for. `RULES` has all
-of them by name, and tests/bad_notebooks.py has a notebook for each that breaks this rule and no other.
+A rule takes an open `Notebook` and yields what is wrong and where; its docstring is what it asks for. By name, `RULES`
+has those for lessons and `LAB_RULES` those for labs; tests/bad_notebooks.py has for each rule a notebook that breaks it
+and no other. `misplaced` is about the places and names of all notebooks.
 """
 
 import ast
@@ -15,17 +16,38 @@ from nbformat.validator import iter_validate
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = "application/vnd.course.claim+json"
 SETUP_LINES, CODE_LINES, PROSE_WORDS, BYTES = 18, 25, 150, 3_000_000
+COLUMNS = 80
 GOALS = "You will be able to"
 CLOSING = ["Recap", "In practice", "Further reading"]
-RULES = {}
+PLAN = ["question", "arms", "controls", "rates", "budgets", "what would refute it"]
+RULES, LAB_RULES = {}, {}
+# The lessons that still have no lab. The list only gets shorter.
+WITHOUT_LAB = (
+    "01_input_standardization",
+    "03_batch_normalization_by_hand",
+    "04_batch_normalization_in_conv_nets",
+    "05_why_batch_normalization_works",
+    "06_weight_initialization",
+    "07_normalization_family",
+    "08_normalization_in_practice",
+)
 
 Notebook = namedtuple("Notebook", "json path claims")
 
 
-def rule(function):
-    """Enter a rule in RULES; ``short_code`` is called "short-code" there."""
-    RULES[function.__name__.replace("_", "-")] = function
+def rule(function, *kinds):
+    """Enter a rule in RULES and LAB_RULES, or in some; ``short_code`` is called "short-code" there."""
+    for rules in kinds or (RULES, LAB_RULES):
+        rules[function.__name__.replace("_", "-")] = function
     return function
+
+
+def lesson_rule(function):
+    return rule(function, RULES)
+
+
+def lab_rule(function):
+    return rule(function, LAB_RULES)
 
 
 def read(path):
@@ -49,10 +71,53 @@ def violations(notebook, path, claims):
         Each "rule-name: what, where".
     """
     opened = Notebook(notebook, Path(path), claims)
-    return [f"{name}: {fault}" for name, broken_by in RULES.items() for fault in broken_by(opened)]
+    rules = LAB_RULES if is_lab(opened) else RULES
+    return [f"{name}: {fault}" for name, broken_by in rules.items() for fault in broken_by(opened)]
+
+
+def misplaced(folder, without_lab=WITHOUT_LAB):
+    """All that is wrong with the places and names of the notebooks in a folder, each as a sentence.
+
+    Parameters
+    ----------
+    folder : Path
+        With lessons, and labs in its folder ``labs``.
+    without_lab : collection of str
+        Stems of the lessons that still have no lab.
+
+    Returns
+    -------
+    list of str
+    """
+    lessons, labs = ({path.stem for path in place.glob("*.ipynb")} for place in (folder, folder / "labs"))
+    found = [path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    others = [path.relative_to(folder) for path in found if path.parent not in (folder, folder / "labs")]
+    return [
+        *(f"{path}: expected lessons here and labs in labs/, got another folder: move it" for path in sorted(others)),
+        *(
+            f"labs/{stem}: expected the name of a lesson, got one that no lesson has: rename the lab after its lesson"
+            for stem in sorted(labs - lessons)
+        ),
+        *(
+            f"{stem}: expected the lab labs/{stem}.ipynb, got none: write it; if this is a lab itself, move it to labs/"
+            for stem in sorted(lessons - labs - {*without_lab})
+        ),
+        *(
+            f"WITHOUT_LAB: expected lessons that have no lab, got {stem}, which has one: remove it from the list"
+            for stem in sorted(labs & {*without_lab})
+        ),
+        *(
+            f"WITHOUT_LAB: expected names of lessons, got {stem}, which is none: remove it from the list"
+            for stem in sorted({*without_lab} - lessons)
+        ),
+    ]
 
 
 # What the rules look at
+
+
+def is_lab(nb):
+    return nb.path.parent.name == "labs"
 
 
 def where(cell):
@@ -114,6 +179,25 @@ def sections(nb):
 
 def numbered_sections(nb):
     return [(title, cells) for title, cells in sections(nb) if re.match(r"\d", title)]
+
+
+def introduction(nb):
+    """The cells before the first H2."""
+    first = next((cells[0] for _, cells in sections(nb)), None)
+    return nb.json.cells if first is None else nb.json.cells[: nb.json.cells.index(first)]
+
+
+def tables(cell):
+    """The tables of a markdown cell: each the list of its rows, each the list of its columns, the head first."""
+    text = without_fences(cell.source) if cell.cell_type == "markdown" else ""
+    for lines in re.findall(r"(?:^\|.*\|[ \t]*(?:\n|\Z))+", text, flags=re.M):
+        rows = [[entry.strip() for entry in line.strip().strip("|").split("|")] for line in lines.splitlines()]
+        yield rows[:1] + rows[2:]
+
+
+def plans(nb):
+    """The tables of a lab's plan, each with its cell."""
+    return [(cell, table) for cell in nb.json.cells for table in tables(cell) if table[0] == PLAN]
 
 
 def goals_cell(nb):
@@ -243,7 +327,7 @@ def one_title(nb):
         yield "the notebook does not begin with its title, in the first cell"
 
 
-@rule
+@lesson_rule
 def goals(nb):
     """Before the first section a cell says "You will be able to", with three to five bullets."""
     cell = goals_cell(nb)
@@ -256,7 +340,7 @@ def goals(nb):
         yield f"the goals stand after the first section's heading, {where(cell)}"
 
 
-@rule
+@lesson_rule
 def time_and_prior(nb):
     """Beside the goals stand the minutes that it takes and what to know before."""
     cell = goals_cell(nb)
@@ -268,18 +352,24 @@ def time_and_prior(nb):
         yield f"nothing says what to know **Before you start**, {where(cell)}"
 
 
-@rule
-def section_order(nb):
-    """The H2s are numbered 1, 2, 3 …, and then come Recap, In practice and Further reading."""
+@lesson_rule
+def closing_sections(nb):
+    """The last H2s are Recap, In practice and Further reading."""
     titles = [title for title, _ in sections(nb)]
     if titles[-3:] != CLOSING:
         yield f"the last headings are {titles[-3:]} instead of {CLOSING}, in the notebook"
+
+
+@rule
+def section_numbers(nb):
+    """The other H2s are numbered 1, 2, 3 …"""
+    titles = [title for title, _ in sections(nb)]
     numbers = [re.match(r"(\d+)\. ", title) for title in titles if title not in CLOSING]
     if not numbers or [number and int(number[1]) for number in numbers] != list(range(1, len(numbers) + 1)):
         yield f"the sections are not numbered from 1 on: {titles}, in the notebook"
 
 
-@rule
+@lesson_rule
 def recap_mirrors_goals(nb):
     """The Recap has a bullet for each goal."""
     recap = next((cells for title, cells in sections(nb) if title == "Recap"), None)
@@ -305,7 +395,7 @@ def setup_cell(nb):
         yield f"the first code cell does not call runtime.configure(), {where(first)}"
 
 
-@rule
+@lesson_rule
 def predict_and_answer(nb):
     """Every section asks **Predict.**, and after a later code cell there is a folded answer."""
     for title, cells in numbered_sections(nb):
@@ -316,12 +406,17 @@ def predict_and_answer(nb):
             ran = next((j for j in range(i + 1, len(cells)) if cells[j].cell_type == "code"), len(cells))
             if not any("<details>" in cell.source for cell in cells[ran:] if cell.cell_type == "markdown"):
                 yield f"no folded answer (<details>) after a code cell, {where(cells[i])}"
+
+
+@rule
+def folds_are_closed(nb):
+    """What is folded by <details> ends in the same cell."""
     for cell in cells_of(nb, "markdown"):
         if cell.source.count("<details>") != cell.source.count("</details>"):
             yield f"<details> without its </details>, {where(cell)}"
 
 
-@rule
+@lesson_rule
 def change_this(nb):
     """Every section has something to try: **Change this.**"""
     for title, cells in numbered_sections(nb):
@@ -336,6 +431,31 @@ def core_or_optional(nb):
         tags = [tag for tag in cell.metadata.get("tags", []) if tag in ("core", "optional")]
         if len(tags) != 1:
             yield f"tagged {tags or 'neither'} instead of one of core and optional, {where(cell)}"
+
+
+@lesson_rule
+def no_plan(nb):
+    """A table of arms and controls belongs to a lab, in notebooks/labs."""
+    for cell, _ in plans(nb):
+        yield f"the plan of a lab in the folder of the lessons, {where(cell)}"
+
+
+@lab_rule
+def lesson_link(nb):
+    """Before the first section a lab links its lesson, which has the same name."""
+    if not any(f"](../{nb.path.name})" in cell.source for cell in introduction(nb)):
+        yield f"no link to ../{nb.path.name} before the first section, in the notebook"
+
+
+@lab_rule
+def plan_table(nb):
+    """Before the first section a table says: question, arms, controls, rates, budgets, what would refute it."""
+    found = [table for cell, table in plans(nb) if cell in introduction(nb)]
+    if not found:
+        yield f"no table with the columns {', '.join(PLAN)} before the first section, in the notebook"
+    for _, *rows in found:
+        if not rows or any(len(row) != len(PLAN) or not all(row) for row in rows):
+            yield "a plan without a row, or with an empty place in one, in the notebook"
 
 
 # The text
@@ -396,6 +516,15 @@ def short_code(nb):
         lines = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         if len(lines) > CODE_LINES:
             yield f"{len(lines)} lines of code instead of at most {CODE_LINES}, {where(cell)}"
+
+
+@lab_rule
+def narrow_code(nb):
+    """A line of code has at most 80 columns."""
+    for cell in code_cells(nb):
+        for line in cell.source.splitlines():
+            if len(line) > COLUMNS:
+                yield f"a line of {len(line)} columns, {where(cell)}"
 
 
 @rule
@@ -541,16 +670,22 @@ def no_addresses(nb):
 # The claims
 
 
+def belongs(claim, nb):
+    """Whether claims.toml says that this notebook judges a claim."""
+    return nb.path.stem == (claim.lab if is_lab(nb) else claim.notebook)
+
+
 @rule
 def claims_are_known(nb):
-    """What is judged stands in claims.toml, with this notebook's name."""
+    """What is judged stands in claims.toml, with this notebook's name: that of a lab under lab."""
     for cell, name in judged(nb):
         if name is None:
             yield f"a claim whose id is not written out, {where(cell)}"
         elif name not in nb.claims:
             yield f"claim {name} is not in claims.toml, {where(cell)}"
-        elif nb.claims[name].notebook != nb.path.stem:
-            yield f"claim {name} belongs to notebook {nb.claims[name].notebook}, {where(cell)}"
+        elif not belongs(nb.claims[name], nb):
+            lab, lesson = nb.claims[name].lab, nb.claims[name].notebook
+            yield f"claim {name} belongs to {f'lab {lab}' if lab else f'notebook {lesson}'}, {where(cell)}"
 
 
 @rule
@@ -571,5 +706,5 @@ def claims_are_judged(nb):
     """Every claim that names this notebook is judged in it."""
     names = {name for _, name in judged(nb)}
     for name, claim in nb.claims.items():
-        if claim.notebook == nb.path.stem and name not in names:
+        if belongs(claim, nb) and name not in names:
             yield f"claim {name} is not judged, in the notebook"

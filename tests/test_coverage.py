@@ -1,4 +1,7 @@
-"""Rows of data/coverage.toml point at sections and cells that exist and were executed, and at claims judged there."""
+"""Rows of data/coverage.toml point at sections and cells that exist and were executed, and at claims judged there.
+
+A row is taught in a lesson. Where a lab judges its claims, its section links the lab, and its cells may be there.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +16,10 @@ from notebook_rules import headings, read
 from utils import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))}
+LESSONS, LABS = (
+    {path.stem: path for path in sorted((ROOT / place).glob("[0-9]*.ipynb"))}
+    for place in ("notebooks", "notebooks/labs")
+)
 SOURCES, ROWS = covered.load()
 # Every row that there ever was, so that none is lost: those whose claims are judged, and those that are only taught.
 KEPT = {
@@ -46,12 +52,18 @@ JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())
 def sections(stem):
     """The headings and the cells of every section, by the id of the cell with its heading, in order."""
     found, current = {}, None
-    for cell in read(NOTEBOOKS[stem]).cells:
+    for cell in read(LESSONS[stem]).cells:
         if titles := headings(cell, 2):
             current, found[cell.id] = cell.id, (titles, {})
         if current is not None:
             found[current][1][cell.id] = cell
     return found
+
+
+@cache
+def cells_of_lab(stem):
+    """The cells of a lab by their ids; none where there is no lab."""
+    return {cell.id: cell for cell in read(LABS[stem]).cells} if stem in LABS else {}
 
 
 def cards(cells):
@@ -70,11 +82,8 @@ def was_executed(cell):
 
 def faults_of_claims(row, code):
     """All that is wrong with the claims of one row."""
-    if row.lab and row.lab not in NOTEBOOKS:
-        yield f"{row.id}: there is no notebook {row.lab}: correct the key lab"
-        return
-    where = f"the notebook {row.lab}" if row.lab else "a cell that the row names"
-    judged = cards(read(NOTEBOOKS[row.lab]).cells if row.lab else code.values())
+    where = f"the lab {row.lab}" if row.lab else "a cell that the row names"
+    judged = cards(cells_of_lab(row.lab).values() if row.lab else code.values())
     for name in row.claims:
         if name not in evidence.claims():
             yield f"{row.id}: data/claims.toml has no claim {name}: correct the row"
@@ -95,8 +104,10 @@ def faults(row):
         for said in row.said_by
         if not said.place and said.source != "the course"
     ]
-    if row.lesson not in NOTEBOOKS:
-        return [*found, f"{row.id}: there is no notebook {row.lesson}: correct the key lesson"]
+    if row.lesson not in LESSONS:
+        return [*found, f"{row.id}: there is no lesson {row.lesson}: correct the key lesson"]
+    if row.lab and row.lab not in LABS:
+        return [*found, f"{row.id}: there is no lab {row.lab}: correct the key lab"]
     if row.section not in sections(row.lesson):
         return [
             *found,
@@ -106,11 +117,21 @@ def faults(row):
     if titles != [row.heading]:
         found.append(f"{row.id}: {row.section} is headed {titles}, the row says {row.heading}: correct the heading")
     found += [f"{row.id}: {name} is named twice: remove one" for name, n in Counter(row.cells).items() if n > 1]
-    there = {name: cells[name] for name in row.cells if name in cells}
+    if row.lab and not any(f"](labs/{row.lab}.ipynb" in cell.source for cell in cells.values()):
+        found.append(
+            f"{row.id}: the section {row.section} does not link the lab {row.lab}: link it, or correct the row"
+        )
+    of_lab = cells_of_lab(row.lab)
+    there = {name: (cells | of_lab)[name] for name in row.cells if name in cells | of_lab}
     found += [
-        f"{row.id}: the section {row.section} has no cell {name}: name the cell that shows it now"
+        f"{row.id}: neither {row.section} nor a lab of the row has a cell {name}: name the cell that shows it now"
         for name in row.cells
         if name not in there
+    ]
+    found += [
+        f"{row.id}: the section {row.section} and the lab both have a cell {name}: rename one of the cells"
+        for name in row.cells
+        if name in cells and name in of_lab
     ]
     code = {name: cell for name, cell in there.items() if cell.cell_type == "code"}
     found += [f"{row.id}: {name} is no code cell: name the cell that executes it" for name in there if name not in code]
@@ -147,7 +168,7 @@ def test_no_row_stands_twice(key):
 
 
 def test_every_notebook_is_covered():
-    assert {row.lesson for row in ROWS} == {stem for stem, path in NOTEBOOKS.items() if path.parent.name == "notebooks"}
+    assert {row.lesson for row in ROWS} == {*LESSONS}
 
 
 def test_rows_stand_in_the_order_of_the_course():
@@ -169,28 +190,62 @@ GOOD = Row(
     cells=("one-by-hand", "one-claim"),
     claims=("zscore-keeps-shape",),
 )
+IN_LAB = Row(
+    id="much-faster",
+    what="descent is much faster",
+    said_by=(Place("the course"),),
+    lesson="02_loss_surfaces",
+    section="three-question",
+    heading="3. Find the fastest learning rate",
+    cells=("three-limit", "steps-claim"),
+    claims=("descent-much-faster",),
+    lab="02_loss_surfaces",
+)
+WRONG_IN_LAB = {
+    "no-such-lab": ({"lab": "01_input_standardization"}, "there is no lab 01_input_standardization: correct"),
+    "a-section-that-does-not-link-the-lab": (
+        {"section": "one-question", "heading": "1. Draw the bowl", "cells": ("steps-claim",)},
+        "the section one-question does not link the lab 02_loss_surfaces",
+    ),
+    "a-cell-that-is-gone": ({"cells": ("steps-gone",)}, "nor a lab of the row has a cell steps-gone"),
+    "a-text-cell": ({"cells": ("steps-see",)}, "steps-see is no code cell"),
+    "a-claim-judged-in-the-lesson": ({"claims": ("smaller-rate-slower",)}, "not judged in the lab 02_loss_surfaces"),
+    "a-claim-judged-in-the-lab": ({"lab": "", "cells": ("three-limit",)}, "is not judged in a cell that the row names"),
+}
 WRONG = {
     "nobody-says-it": ({"said_by": ()}, "name a source"),
     "an-unknown-source": ({"said_by": (Place("Bishop", "page 1"),)}, "Bishop is not explained"),
     "no-place": ({"said_by": (Place("Lee"),)}, "the place in Lee is missing"),
-    "no-such-notebook": ({"lesson": "99_nothing"}, "no notebook 99_nothing"),
+    "no-such-lesson": ({"lesson": "99_nothing"}, "no lesson 99_nothing"),
     "no-such-section": ({"section": "hundred-question"}, "no cell hundred-question with a heading"),
     "not-a-heading": ({"section": "one-by-hand"}, "no cell one-by-hand with a heading"),
     "another-heading": ({"heading": "1. Draw the bowl"}, "the row says 1. Draw the bowl"),
-    "a-cell-of-another-section": ({"cells": ("two-claim", "one-claim")}, "has no cell two-claim"),
-    "a-cell-that-is-gone": ({"cells": ("one-gone", "one-claim")}, "has no cell one-gone"),
+    "a-cell-of-another-section": ({"cells": ("two-claim", "one-claim")}, "has a cell two-claim"),
+    "a-cell-that-is-gone": ({"cells": ("one-gone", "one-claim")}, "has a cell one-gone"),
     "a-text-cell": ({"cells": ("one-see", "one-claim")}, "one-see is no code cell"),
     "a-cell-twice": ({"cells": ("one-claim", "one-claim")}, "one-claim is named twice"),
     "judged-without-a-claim": ({"id": JUDGED[0], "claims": ()}, "names no claim"),
     "a-claim-that-is-gone": ({"claims": ("no-such-claim",)}, "has no claim no-such-claim"),
     "a-claim-judged-in-another-cell": ({"cells": ("one-by-hand",)}, "zscore-keeps-shape is not judged in a cell"),
-    "a-claim-judged-in-another-notebook": ({"lab": "02_loss_surfaces"}, "not judged in the notebook 02_loss_surfaces"),
-    "no-such-lab": ({"lab": "99_nothing"}, "no notebook 99_nothing"),
 }
 
 
 def test_a_right_row_has_no_faults():
-    assert faults(GOOD) == faults(replace(GOOD, lab=GOOD.lesson, cells=("one-by-hand",))) == []
+    assert faults(GOOD) == faults(IN_LAB) == []
+
+
+@pytest.mark.parametrize(("change", "sentence"), WRONG_IN_LAB.values(), ids=WRONG_IN_LAB)
+def test_a_wrong_row_with_a_lab_has_one_fault_and_a_sentence(change, sentence):
+    (found,) = faults(replace(IN_LAB, **change))
+    assert sentence in found
+
+
+def test_a_cell_of_the_section_and_of_the_lab_is_a_fault(monkeypatch):
+    monkeypatch.setitem(
+        cells_of_lab(IN_LAB.lab), "three-limit", sections(IN_LAB.lesson)[IN_LAB.section][1]["three-limit"]
+    )
+    (found,) = faults(IN_LAB)
+    assert "both have a cell three-limit: rename" in found
 
 
 @pytest.mark.parametrize(("change", "sentence"), WRONG.values(), ids=WRONG)
@@ -227,6 +282,7 @@ def test_an_entry_becomes_a_row():
     [
         ({"cells": None}, "found no cells: add it"),
         ({"id": None}, "a row without an id: expected"),
+        ({"lab": "h"}, "a: expected claims beside lab, found none"),
         ({"claim": ["g"]}, "found claim: remove or rename it"),
         ({"said_by": ["Lee"]}, "correct the row"),
         ({"said_by": [{"source": "Lee", "slide": 1}]}, "correct the row"),

@@ -187,6 +187,13 @@ class TestFindNotebooks:
         )
         assert paths[0].name.startswith("01_")
 
+    def test_a_lab_comes_after_its_lesson(self, execute):
+        paths = execute.find_notebooks([], execute.LESSONS, execute.LABS)
+        labels = [execute.label(path) for path in paths]
+        place = labels.index("labs/02_loss_surfaces")
+        assert labels[place - 1] == "02_loss_surfaces"
+        assert [label for label in labels if "/" not in label] == [path.stem for path in execute.find_notebooks([])]
+
     def test_names_are_made_absolute_and_keep_their_order(self, execute, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         for name in ("a.ipynb", "b.ipynb"):
@@ -216,12 +223,58 @@ class TestReportFailures:
         assert caught.value.code == 1
         assert capsys.readouterr().err == "FAILED b.ipynb: cell 1 (x): ValueError: no\nFAILED c.ipynb: Kernel died\n"
 
+    def test_a_lab_that_failed_is_told_from_its_lesson(self, execute, capsys):
+        with pytest.raises(SystemExit):
+            execute.report_failures([execute.Run(execute.LABS / "02_x.ipynb", None, 1.0, "Kernel died")])
+        assert capsys.readouterr().err == "FAILED labs/02_x.ipynb: Kernel died\n"
+
 
 @pytest.fixture(scope="module")
-def as_page():
+def tool():
+    """The module of the script course.py."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(TOOLS)
-        yield importlib.import_module("course").as_page
+        yield importlib.import_module("course")
+
+
+@pytest.fixture(scope="module")
+def as_page(tool):
+    return tool.as_page
+
+
+class TestLabs:
+    @pytest.mark.parametrize(("labs", "folder"), [([], "course"), (["--labs"], "labs")])
+    def test_each_kind_has_its_folder_of_results(self, tool, labs, folder, monkeypatch):
+        made = []
+        monkeypatch.setattr(sys, "argv", ["course.py", *labs])
+        monkeypatch.setattr(tool, "make", lambda paths, out: made.append((paths, out)))
+        tool.main()
+        ((paths, out),) = made
+        assert out == tool.ROOT / "build" / folder
+        assert {path.parent for path in paths} == {tool.LABS if labs else tool.LESSONS}
+
+    def test_links_between_a_lesson_and_its_lab_lead_to_the_other_copies(self, tool):
+        lesson, lab = (
+            new_notebook(cells=[new_markdown_cell(text), new_code_cell(text)])
+            for text in ("[lab](labs/02_x.ipynb#a)", "[lesson](../02_x.ipynb)")
+        )
+        copies = [tool.relinked(notebook, ".ipynb").cells for notebook in (lesson, lab)]
+        assert [cells[0].source for cells in copies] == [
+            "[lab](../labs/02_x.ipynb#a)",
+            "[lesson](../course/02_x.ipynb)",
+        ]
+        assert [cells[1].source for cells in copies] == [lesson.cells[1].source, lab.cells[1].source]
+        assert 'href="../labs/02_x.html#a"' in tool.as_page(lesson)
+        assert 'href="../course/02_x.html"' in tool.as_page(lab)
+        assert lesson.cells[0].source == "[lab](labs/02_x.ipynb#a)"
+
+    def test_two_notebooks_of_one_name_are_refused_with_a_sentence(self, tmp_path):
+        (tmp_path / "labs").mkdir()
+        paths = [write_notebook(folder / "n.ipynb", "1") for folder in (tmp_path, tmp_path / "labs")]
+        done = course("--out", tmp_path / "out", *paths)
+        sentence = "expected notebooks of different names, got two called n: run the command once for each\n"
+        assert (done.returncode, done.stderr) == (1, sentence)
+        assert not (tmp_path / "out").exists()
 
 
 LECTURE = TOOLS.parent / "notebooks" / "02_loss_surfaces.ipynb"
@@ -252,7 +305,7 @@ class TestPage:
         texts = [output.data["text/plain"] for output in outputs if "image/png" in output.get("data", {})]
         assert re.findall(r'<img alt="([^"]*)"', page) == [html.escape(text) for text in texts]
 
-    @pytest.mark.parametrize("path", sorted(LECTURE.parent.glob("*.ipynb")), ids=lambda path: path.stem)
+    @pytest.mark.parametrize("path", sorted(LECTURE.parent.glob("**/*.ipynb")), ids=lambda path: path.stem)
     def test_no_formula_is_left_half_converted(self, as_page, path):
         page = as_page(nbformat.read(path, as_version=4))
         formulas = "".join(re.findall(r"<math.*?</math>", page, re.DOTALL))

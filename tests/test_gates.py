@@ -1,18 +1,22 @@
 """Every rule for notebooks can turn red: for each there is a notebook that breaks it, and no other rule."""
 
+import re
+from dataclasses import replace
+
 import pytest
-from bad_notebooks import BAD, FOLDER, WITHOUT_CONFIGURE, write
-from notebook_rules import BYTES, RULES, read, violations
+from bad_notebooks import BAD, BAD_LABS, FOLDER, WITHOUT_CONFIGURE, write
+from notebook_rules import BYTES, LAB_RULES, RULES, misplaced, read, violations
 
 from utils import evidence
 
 CLAIMS = evidence.claims(FOLDER / "claims.toml")
+LAB_CLAIMS = {name: replace(claim, notebook="", lab=claim.notebook) for name, claim in CLAIMS.items()}
 
 
-def rules_broken(path):
+def rules_broken(path, claims=CLAIMS):
     """The rules that a notebook breaks under the name of the good one, to which the claim belongs."""
     place = path.rename(path.with_name("good.ipynb"))
-    found = violations(read(place), place, CLAIMS)
+    found = violations(read(place), place, claims)
     return {violation.split(":")[0] for violation in found}
 
 
@@ -21,6 +25,11 @@ def test_a_notebook_breaks_its_rule_and_no_other(name, tmp_path):
     rule, *edits = BAD[name]
     expected = {rule, "setup-cell" if WITHOUT_CONFIGURE in edits else None} - {None}
     assert rules_broken(write(name, tmp_path)) == expected
+
+
+@pytest.mark.parametrize("name", BAD_LABS)
+def test_a_lab_breaks_its_rule_and_no_other(name, tmp_path):
+    assert rules_broken(write(name, tmp_path), LAB_CLAIMS) == {BAD_LABS[name][0]} - {None}
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path):
@@ -32,6 +41,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path):
 
 def test_every_rule_can_turn_red():
     assert set(RULES) - {rule for rule, *_ in BAD.values()} == {"small-file"}
+    assert set(LAB_RULES) - set(RULES) <= {rule for rule, *_ in BAD_LABS.values()}
 
 
 def test_a_violation_says_which_rule_what_and_where(tmp_path):
@@ -43,3 +53,37 @@ def test_a_claim_of_another_notebook_is_noticed(tmp_path):
     other = write("good", tmp_path).rename(tmp_path / "other.ipynb")
     found = violations(read(other), other, CLAIMS)
     assert found == ["claims-are-known: claim middle-is-large belongs to notebook good, cell one-claim"]
+
+
+def test_a_claim_of_a_lesson_is_not_judged_in_its_lab(tmp_path):
+    path = write("good_lab", tmp_path).rename(tmp_path / "labs" / "good.ipynb")
+    found = violations(read(path), path, CLAIMS)
+    assert found == ["claims-are-known: claim middle-is-large belongs to notebook good, cell one-claim"]
+
+
+def test_a_claim_of_a_lab_is_not_judged_in_its_lesson(tmp_path):
+    path = write("good", tmp_path)
+    found = violations(read(path), path, LAB_CLAIMS)
+    assert found == ["claims-are-known: claim middle-is-large belongs to lab good, cell one-claim"]
+
+
+PLACES = {
+    "good": (["01_a", "02_b", "labs/01_a"], None),
+    "a-lab-named-like-no-lesson": (["01_a", "02_b", "labs/01_a", "labs/01_b"], "labs/01_b: expected the name of a"),
+    "a-lesson-without-a-lab": (["01_a", "02_b"], "01_a: expected the lab labs/01_a.ipynb, got none: write it"),
+    "a-lab-among-the-lessons": (["01_a", "02_b", "labs/01_a", "01_lab"], "01_lab: expected .* move it to labs/"),
+    "a-lab-in-another-folder": (["01_a", "02_b", "labs/01_a", "old/labs/01_a"], "old/labs/01_a.ipynb: expected les"),
+    "the-list-names-a-lesson-with-a-lab": (["01_a", "02_b", "labs/01_a", "labs/02_b"], "got 02_b, which has one"),
+    "the-list-names-no-lesson": (["01_a", "labs/01_a"], "got 02_b, which is none: remove it"),
+}
+
+
+@pytest.mark.parametrize(("names", "sentence"), PLACES.values(), ids=PLACES)
+def test_a_notebook_in_the_wrong_place_is_noticed(names, sentence, tmp_path):
+    for name in names:
+        path = tmp_path / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = misplaced(tmp_path, without_lab=["02_b"])
+    assert len(found) == (sentence is not None), found
+    assert not found or re.search(sentence, found[0])

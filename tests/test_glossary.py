@@ -170,7 +170,8 @@ class TestBibliography:
 
     def test_everything_in_further_reading_has_an_entry(self, bibliography, found):
         parts = []
-        for stem, cells in bibliography.prose().items():
+        lessons = {stem: cells for stem, cells in bibliography.prose().items() if not stem.startswith("labs/")}
+        for stem, cells in lessons.items():
             reading = [cell for cell in cells if cell.startswith("## Further reading")]
             assert len(reading) == 1, stem
             items = re.findall(r"^- (.+)$", reading[0], flags=re.MULTILINE)

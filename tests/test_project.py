@@ -252,12 +252,12 @@ def test_only_scripts_that_exist_are_mentioned(name):
     assert [script for script in sorted(mentioned) if not (ROOT / script).is_file()] == []
 
 
-def test_continuous_integration_runs_make_test():
+def test_continuous_integration_runs_all_tests():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     lines = text_of(".ci/run").splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
     assert "set -euo pipefail" in lines
-    assert "make test" in lines  # not after a condition: whatever else is missing, this runs
+    assert {"make test", "make test-labs"} <= set(lines)  # not after a condition: whatever else is missing, they run
     assert "  make site slides test-browser" in lines
 
 
@@ -269,6 +269,15 @@ def triggers(path):
     """The triggers of a workflow; YAML reads the word `on` as true."""
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     return workflow.get("on", workflow.get(True))
+
+
+def test_the_workflow_of_the_tests_runs_what_continuous_integration_runs():
+    assert "- run: bash .ci/run\n" in text_of(".github/workflows/test.yml")
+
+
+def test_make_test_runs_the_lessons_and_make_test_labs_the_labs():
+    lessons, labs = (re.findall(r"-m pytest (notebooks.*)", make("-n", name)) for name in ("test", "test-labs"))
+    assert (lessons, labs) == (["notebooks --ignore=notebooks/labs"], ["notebooks/labs"])
 
 
 @pytest.mark.parametrize("path", workflows(), ids=lambda path: path.name)
@@ -368,7 +377,8 @@ def test_tables_of_the_readme_and_of_the_verdicts_are_those_of_the_notebooks():
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new"), [("README", "| 50 |", "| 51 |"), ("VERDICTS", "**refuted**", "**right**")]
+    ("name", "old", "new"),
+    [("README", "| 50 |", "| 51 |"), ("README", "[lab 02]", "[lab 20]"), ("VERDICTS", "**refuted**", "**right**")],
 )
 def test_a_stale_table_is_named_and_written_anew(name, old, new, tmp_path, monkeypatch, capsys):
     path = tmp_path / f"{name}.md"
@@ -387,7 +397,7 @@ def test_a_stale_table_is_named_and_written_anew(name, old, new, tmp_path, monke
 
 def test_every_claim_has_its_verdict_on_the_page():
     recorded = [claim["verdict"] for claim in tomllib.loads(text_of("data/claims.toml"))["claims"].values()]
-    shown = re.findall(r" \| \*\*([a-z ]+)\*\* \| ", text_of("notebooks/VERDICTS.md"))
+    shown = re.findall(r" \| \*\*([a-z ]+)\*\* \| ", text_of("notebooks/labs/VERDICTS.md"))
     assert sorted(shown) == sorted(recorded)
 
 

@@ -284,7 +284,7 @@ class TestClean:
         assert f"rm -r '{grades}'" in said
 
     def test_results_and_caches_go(self, copy):
-        for name in ("course", "site", "slides", "links", "mine/course", "site-work-x"):
+        for name in ("course", "labs", "site", "slides", "links", "mine/course", "site-work-x"):
             for file in ("index.html", "deep/er/page.html"):
                 results(copy / "build" / name).write(file, "ours")
         results(copy / "build", shared=True).write("bench.json", "{}")

@@ -22,6 +22,7 @@ import publish
 import pytest
 import torch
 import yaml
+from execute import label
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from utils import evidence
@@ -29,12 +30,14 @@ from utils import evidence
 pytestmark = pytest.mark.timeout(300)  # the site is staged
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LABS = sorted((ROOT / "notebooks" / "labs").glob("[0-9]*.ipynb"))
+NOTEBOOKS = [*LESSONS, *LABS]
 
 
 @pytest.fixture(scope="module")
 def summaries():
-    return [collected.summary(path) for path in NOTEBOOKS]
+    return [collected.summary(path) for path in LESSONS]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ class Tags(html.parser.HTMLParser):
 
 class TestCollected:
     def test_every_notebook_is_summed_up(self, summaries):
-        assert [found.number for found in summaries] == [f"{i:02}" for i in range(1, len(NOTEBOOKS) + 1)]
+        assert [found.number for found in summaries] == [f"{i:02}" for i in range(1, len(LESSONS) + 1)]
         for found in summaries:
             assert 0 < found.minutes <= 50
             assert 3 <= len(found.goals) <= 5
@@ -103,7 +106,15 @@ class TestCollected:
         ids = [found.claim.id for found in verdicts]
         assert len(set(ids)) == len(ids)
         assert set(ids) == set(evidence.claims())
-        assert all(found.stem == found.claim.notebook for found in verdicts)
+        for found in verdicts:
+            lab, lesson = found.claim.lab, found.claim.notebook
+            assert found.page == (f"labs/{lab}" if lab else lesson)
+            assert found.place == (f"lab {lab[:2]}" if lab else f"lesson {lesson[:2]}")
+
+    def test_a_lab_has_a_title_and_no_summary(self):
+        assert collected.title(LABS[0]).startswith("Test what")
+        with pytest.raises(ValueError, match=r"labs/02_.*: expected goals after"):
+            collected.summary(LABS[0])
 
     def test_identities_are_told_from_experiments(self, verdicts):
         found = {each.claim.id: each for each in verdicts}
@@ -133,11 +144,11 @@ class TestCollected:
 
 
 class TestPublished:
-    @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+    @pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
     def test_every_notebook_can_be_published(self, path):
         notebook, claims = nbformat.read(path, as_version=4), evidence.claims()
         before = nbformat.writes(notebook)
-        page = publish.published(notebook, path.stem, claims=claims, launch="LAUNCH", explorers=())
+        page = publish.published(notebook, label(path), claims=claims, launch="LAUNCH", explorers=())
         assert nbformat.writes(notebook) == before, "the notebook was changed"
         nbformat.validate(page)
         assert sum(cell.source.count("LAUNCH") for cell in page.cells) == 1
@@ -174,6 +185,8 @@ class TestPublished:
         assert "a &lt; b" in output.data["text/html"]
         assert "color" not in output.data["text/html"]
         assert [a["href"] for a in tags.all("a")] == ["../evidence.html#row-a-claim"]
+        page = publish.published(notebook_with(card_output(card)), "labs/01_x", claims={"a-claim": stated})
+        assert '"../../evidence.html#row-a-claim"' in page.cells[-1].outputs[0].data["text/html"]
 
     @pytest.mark.parametrize("fragments", [(), ("loss_surface",)])
     def test_an_explorer_is_shown_as_a_picture_and_where_there_is_one_without_a_kernel(self, fragments):
@@ -193,6 +206,13 @@ class TestPublished:
         assert "https://mybinder.org/v2/gh/who/what/main?urlpath=lab/tree/notebooks/01_x.ipynb" in links
         assert "https://colab.research.google.com/github/who/what/blob/main/notebooks/01_x.ipynb" in links
         assert "<../downloads/01_x.ipynb>" in links
+
+    def test_launch_links_of_a_lab_are_one_folder_deeper(self):
+        links = publish.launch_links("labs/01_x", repository="https://github.com/who/what", branch="main")
+        assert "/what/main?urlpath=lab/tree/notebooks/labs/01_x.ipynb" in links
+        assert "/what/blob/main/notebooks/labs/01_x.ipynb" in links
+        assert "<../../downloads/labs/01_x.ipynb>" in links
+        assert "(../../teach.md#" in links
 
 
 NUMBERS = {"median": 3.0, "low": 2.5, "high": 4.0, "n": 16}
@@ -232,7 +252,7 @@ class TestEvidencePage:
         tags = Tags(evidence_page.table(verdicts))
         rows = [row["id"] for row in tags.all("tr") if "id" in row]
         assert rows == [f"row-{found.claim.id}" for found in verdicts]
-        wanted = [f"notebooks/{v.stem}.html#{publish.anchor(v.claim.id)}" for v in verdicts]
+        wanted = [f"notebooks/{v.page}.html#{publish.anchor(v.claim.id)}" for v in verdicts]
         assert [link["href"] for link in tags.all("a")] == wanted
         assert all(picture["aria-label"] for picture in tags.all("svg"))
         assert len(tags.all("svg")) == sum(not found.is_identity for found in verdicts)
@@ -267,12 +287,20 @@ class TestEvidencePage:
 class TestPages:
     def test_every_part_that_a_page_names_is_made(self, summaries, verdicts):
         made = pages.all_parts(
-            summaries, verdicts, ideas={"runtime": "Threads."}, assignments=[], readme="# H\n\ntext", others=["api"],
+            summaries, verdicts, labs={"labs/02_x": "Test it"},
+            ideas={"runtime": "Threads."}, assignments=[], readme="# H\n\ntext", others=["api"],
             fragments=["loss_surface", "signal_propagation"], repository="https://github.com/a/b", branch="main",
         )  # fmt: skip
         for page in sorted((ROOT / "site").glob("*.md")):
             filled = pages.filled(page.read_text(encoding="utf-8"), made)
             assert "<!-- made" not in filled, page.name
+
+        assert "02 Test it <notebooks/labs/02_x>" in made["labs-toctree"]
+
+    def test_the_table_of_lessons_has_a_lab_beside_its_lesson(self, summaries):
+        rows = pages.notebooks_table(summaries, {f"labs/{LABS[0].stem}": "Test it"}).splitlines()[2:]
+        beside = [row.rstrip("| ").rsplit("| ", 1)[1] for row in rows if "notebooks/labs/" in row]
+        assert beside == [f"[lab {LABS[0].stem[:2]}](notebooks/labs/{LABS[0].name})"]
 
     def test_a_part_that_nobody_makes_is_an_error(self):
         with pytest.raises(ValueError, match="<!-- made: nothing -->: expected one of a, b"):

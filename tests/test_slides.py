@@ -212,6 +212,13 @@ def test_split_prose_leaves_other_text_as_it_is():
     assert slides.split_prose(text) == (text, "")
 
 
+def test_links_to_notebooks_are_words_in_a_deck():
+    """There are no notebooks beside the decks."""
+    text = "The [lab](labs/02_x.ipynb), [its second part](labs/02_x.ipynb#two), [a page](https://x.org/a.ipynb)."
+    (cell,) = slides.prepare(new_notebook(cells=[new_markdown_cell(text)])).cells
+    assert cell.source == "The lab, its second part, [a page](https://x.org/a.ipynb)."
+
+
 def test_notes_go_with_the_slide_before():
     page, title, deck = deck_of(
         prose("# Do `it`", "slide"), prose("## 1. Now", "slide"), prose("Secret.", "notes"), prose("Skipped.", "skip")

@@ -6,7 +6,7 @@
 import json
 import re
 
-from execute import ROOT
+from execute import LABS, LESSONS, ROOT, find_notebooks, label
 from guard import CHECKOUT, one_sentence
 from pybtex.database import parse_file
 
@@ -84,12 +84,12 @@ def prose():
     Returns
     -------
     dict of str to list of str
-        File name without ending to the cells' texts.
+        Place beneath notebooks/, without ending, to the cells' texts.
     """
     found = {}
-    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+    for path in find_notebooks([], LESSONS, LABS):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        found[path.stem] = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        found[label(path)] = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
     return found
 
 
@@ -129,7 +129,8 @@ def entries():
         of_kind = [(key, entry) for key, entry in found.items() if entry.fields.get("keywords", "") == kind]
         for key, entry in of_kind:
             stems, ids = uses(entry, notebooks, claims)
-            read = ", ".join(f"[{stem[:2]}](notebooks/{stem}.ipynb)" for stem in stems)
+            names = {stem: f"lab {stem[5:7]}" if stem.startswith("labs/") else stem[:2] for stem in stems}
+            read = ", ".join(f"[{name}](notebooks/{stem}.ipynb)" for stem, name in names.items())
             judged = ", ".join(f"[{name}](#claim-{name})" for name in ids)
             lines = [f"Notebooks: {read}." if read else "", f"Claims: {judged}." if judged else ""]
             parts.append(f'```{{bibliography}}\n:list: bullet\n:filter: key == "{key}"\n```')

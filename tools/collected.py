@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import execute  # noqa: F401  puts this checkout's helpers first
 import nbformat
+from execute import label  # which puts this checkout's helpers first, too
 
 from utils import evidence
 
@@ -58,12 +58,22 @@ class Summary:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One card: the claim, the notebook that judges it, the cell with the card, and the card's JSON."""
+    """One card: the claim, the notebook that judges it (beneath notebooks/, without ending), the cell, the JSON."""
 
     claim: evidence.Claim
-    stem: str
+    page: str
     cell: str
     card: dict
+
+    @property
+    def stem(self):
+        """The file name of the notebook without ending."""
+        return self.page.rsplit("/", 1)[-1]
+
+    @property
+    def place(self):
+        """The notebook in words: lab 02."""
+        return f"{'lab' if '/' in self.page else 'lesson'} {self.stem[:2]}"
 
     @property
     def parts(self):
@@ -80,7 +90,7 @@ class Verdict:
 def _found(pattern, text, what, path):
     match = re.search(pattern, text, re.MULTILINE | re.DOTALL)
     if not match:
-        raise ValueError(f"{path}: expected {what}, found none: see 'A notebook' in CONTRIBUTING.md")
+        raise ValueError(f"{path}: expected {what}, found none: see 'A lesson' in CONTRIBUTING.md")
     return match[1].strip()
 
 
@@ -103,6 +113,12 @@ def sections(notebook):
         if found:
             found[-1][1].append(cell)
     return [Section(title, tuple(cells)) for title, cells in found]
+
+
+def title(path):
+    """The title of a notebook."""
+    cells = nbformat.read(path, as_version=4).cells
+    return _found(r"^# (.+?)$", cells[0].source if cells else "", "a title", path)
 
 
 def summary(path):
@@ -164,5 +180,5 @@ def verdicts(paths):
                         f"make notebooks"
                     )
                 if card:
-                    found.append(Verdict(known[card["id"]], Path(path).stem, cell.id, card))
+                    found.append(Verdict(known[card["id"]], label(Path(path)), cell.id, card))
     return found

@@ -1,14 +1,15 @@
-"""The main job: execute every notebook of the course and leave copies, HTML and times for reading."""
+"""The main job: execute the lessons, or with --labs the labs, and leave copies, HTML and times for reading."""
 
 import argparse
 import copy
 import html
 import json
 import re
+import sys
 from pathlib import Path
 
 import nbformat
-from execute import ROOT, execute_all, find_notebooks, report_failures
+from execute import LABS, LESSONS, ROOT, execute_all, find_notebooks, report_failures
 from guard import RESULTS, one_sentence
 from latex2mathml import converter
 from nbconvert import HTMLExporter
@@ -34,6 +35,20 @@ def _mathml(match):
     return converter.convert(match["inline"]) if match["inline"] else match[0]
 
 
+# The links between a lesson and its lab. The copies are in folders side by side.
+TO_LAB, TO_LESSON = re.compile(r"\]\(labs/(\w+)\.ipynb"), re.compile(r"\]\(\.\./(\w+)\.ipynb")
+
+
+def relinked(notebook, ending):
+    """A copy whose links between lessons and labs lead to the other copies, or with ".html" to their pages."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = TO_LESSON.sub(rf"](../course/\1{ending}", cell.source)
+            cell.source = TO_LAB.sub(rf"](../labs/\1{ending}", cell.source)
+    return notebook
+
+
 def as_page(notebook):
     """A notebook as an HTML page that needs no network.
 
@@ -45,7 +60,7 @@ def as_page(notebook):
     -------
     str
     """
-    notebook = copy.deepcopy(notebook)
+    notebook = relinked(notebook, ".html")
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -69,14 +84,23 @@ def _add_page(run, pages):
         run.error = run.error or f"its page could not be made ({type(error).__name__}: {error})"
 
 
-@one_sentence("course", RESULTS)
 def main():
-    """Execute, export, say where the results are."""
+    """Read what is asked for; the command is that of the Makefile."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "course", help="folder for the results")
+    parser.add_argument("--labs", action="store_true", help="the labs instead of the lessons")
+    parser.add_argument("--out", type=Path, help="folder for the results (default: build/course or build/labs)")
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
     arguments = parser.parse_args()
-    paths, out = find_notebooks(arguments.notebooks), arguments.out.resolve()
+    command = "labs" if arguments.labs else "course"
+    with one_sentence(command, RESULTS):
+        paths = find_notebooks(arguments.notebooks, LABS if arguments.labs else LESSONS)
+        make(paths, (arguments.out or ROOT / "build" / command).resolve())
+
+
+def make(paths, out):
+    """Execute, export, say where the results are."""
+    if twice := sorted({path.stem for path in paths if sum(path.stem == other.stem for other in paths) > 1}):
+        sys.exit(f"expected notebooks of different names, got two called {twice[0]}: run the command once for each")
     with Results.alone(out) as results:
         results.check(["timings.json", *(f"{path.stem}{end}" for path in paths for end in (".ipynb", ".html"))])
         print(f"Executing {len(paths)} notebook{'s, two at a time' if len(paths) > 1 else ''} ...", flush=True)
@@ -84,7 +108,7 @@ def main():
         runs = execute_all(paths, done=lambda run: _add_page(run, pages))
         executed = [run for run in runs if run.notebook]
         for run in executed:
-            results.write(run.path.name, nbformat.writes(run.notebook) + "\n")
+            results.write(run.path.name, nbformat.writes(relinked(run.notebook, ".ipynb")) + "\n")
             if run.path in pages:
                 results.write(f"{run.path.stem}.html", pages[run.path])
         times = {run.path.stem: round(run.seconds, 2) for run in executed}

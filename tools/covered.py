@@ -32,11 +32,11 @@ class Row:
     section, heading : str
         Id of the cell with the heading, and the heading.
     cells : tuple of str
-        Ids of the cells of that section that execute it.
+        Ids of the cells of that section, or of the lab, that execute it.
     claims : tuple of str
         The claims of ``data/claims.toml`` that judge it.
     lab : str
-        Stem of the notebook with their cards; empty if they are on the cells of this row.
+        Stem of the lab with their cards, which the section links; empty if they are on the cells of this row.
     """
 
     id: str
@@ -64,7 +64,7 @@ def row(entry):
     Raises
     ------
     ValueError
-        If a key is missing, or is not one of those that a row may have.
+        If a key is missing, is not one of those that a row may have, or a row has a lab and no claims.
     """
     name, keys = entry.get("id", "a row without an id"), set(entry)
     if missing := KEYS - keys:
@@ -72,6 +72,8 @@ def row(entry):
     if unknown := keys - KEYS - MAY_LACK:
         allowed = ", ".join(sorted(KEYS | MAY_LACK))
         raise ValueError(f"{name}: expected only {allowed}, found {', '.join(sorted(unknown))}: remove or rename it")
+    if entry.get("lab") and not entry.get("claims"):
+        raise ValueError(f"{name}: expected claims beside lab, found none: name those that the lab judges")
     try:
         said_by = tuple(Place(**place) for place in entry["said_by"])
         section, heading = (entry["section"][key] for key in ("id", "heading"))

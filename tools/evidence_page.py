@@ -117,7 +117,7 @@ def _row(found):
         bound = f"needs {claim.direction} {_number(claim.smallest)}"
         drawn = drawing(found)
         rank = min(relative(part["median"], claim) for part in found.parts)
-    href = f"notebooks/{found.stem}.html#{anchor(claim.id)}"
+    href = f"notebooks/{found.page}.html#{anchor(claim.id)}"
     return (
         f'<tr role="row" id="row-{claim.id}"><td role="cell" class="claim"><p>{escape(claim.statement)}</p>'
         f'<p class="source">“{escape(claim.quote)}” — {escape(claim.source)}</p>'
@@ -126,8 +126,8 @@ def _row(found):
         f'<td role="cell" data-value="{rank:.6g}">{drawn}<details><summary>{escape(bound)}</summary>'
         f"{words}</details></td>"
         f'<td role="cell" data-value="{found.stem[:2]}"><a href="{href}" '
-        f'aria-label="cell in {found.stem[:2]} that judges: {escape(claim.statement)}">'
-        f"cell in {found.stem[:2]}</a></td></tr>"
+        f'aria-label="cell in {found.place} that judges: {escape(claim.statement)}">'
+        f"cell in {found.place}</a></td></tr>"
     )
 
 
@@ -144,7 +144,7 @@ def table(verdicts):
         HTML without empty lines.
     """
     # The roles are those that the elements have; where a phone lays rows out as blocks, browsers forget them.
-    heads = ("claim", "verdict", "effect against what matters", "notebook")
+    heads = ("claim", "verdict", "effect against what matters", "judged in")
     head = "".join(f'<th role="columnheader" scope="col">{name}</th>' for name in heads)
     rows = "\n".join(_row(found) for found in verdicts)
     return (

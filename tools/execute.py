@@ -20,6 +20,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+LESSONS, LABS = ROOT / "notebooks", ROOT / "notebooks" / "labs"
 AT_ONCE = 2
 SECONDS_A_CELL = 600
 SECONDS_TO_STOP = 30
@@ -50,18 +51,15 @@ class Run:
     error: str | None
 
 
-def find_notebooks(names):
-    """The notebooks named, or all of the course.
+def label(path):
+    """The name of a notebook without ending; a lab, which is named like its lesson, is in its folder: labs/02_x."""
+    return f"labs/{path.stem}" if path.parent.name == "labs" else path.stem
 
-    Parameters
-    ----------
-    names : list of str
 
-    Returns
-    -------
-    list of Path
-    """
-    paths = [Path(name).resolve() for name in names] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+def find_notebooks(names, *folders):
+    """The notebooks named, or all of some folders (by default the lessons), a lab after its lesson."""
+    of_course = [path for folder in folders or [LESSONS] for path in folder.glob("[0-9]*.ipynb")]
+    paths = [Path(name).resolve() for name in names] or sorted(of_course, key=lambda path: (path.stem, label(path)))
     for path in paths:
         if path.suffix != ".ipynb" or not path.is_file():
             sys.exit(f"{path}: expected a notebook (a file that ends in .ipynb), found none")
@@ -70,7 +68,7 @@ def find_notebooks(names):
         except Exception as error:
             sys.exit(f"{path}: expected a notebook, got a file that cannot be read as one ({error})")
     if not paths:
-        sys.exit(f"{ROOT / 'notebooks'}: expected notebooks there, found none")
+        sys.exit(f"{(folders or [LESSONS])[0]}: expected notebooks there, found none")
     return paths
 
 
@@ -173,11 +171,11 @@ def _claims(path):
 
 async def _execute_all(paths, at_once, done):
     gate, runs = asyncio.Semaphore(at_once), {}
-    widest = max(len(path.stem) for path in paths)
+    widest = max(len(label(path)) for path in paths)
     bars = []
     for position, path in enumerate(paths):
         cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
-        look = {"desc": path.stem.ljust(widest), "position": position, "bar_format": BAR}
+        look = {"desc": label(path).ljust(widest), "position": position, "bar_format": BAR}
         bars.append(tqdm(total=cells, disable=not sys.stderr.isatty(), dynamic_ncols=True, **look))
 
     async def one(path, bar):
@@ -186,7 +184,7 @@ async def _execute_all(paths, at_once, done):
             took = f"failed after {runs[path].seconds:.1f} s" if runs[path].error else f"{runs[path].seconds:.1f} s"
             bar.set_postfix_str(took)
             if bar.disable:
-                print(f"{path.stem.ljust(widest)}  {took}", flush=True)
+                print(f"{label(path).ljust(widest)}  {took}", flush=True)
         await asyncio.to_thread(done, runs[path])  # beside the next notebook
 
     try:
@@ -243,6 +241,6 @@ def report_failures(runs):
     """Say what failed and end with it, if anything did."""
     for run in runs:
         if run.error:
-            print(f"FAILED {run.path.name}: {run.error}", file=sys.stderr)
+            print(f"FAILED {label(run.path)}.ipynb: {run.error}", file=sys.stderr)
     if any(run.error for run in runs):
         sys.exit(1)

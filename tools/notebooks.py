@@ -1,9 +1,9 @@
-"""Re-execute the committed notebooks in place and write them in one normal form."""
+"""Re-execute the committed lessons and labs in place and write them in one normal form."""
 
 import argparse
 
 import nbformat
-from execute import execute_all, find_notebooks, report_failures
+from execute import LABS, LESSONS, execute_all, find_notebooks, report_failures
 from guard import CHECKOUT, alone, check_writable, one_sentence, told
 
 from utils.files import write_atomically
@@ -89,7 +89,7 @@ def main():
     """Execute, normalize, write; a notebook that fails stays as it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="*", help="some notebooks only")
-    paths = find_notebooks(parser.parse_args().notebooks)
+    paths = find_notebooks(parser.parse_args().notebooks, LESSONS, LABS)
     for path in paths:
         check_writable(path.parent)
     with alone(*paths):

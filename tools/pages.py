@@ -11,21 +11,14 @@ from execute import ROOT
 from publish import embedded
 
 
-def notebooks_table(summaries):
-    """The notebooks in order, with the question of each and the minutes of its core path.
-
-    Parameters
-    ----------
-    summaries : list of collected.Summary
-
-    Returns
-    -------
-    str
-    """
-    rows = ["| notebook | minutes | you will be able to |", "|---|---|---|"]
+def notebooks_table(summaries, labs):
+    """The lessons in order, with the first goal of each, the minutes of its core path, and its lab."""
+    rows = ["| lesson | minutes | you will be able to | lab |", "|---|---|---|---|"]
     for found in summaries:
         link = f"[{found.number} {found.title}](notebooks/{found.stem}.ipynb)"
-        rows.append(f"| {link} | {found.minutes} | {found.goals[0]} |")
+        lab = f"labs/{found.stem}"
+        beside = f"[lab {found.number}](notebooks/{lab}.ipynb)" if lab in labs else ""
+        rows.append(f"| {link} | {found.minutes} | {found.goals[0]} | {beside} |")
     return "\n".join(rows)
 
 
@@ -59,7 +52,7 @@ def teaching_table(summaries):
     -------
     str
     """
-    rows = ["| notebook | minutes | before you start | sections | optional cells |", "|---|---|---|---|---|"]
+    rows = ["| lesson | minutes | before you start | sections | optional cells |", "|---|---|---|---|---|"]
     for found in summaries:
         numbered = [section for section in found.sections if section.title[0].isdigit()]
         optional = sum(len(section.code("optional")) for section in found.sections)
@@ -319,13 +312,15 @@ def raw_html(text):
     return f"````{{raw}} html\n{text}\n````"
 
 
-def all_parts(summaries, verdicts, *, ideas, assignments, readme, fragments, others, repository, branch):
+def all_parts(summaries, verdicts, *, labs, ideas, assignments, readme, fragments, others, repository, branch):
     """Every part that a page may name.
 
     Parameters
     ----------
     summaries : list of collected.Summary
     verdicts : list of collected.Verdict
+    labs : dict of str to str
+        Place of each lab beneath notebooks/, without ending, to its title.
     ideas : dict of str to str
         Module to idea, in order.
     assignments : list of Path
@@ -345,10 +340,11 @@ def all_parts(summaries, verdicts, *, ideas, assignments, readme, fragments, oth
     dict of str to str
     """
     return {
-        "notebooks": notebooks_table(summaries),
+        "notebooks": notebooks_table(summaries, labs),
         "notebooks-toctree": toctree(
-            [f"{found.number} {found.title} <notebooks/{found.stem}>" for found in summaries], "Notebooks"
+            [f"{found.number} {found.title} <notebooks/{found.stem}>" for found in summaries], "Lessons"
         ),
+        "labs-toctree": toctree([f"{page[5:7]} {title} <notebooks/{page}>" for page, title in labs.items()], "Labs"),
         "teaching": teaching_table(summaries),
         "live": live_plan(summaries),
         "modules": modules_table(ideas),

@@ -10,8 +10,8 @@ import nbformat
 from utils import evidence
 
 VIEW = "application/vnd.jupyter.widget-view+json"
-EXPLORERS = {  # notebook and cell of an explorer -> its fragment, which moves without a kernel
-    ("02_loss_surfaces", "nine-explorer"): "loss_surface",
+EXPLORERS = {  # page and cell of an explorer -> its fragment, which moves without a kernel
+    ("02_loss_surfaces", "six-explorer"): "loss_surface",
     ("06_weight_initialization", "five-explorer"): "signal_propagation",
 }
 
@@ -30,7 +30,12 @@ def anchor(claim_id):
     return f"claim-{claim_id}"
 
 
-def card(claim, found):
+def up_from(page):
+    """The way from the page of a notebook, such as labs/02_x, to the root of the site."""
+    return "../" * (page.count("/") + 1)
+
+
+def card(claim, found, up="../"):
     """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows.
 
     Parameters
@@ -38,6 +43,8 @@ def card(claim, found):
     claim : utils.evidence.Claim
     found : nbformat.NotebookNode
         The output that holds the card.
+    up : str
+        The way from the page to the root of the site.
 
     Returns
     -------
@@ -50,7 +57,7 @@ def card(claim, found):
         f'<div class="verdict-card {css_class(verdict)}"><div><b class="verdict">{html.escape(verdict)}</b> '
         f"{html.escape(claim.statement)}</div>"
         f'<div class="verdict-quote">“{html.escape(claim.quote)}” — {html.escape(claim.source)}</div>{rows}'
-        f'<div><a class="verdict-all" href="../evidence.html#row-{claim.id}">all verdicts</a></div></div>'
+        f'<div><a class="verdict-all" href="{up}evidence.html#row-{claim.id}">all verdicts</a></div></div>'
     )
 
 
@@ -68,7 +75,7 @@ def css_class(verdict):
     return "is-" + verdict.replace(" ", "-")
 
 
-def _published_output(output, cell, claims):
+def _published_output(output, cell, claims, up):
     """One output for the page: no JSON of cards, no widgets without a kernel."""
     data = output.get("data", {})
     data.pop(VIEW, None)
@@ -80,22 +87,22 @@ def _published_output(output, cell, claims):
             raise ValueError(f"cell {cell.id}: expected one figure a cell, got two: alt texts belong to cells here")
         cell.metadata["mystnb"] = {"image": {"alt": alt}}
     if evidence.MIME in data:
-        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output)})
+        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output, up)})
 
 
 def _new_cell(source, name):
     return nbformat.v4.new_markdown_cell(source, id=name)
 
 
-def published(notebook, stem, *, claims, launch="", explorers=()):
+def published(notebook, page, *, claims, launch="", explorers=()):
     """Prepare an executed notebook for the site.
 
     Parameters
     ----------
     notebook : nbformat.NotebookNode
         Not changed.
-    stem : str
-        Its file name without ending.
+    page : str
+        Its place beneath notebooks/, without ending.
     claims : dict of str to utils.evidence.Claim
     launch : str
         Markdown that follows the title: where to run the notebook.
@@ -122,10 +129,10 @@ def published(notebook, stem, *, claims, launch="", explorers=()):
         for output in outputs:
             if evidence.MIME in output.get("data", {}):
                 before.append(f"({anchor(output.data[evidence.MIME]['id'])})=")
-            _published_output(output, cell, claims)
-        fragment = EXPLORERS.get((stem, cell.id))
+            _published_output(output, cell, claims, up_from(page))
+        fragment = EXPLORERS.get((page, cell.id))
         if fragment in explorers:
-            after.append(f"This one needs no kernel:\n\n{embedded(fragment, '../')}")
+            after.append(f"This one needs no kernel:\n\n{embedded(fragment, up_from(page))}")
         if launch and cell.cell_type == "markdown" and re.match(r"# ", cell.source):
             cell.source, rest = (cell.source + "\n").split("\n", 1)
             after += [launch, *([rest] if rest.strip() else [])]
@@ -152,12 +159,13 @@ def embedded(fragment, up=""):
     return f"```{{raw}} html\n:file: {up}explorers/{fragment}.html\n```"
 
 
-def launch_links(stem, *, repository, branch):
+def launch_links(page, *, repository, branch):
     """Markdown with the places where a notebook can be run, and the notebook itself.
 
     Parameters
     ----------
-    stem : str
+    page : str
+        Its place beneath notebooks/, without ending.
     repository : str
         Its address on GitHub.
     branch : str
@@ -166,12 +174,12 @@ def launch_links(stem, *, repository, branch):
     -------
     str
     """
-    name = repository.removeprefix("https://github.com/")
-    path = f"notebooks/{stem}.ipynb"
+    name, up = repository.removeprefix("https://github.com/"), up_from(page)
+    path = f"notebooks/{page}.ipynb"
     return (
         "{.launch}\n"
         f"[Binder](https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{path})\n"
         f"[Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{path})\n"
-        f"{{download}}`download <../downloads/{stem}.ipynb>`\n"
-        "[other ways to run it](../teach.md#where-to-run-it)"
+        f"{{download}}`download <{up}downloads/{page}.ipynb>`\n"
+        f"[other ways to run it]({up}teach.md#where-to-run-it)"
     )

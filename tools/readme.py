@@ -1,24 +1,24 @@
-"""Write the table of README.md and notebooks/VERDICTS.md from the executed notebooks: nothing is typed twice."""
+"""Write the table of README.md and notebooks/labs/VERDICTS.md from the executed notebooks: nothing is typed twice."""
 
 import argparse
 import sys
 
 from collected import summary, verdicts
-from execute import ROOT, find_notebooks
+from execute import LABS, LESSONS, ROOT, find_notebooks
 from guard import CHECKOUT, one_sentence
 
 from utils.files import write_atomically
 
 README = ROOT / "README.md"
-VERDICTS = ROOT / "notebooks" / "VERDICTS.md"
+VERDICTS = LABS / "VERDICTS.md"
 INTRODUCTION = """\
 # Verdicts
 
 <!-- written by make readme -->
 
 This table holds what the course has judged so far. The statements, their sources, the predictions made beforehand and
-the recorded verdicts are in [data/claims.toml](../data/claims.toml). The numbers are on cards in the notebooks, below
-the cells that judge.
+the recorded verdicts are in [data/claims.toml](../../data/claims.toml). The numbers are on cards in the labs and
+lessons, below the cells that judge.
 
 - **supported**: over the seeds, the whole interval of the effect lies on the claim's side of the smallest effect that
   matters.
@@ -29,19 +29,21 @@ the cells that judge.
 
 
 def notebooks_table(paths):
-    """One row per notebook: number, title, minutes."""
-    rows = ["| notebook | minutes |", "|---|---|"]
+    """One row per lesson: number, title, minutes, lab."""
+    rows = ["| lesson | minutes | lab |", "|---|---|---|"]
     for path in paths:
         found = summary(path)
-        rows.append(f"| [{found.number} {found.title}](notebooks/{path.name}) | {found.minutes} |")
+        lab = f"[lab {found.number}](notebooks/labs/{path.name})" if (LABS / path.name).exists() else ""
+        rows.append(f"| [{found.number} {found.title}](notebooks/{path.name}) | {found.minutes} | {lab} |")
     return "\n".join(rows)
 
 
 def verdicts_page(paths):
-    """The page of verdicts: one row per card in an executed notebook."""
-    rows = ["| claim | prompted by | verdict | notebook |", "|---|---|---|---|"]
+    """The page of verdicts, in the folder of the labs: one row per card in an executed notebook."""
+    rows = ["| claim | prompted by | verdict | judged in |", "|---|---|---|---|"]
     for found in verdicts(paths):
-        claim, link = found.claim, f"[{found.stem[:2]}]({found.stem}.ipynb)"
+        claim = found.claim
+        link = f"[{found.place}]({'' if '/' in found.page else '../'}{found.stem}.ipynb)"
         rows.append(f"| {claim.statement} | {claim.source} | **{found.card['verdict']}** | {link} |")
     return INTRODUCTION + "\n" + "\n".join(rows) + "\n"
 
@@ -61,8 +63,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table is stale")
     arguments = parser.parse_args()
-    paths = find_notebooks([])
-    wanted = {README: filled(README.read_text(encoding="utf-8"), paths), VERDICTS: verdicts_page(paths)}
+    table = filled(README.read_text(encoding="utf-8"), find_notebooks([]))
+    wanted = {README: table, VERDICTS: verdicts_page(find_notebooks([], LESSONS, LABS))}
     for path, text in wanted.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

@@ -14,8 +14,8 @@ import assets
 import explorers
 import nbformat
 import pages
-from collected import summary, verdicts
-from execute import ROOT, find_notebooks
+from collected import summary, title, verdicts
+from execute import LABS, LESSONS, ROOT, find_notebooks, label
 from guard import RESULTS, one_sentence
 from publish import launch_links, published
 from results import Results
@@ -69,8 +69,9 @@ def stage(folder, notebooks):
     for path in assignments:
         shutil.copy(path, folder / "downloads" / path.name)
     made = pages.all_parts(
-        [summary(path) for path in notebooks],
+        [summary(path) for path in notebooks if path.parent == LESSONS],
         verdicts(notebooks),
+        labs={label(path): title(path) for path in notebooks if path.parent == LABS},
         ideas=ideas,
         assignments=assignments,
         readme=(ROOT / "homework" / "README.md").read_text(encoding="utf-8"),
@@ -85,17 +86,18 @@ def stage(folder, notebooks):
 
 def _stage_notebooks(folder, notebooks, fragments, settings):
     claims = evidence.claims()
-    for name in ("notebooks", "downloads"):
+    for name in ("notebooks/labs", "downloads/labs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for path in notebooks:
-        launch = launch_links(path.stem, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
+        page = label(path)
+        launch = launch_links(page, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
         notebook = nbformat.read(path, as_version=4)
         try:
-            page = published(notebook, path.stem, claims=claims, launch=launch, explorers=fragments)
+            made = published(notebook, page, claims=claims, launch=launch, explorers=fragments)
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
-        nbformat.write(page, folder / "notebooks" / path.name)
-        shutil.copy(path, folder / "downloads" / path.name)
+            raise ValueError(f"{page}.ipynb: {error}") from None
+        nbformat.write(made, folder / "notebooks" / f"{page}.ipynb")
+        shutil.copy(path, folder / "downloads" / f"{page}.ipynb")
 
 
 def _stage_modules(folder):
@@ -146,7 +148,7 @@ def _build_into(out, builder):
         work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
         keep = False
         try:
-            stage(work / "source", find_notebooks([]))
+            stage(work / "source", find_notebooks([], LESSONS, LABS))
             part = build(work / "source", builder=builder)
             if part is None:
                 keep = True

@@ -1,4 +1,4 @@
-"""A deck of slides for each notebook, from the same cells, with reveal.js; nothing is executed.
+"""A deck of slides for each lesson, from the same cells, with reveal.js; nothing is executed.
 
 Slide types are in the metadata of the cells, as JupyterLab sets them. Answers to predict prompts and what to change
 go to the speaker's notes. How a section is laid onto slides that it fits is measured in the browser, in
@@ -34,6 +34,7 @@ PARAGRAPHS = re.compile(r"^```.*?^```|\S.*?(?=\n\s*\n|\s*\Z)", re.DOTALL | re.MU
 CHANGE = "**Change this.**"
 DRAWING = {"fig", "ax", "axes", "plt", "plotting", "widgets", "display"}
 FEW_LINES = 6
+TO_NOTEBOOK = re.compile(r"\[([^\]]+)\]\((?!\w+:)[^)\s]+\.ipynb[^)]*\)")  # there are no notebooks beside the decks
 FOR_TESTS = re.compile(r"^# NBVAL_\w+\n", re.MULTILINE)
 
 
@@ -146,7 +147,7 @@ def prepare(notebook, where="notebook"):
         if kind == "skip" or (kind == "notes" and cell.cell_type != "markdown"):
             continue
         if cell.cell_type == "markdown":
-            visible, notes = split_prose(cell.source)
+            visible, notes = split_prose(TO_NOTEBOOK.sub(r"\1", cell.source))
             if kind == "notes":
                 visible, notes = "", "\n\n".join(filter(None, (visible, notes)))
             heading = HEADING.search(visible)

@@ -51,12 +51,12 @@ class Claim:
     direction : {"at least", "at most"}
         On which side of `smallest` the effect has to lie.
     unit : str
-    notebook : str
-        File name without ending.
     verdict : str
         As recorded; one of `VERDICTS`.
     why : str
         One sentence.
+    notebook, lab : str
+        File name, without ending, of the lesson or of the lab that judges it; the other one is empty.
     """
 
     id: str
@@ -67,11 +67,17 @@ class Claim:
     smallest: float
     direction: str
     unit: str
-    notebook: str
     verdict: str
     why: str
+    notebook: str = ""
+    lab: str = ""
 
     def __post_init__(self):
+        if bool(self.notebook) == bool(self.lab):
+            raise ValueError(
+                f"claim {self.id}: expected either notebook, a lesson, or lab, got notebook {self.notebook!r} and lab "
+                f"{self.lab!r}: name the one that judges it, and leave out the other"
+            )
         if self.direction not in ("at least", "at most"):
             raise ValueError(f"claim {self.id}: direction: expected 'at least' or 'at most', got {self.direction!r}")
         number(self.smallest, f"claim {self.id}: smallest")
@@ -101,10 +107,11 @@ def claims(path=CLAIMS):
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("claims", {})
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"path: expected a TOML file such as {CLAIMS}, got: {error}") from None
-    wanted = set(Claim.__dataclass_fields__) - {"id"}
+    places = {"notebook", "lab"}  # one of them
+    wanted = set(Claim.__dataclass_fields__) - {"id"} - places
     for name, table in tables.items():
-        if set(table) != wanted:
-            missing, extra = sorted(wanted - set(table)), sorted(set(table) - wanted)
+        if set(table) - places != wanted:
+            missing, extra = sorted(wanted - set(table)), sorted(set(table) - wanted - places)
             raise ValueError(f"claim {name}: expected the entries {sorted(wanted)}; missing {missing}, unknown {extra}")
     return {name: Claim(id=name, **table) for name, table in tables.items()}
 

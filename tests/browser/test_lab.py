@@ -1,4 +1,4 @@
-"""JupyterLab in Chromium, as `make lab` starts it, on a copy of the notebooks: Run All, sliders by key and mouse."""
+"""JupyterLab in Chromium, as `make lab` starts it, on a copy of all notebooks: Run All, sliders by key and mouse."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT, watch
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS += sorted(f"labs/{path.name}" for path in (ROOT / "notebooks" / "labs").glob("[0-9]*.ipynb"))
 EXPLORER = "02_loss_surfaces.ipynb"
 AT_ONCE = 2
 SECONDS_TO_START, SECONDS_A_NOTEBOOK = 60, 300

@@ -9,7 +9,9 @@ from conftest import BUILD, ROOT, watch
 
 SITE = BUILD / "site"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LABS = sorted(f"labs/{path.stem}" for path in (ROOT / "notebooks" / "labs").glob("[0-9]*.ipynb"))
+NOTEBOOKS = [*LESSONS, *LABS]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 LOOKS = {"light, wide": ("light", WIDE), "dark, narrow": ("dark", NARROW)}
 AXE = {
@@ -100,6 +102,18 @@ def test_evidence_links_land_on_their_cells(open_page):
     page.wait_for_function(
         "place => document.getElementById(place).getBoundingClientRect().top < innerHeight", arg=place
     )
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_a_lab_is_in_the_side_bar_and_linked_with_its_lesson(open_page, name):
+    page, lesson = open_page("index.html"), name.removeprefix("labs/")
+    captions = page.locator(".bd-sidebar-primary .caption").all_inner_texts()
+    assert {"Lessons", "Labs"} <= set(captions)
+    assert page.locator(f".bd-sidebar-primary a[href='notebooks/{name}.html']").count() == 1
+    for here, there in ((lesson, f"labs/{lesson}.html"), (name, f"../{lesson}.html")):
+        page = open_page(f"notebooks/{here}.html")
+        assert page.locator(f"article a[href='{there}']").count() >= 1
+        assert page.locator(f"article a[href$='{lesson}.ipynb'][download]").count() == 1
 
 
 def test_the_evidence_is_sorted_by_keyboard(open_page):
