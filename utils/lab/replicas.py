@@ -10,10 +10,12 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
+from torch.nn.parameter import is_lazy
 
 from utils.arrays import instance, whole
 from utils.lab.fused import FUSED, Values
@@ -54,6 +56,74 @@ def _replace(module, new):
         (owner._parameters if last in owner._parameters else owner._buffers)[last] = made[id(t)]
 
 
+def _copied(network):
+    """A copy whose plain tensors are buffers, so that each replica has its own."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        for name in _plain_tensors(module):
+            module.register_buffer(name, vars(module).pop(name), persistent=False)
+    return network
+
+
+def _plain_tensors(module):
+    return [name for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
+
+
+def _structure(network):
+    """By name, what all networks of a stack have in common: everything but the numbers in their tensors."""
+    tensors = _tensors(network)
+    if any(is_lazy(t) for t in tensors.values()):
+        raise ValueError("networks: expected networks that know their sizes, got a lazy one; call each network first")
+    found = {}
+    for place, module in network.named_modules():
+        found[place or "network"] = type(module).__name__, module.extra_repr()
+        plain = {
+            key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str | None)
+        }
+        found |= {f"{place or 'network'}.{key}": value for key, value in plain.items()}
+    first = {id(t): name for name, t in reversed(tensors.items())}
+    return found | {name: (t.shape, t.dtype, t.requires_grad, first[id(t)]) for name, t in tensors.items()}
+
+
+def _checked(seeds):
+    seeds = instance(seeds, Iterable, "seeds", what="integers")
+    return tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
+
+
+def _call(module, tensors, x):
+    """A module with other tensors, and by name those that it has assigned anew on the way."""
+    given, before = dict(tensors), [(each, dict(vars(each))) for each in module.modules()]
+    try:
+        y = functional_call(module, given, (x,), tie_weights=False)
+    finally:
+        for each, attributes in before:  # forget tensors that it has noted: they are of one replica, or of vmap
+            for name in _plain_tensors(each):
+                del vars(each)[name]
+                vars(each).update({key: value for key, value in attributes.items() if key == name})
+    return y, {name: t for name, t in given.items() if t is not tensors[name]}
+
+
+@torch.no_grad()
+def _keep(tensors, assigned):
+    for name, t in assigned.items():
+        tensors[name].copy_(t)
+
+
+@contextmanager
+def _noted(module, kinds):
+    """A list of the calls of some kinds of modules, each with its inputs and outputs."""
+    note, inputs, hooks = [], [], []
+    try:
+        for each in module.modules():
+            if isinstance(each, kinds):  # copies, as others may change them in place
+                hooks.append(each.register_forward_pre_hook(lambda m, x: inputs.append(x[0].clone())))
+                hooks.append(each.register_forward_hook(lambda m, x, y: note.append((m, inputs.pop(), y.clone()))))
+        yield note
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _is_plain(module):
     """Whether a module computes what its class says, without hooks or a forward of its own."""
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
@@ -88,7 +158,7 @@ class Stack(nn.Module):
     Parameters
     ----------
     networks : sequence of nn.Module, length R
-        Alike but for their numbers; they are copied. Each takes (B, ...) and returns (B, ...).
+        Alike in all but the numbers in their tensors; they are copied. Each takes (B, ...) and returns (B, ...).
     seeds : sequence of int, length R, optional
         Of each network, by which `utils.lab.training.fit` draws its batches; by default 0 to R - 1.
 
@@ -102,7 +172,7 @@ class Stack(nn.Module):
     Raises
     ------
     ValueError
-        If there is none, two differ in more than their numbers, or there is not one seed per network.
+        If there is none, two differ in more than those numbers, or there is not one seed per network.
 
     Examples
     --------
@@ -116,18 +186,21 @@ class Stack(nn.Module):
         networks = list(instance(networks, Iterable, "networks", what="a list of nn.Module"))
         if not networks or not all(isinstance(network, nn.Module) for network in networks):
             raise ValueError(f"networks: expected at least one nn.Module, got {networks!r}")
-        tensors = [_tensors(network) for network in networks]
-        shapes = [{name: (t.shape, t.dtype) for name, t in of.items()} for of in tensors]
-        if any(repr(network) != repr(networks[0]) for network in networks) or any(s != shapes[0] for s in shapes):
-            raise ValueError("networks: expected networks that differ in their numbers only, got others")
+        networks = [_copied(network) for network in networks]
+        structures = [_structure(network) for network in networks]
+        names = {name: None for structure in structures for name in structure}
+        if apart := [name for name in names if any(s.get(name) != structures[0].get(name) for s in structures)]:
+            raise ValueError(
+                "networks: expected networks that differ in the numbers in their tensors only, "
+                f"got others, which differ in {', '.join(apart)}"
+            )
         self.replicas = len(networks)
-        self.network = copy.deepcopy(networks[0])
+        self.network, tensors = networks[0], [_tensors(network) for network in networks]
         _replace(self.network, lambda name, t: torch.stack([of[name].detach() for of in tensors]))
-        seeds = range(self.replicas) if seeds is None else instance(seeds, Iterable, "seeds", what="integers")
-        self.seeds = tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
+        self.seeds = _checked(range(self.replicas) if seeds is None else seeds)
         if len(self.seeds) != self.replicas:
             raise ValueError(f"seeds: expected one for each of the {self.replicas} networks, got {len(self.seeds)}")
-        self._in_a_loop = set()  # modules for which vmap does not work, by their place
+        self._vmap_works = {}
         self._kinds, self._recorded = (), []
 
     @classmethod
@@ -150,7 +223,7 @@ class Stack(nn.Module):
             As the class does.
         """
         instance(build, Callable, "build", what="a function from a seed to a network")
-        seeds = [whole(s, "seeds", at_least=0) for s in instance(seeds, Iterable, "seeds", what="integers")]
+        seeds = _checked(seeds)
         built = {seed: build(seed) for seed in dict.fromkeys(seeds)}
         return cls([built[seed] for seed in seeds], seeds)
 
@@ -190,16 +263,16 @@ class Stack(nn.Module):
         ValueError
             If they do not fit.
         """
-        numbers = next(self.parameters())
-        if instance(x, torch.Tensor, name, what="a Tensor").dtype != numbers.dtype:
-            raise ValueError(f"{name}: expected {numbers.dtype}, as the network, got {x.dtype}")
+        dtype = next(self.parameters(), instance(x, torch.Tensor, name, what="a Tensor")).dtype
+        if x.dtype != dtype:
+            raise ValueError(f"{name}: expected {dtype}, as the network, got {x.dtype}")
         try:
             with evaluation_mode(self), torch.no_grad():
                 n_out = self(x[:, :2]).shape[-1]
-        except RuntimeError as error:
+        except Exception as error:  # whatever a module of the reader's raises
             raise ValueError(
                 f"{name}: expected rows that the network takes, got shape {tuple(x.shape)}: {error}"
-            ) from None
+            ) from error
         if y is None:
             return
         low, high = (y.min(), y.max()) if instance(y, torch.Tensor, name, what="a Tensor").numel() else (0, 0)
@@ -238,52 +311,47 @@ class Stack(nn.Module):
                     self._recorded.append((module, before, out.rows().clone()))
                 return out
         if type(module) is nn.Sequential and _is_plain(module):
-            for name, layer in module.named_children():
+            for name, layer in module._modules.items():  # all: named_children leaves out what comes again
                 values = self._through(layer, values, f"{place}.{name}")
             return values
         return Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
 
     def _one_by_one(self, module, x, place):
         """A module that is not known, each replica by itself."""
-
-        def alone(tensors, x):
-            return functional_call(module, tensors, (x,), tie_weights=False)
-
-        if self._kinds:
-            return self._record_one_by_one(module, x)
-
-        tensors, key = _tensors(module), (place, module.training)
-        if key not in self._in_a_loop:
-            try:  # on copies: a module that fails half way may have moved its buffers
-                trial = {name: t.detach().clone() for name, t in tensors.items()}
-                with torch.no_grad():
-                    _each(alone)(trial, x.detach())
-            except RuntimeError:
-                self._in_a_loop.add(key)
-        if key not in self._in_a_loop:
-            return _each(alone)(tensors, x)
-        return torch.stack([alone({name: t[r] for name, t in tensors.items()}, x[r]) for r in range(self.replicas)])
-
-    def _record_one_by_one(self, module, x):
-        """The same, replica by replica, with a note of what the modules inside get and give."""
-
-        def alone(r):
-            note, hooks = [], []
-            for each in (each for each in module.modules() if isinstance(each, self._kinds)):
-                hooks.append(each.register_forward_pre_hook(lambda m, given: note.append(given[0].clone())))
-                hooks.append(each.register_forward_hook(lambda m, given, out: note.append((m, out.clone()))))
-            try:
-                tensors = {name: t[r] for name, t in _tensors(module).items()}
-                return functional_call(module, tensors, (x[r],), tie_weights=False), note
-            finally:
-                for hook in hooks:
-                    hook.remove()
-
-        answers, notes = zip(*(alone(r) for r in range(self.replicas)), strict=True)
-        for i in range(0, len(notes[0]), 2):
-            ins, outs = torch.stack([note[i] for note in notes]), torch.stack([note[i + 1][1] for note in notes])
-            self._recorded.append((notes[0][i + 1][0], ins, outs))
+        tensors = _tensors(module)
+        if not self._kinds and self._can_vmap(module, tensors, x, place):
+            y, assigned = _each(partial(_call, module))(tensors, x)
+            _keep(tensors, assigned)
+            return y
+        answers, notes = [], []
+        for r in range(self.replicas):
+            own = {name: t[r] for name, t in tensors.items()}
+            with _noted(module, self._kinds) as note:
+                y, assigned = _call(module, own, x[r])
+            _keep(own, assigned)
+            answers.append(y)
+            notes.append(note)
+        if any([call[0] for call in note] != [call[0] for call in notes[0]] for note in notes):
+            raise ValueError(f"kinds: expected modules that all replicas call alike, got different calls in {place}")
+        for calls in zip(*notes, strict=True):
+            layers, inputs, outputs = zip(*calls, strict=True)
+            self._recorded.append((layers[0], torch.stack(inputs), torch.stack(outputs)))
         return torch.stack(answers)
+
+    def _can_vmap(self, module, tensors, x, place):
+        """Whether vmap takes a module: a trial, once per mode and shape, and on copies, which may change half way."""
+        if not all(_is_plain(each) for each in module.modules()):
+            return False  # hooks get the numbers of one network
+        key = place, x.shape, tuple(each.training for each in module.modules())
+        if key not in self._vmap_works:
+            copies = {name: t.detach().clone() for name, t in tensors.items()}
+            try:
+                with torch.no_grad():
+                    _each(partial(_call, module))(copies, x.detach().clone())
+                self._vmap_works[key] = True
+            except RuntimeError:
+                self._vmap_works[key] = False
+        return self._vmap_works[key]
 
     def replica(self, r):
         """One of the networks, as it is now.
