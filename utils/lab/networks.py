@@ -113,7 +113,7 @@ def make_norm(norm, name, channels, *, images):
     if norm is None:
         return None
     if isinstance(norm, nn.Module) or not isinstance(norm, Callable):
-        hint = ", or a class or function of the number of channels"
+        hint = "; or pass a class or function of the number of channels"
         if one_of(norm, NORMS, name, hint=hint) == "group" and channels % 4:
             raise ValueError(f"{name}: expected channels for four groups, got {channels}; use another norm")
         return NORMS[norm](channels, images)
