@@ -14,7 +14,7 @@ from image_fixtures import cifar_files, mnist_files
 from matplotlib.figure import Figure
 
 import utils
-from utils import arrays, data, download, evidence, image_files, networks, plotting, runtime, sequences, widgets
+from utils import arrays, data, download, evidence, image_files, plotting, runtime, widgets
 from utils.byhand import (
     activation_norms,
     gradient_check,
@@ -24,8 +24,7 @@ from utils.byhand import (
     standardization,
     weight_norms,
 )
-from utils.lab import networks as one
-from utils.lab import optim, probes, processes, replicas, training
+from utils.lab import networks, optim, probes, processes, replicas, sequences, training
 
 RNG = np.random.default_rng
 UNUSABLE = {
@@ -81,7 +80,7 @@ IMAGES = data.digits(seed=0)
 
 
 def network(**how):
-    return networks.MLP(4, 3, **{"seeds": range(2), "width": 5, "depth": 2} | how)
+    return replicas.Stack.of(lambda seed: networks.mlp(4, 3, seed=seed, width=5, depth=2, **how), range(2))
 
 
 def history():
@@ -101,12 +100,6 @@ def cache_of(function, *args, **how):
 def trained(layer, *shape):
     layer.forward(batch(*shape))
     return layer
-
-
-def replica_net(seeds, n_in, n_out, *, activation, norm, place, norm_input, init, dropout):
-    """The base class, which leaves the layers to those derived from it."""
-    how = {"activation": activation, "norm": norm, "place": place, "norm_input": norm_input, "init": init}
-    return networks.MLP(n_in, n_out, seeds=seeds, dropout=dropout, **how)
 
 
 def sized(shape=(3, 4), **more):
@@ -143,9 +136,7 @@ def calls():
         "init": "default",
         "dropout": 0.1,
     }
-    layer = {"replicas": 2, "channels": 3}
-    sequence = {"n_in": 4, "n_out": 3, "seeds": [0, 1], "token": 2}
-    of_one = {"n_in": 4, "n_out": 3, "seed": May(0), "token": 2}
+    sequence = {"n_in": 4, "n_out": 3, "seed": May(0), "token": 2}
     fig = Figure()
     ax = fig.subplots()
     look = {"color": anything("black"), "label": anything("a")}
@@ -382,58 +373,9 @@ def calls():
         "byhand.loss_surface.hessian": (loss_surface.hessian, {"X": X}),
         "byhand.loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
         "byhand.loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
-        "networks.BatchNorm": (networks.BatchNorm, {**layer, **of_bn}),
-        "networks.BatchNorm.forward": (networks.BatchNorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
-        "networks.BatchRenorm": (
-            networks.BatchRenorm,
-            {**layer, "r_max": May(3.0, "2.5", "inf"), "d_max": May(5.0, "2.5", "inf"), **of_bn},
-        ),
-        "networks.BatchRenorm.forward": (networks.BatchRenorm(2, 3).forward, {"x": torch.ones(2, 3, 5)}),
-        "networks.BatchRenorm.replica": (
-            networks.BatchRenorm(2, 3).eval().replica,
-            {"r": anything(0), "conv": anything(False)},
-        ),
-        "networks.GroupNorm": (
-            networks.GroupNorm,
-            {"replicas": 2, "channels": 4, "groups": 2, "eps": at_least_zero(1e-5)},
-        ),
-        "networks.GroupNorm.forward": (networks.GroupNorm(2, 4, groups=2).forward, {"x": torch.ones(2, 4, 5)}),
-        "networks.RMSNorm.forward": (networks.RMSNorm(2, 4).forward, {"x": torch.ones(2, 4, 5)}),
-        "networks.MLP": (networks.MLP, {"n_in": 4, "n_out": 3, "seeds": [0, 1], "width": 5, "depth": 2, **net}),
-        "networks.ConvNet": (
-            networks.ConvNet,
-            {
-                "image_shape": (1, 8, 8),
-                "n_out": 3,
-                "seeds": [0, 1],
-                "channels": (2, 3),
-                "pool_after": May((1,), "empty"),
-                "kernel_size": 3,
-                **net,
-            },
-        ),
-        "networks.ReplicaNet": (replica_net, {"seeds": [0, 1], "n_in": 4, "n_out": 3, **net}),
-        "networks.ReplicaNet.replica": (network().replica, {"r": 0}),
-        "networks.ReplicaNet.forward": (network().forward, {"x": x}),
-        "sequences.RNN": (
-            sequences.RNN,
-            {**sequence, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
-        ),
-        "sequences.RNN.forward": (sequences.RNN(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
-        "sequences.RNN.states": (sequences.RNN(4, 3, seeds=[0, 1], token=2).states, {"x": x}),
-        "sequences.Transformer": (
-            sequences.Transformer,
-            {**sequence, "width": 4, "depth": 1, "heads": 2, "norm": "layer", "place": "pre", "init": "orthogonal"},
-        ),
-        "sequences.Transformer.forward": (sequences.Transformer(4, 3, seeds=[0, 1], token=2).forward, {"x": x}),
-        "lab.networks.Dropout": (one.Dropout, {"p": 0.1, "generator": anything(None)}),
-        "lab.networks.initialize": (
-            one.initialize,
-            {"network": torch.nn.Linear(3, 2), "seed": May(0), "init": "zeros"},
-        ),
-        "lab.networks.mlp": (one.mlp, {"n_in": 4, "n_out": 3, "seed": May(0), "width": 5, "depth": 2, **net}),
+        "lab.networks.Dropout": (networks.Dropout, {"p": 0.1, "generator": anything(None)}),
         "lab.networks.conv_net": (
-            one.conv_net,
+            networks.conv_net,
             {
                 "image_shape": (1, 8, 8),
                 "n_out": 3,
@@ -444,14 +386,31 @@ def calls():
                 **net,
             },
         ),
-        "lab.networks.RNN": (
-            one.RNN,
-            {**of_one, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
+        "lab.networks.initialize": (
+            networks.initialize,
+            {"network": torch.nn.Linear(3, 2), "seed": May(0), "init": "zeros"},
         ),
-        "lab.networks.Transformer": (
-            one.Transformer,
+        "lab.networks.mlp": (networks.mlp, {"n_in": 4, "n_out": 3, "seed": May(0), "width": 5, "depth": 2, **net}),
+        "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3)] * 2, "seeds": May([0, 1], "None")}),
+        "lab.replicas.Stack.check": (
+            network().check,
+            {"x": x, "y": May(y, "None"), "name": anything("x")},
+        ),
+        "lab.replicas.Stack.forward": (network().forward, {"x": x}),
+        "lab.replicas.Stack.of": (
+            replicas.Stack.of,
+            {"build": lambda seed: torch.nn.Linear(4, 3), "seeds": [0, 1]},
+        ),
+        "lab.replicas.Stack.record": (network().record, {"x": x, "kinds": (torch.nn.ReLU,)}),
+        "lab.replicas.Stack.replica": (network().replica, {"r": 0}),
+        "lab.sequences.RNN": (
+            sequences.RNN,
+            {**sequence, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
+        ),
+        "lab.sequences.Transformer": (
+            sequences.Transformer,
             {
-                **of_one,
+                **sequence,
                 "width": 4,
                 "depth": 1,
                 "heads": 2,
@@ -460,8 +419,6 @@ def calls():
                 "init": "orthogonal",
             },
         ),
-        "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)]}),
-        "lab.replicas.Stack.forward": (replicas.Stack([torch.nn.Linear(4, 3)] * 2).forward, {"x": x}),
         "lab.processes.convert": (processes.convert, {"module": torch.nn.BatchNorm1d(3), "group": anything(None)}),
         "byhand.normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
         "byhand.normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),

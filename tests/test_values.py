@@ -17,7 +17,7 @@ from homework.grading import assignment, cells, grade, limits, session, submissi
 from utils import data, evidence, widgets
 from utils.byhand import activation_norms, normalization, weight_norms
 from utils.download import _File
-from utils.lab import probes, replicas, training
+from utils.lab import fused, probes, training
 
 A = np.arange(6.0).reshape(2, 3)
 CLAIM = evidence.claims()["leakage-flatters"]
@@ -28,7 +28,7 @@ VALUES = {
     activation_norms.RMSCache: lambda: activation_norms.RMSCache(A, A, A, (0,), A.dtype),
     weight_norms.WeightNormCache: lambda: weight_norms.WeightNormCache(A, A, A),
     probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
-    replicas._Values: lambda: replicas._Values(A, "rows", 2),
+    fused.Values: lambda: fused.Values(A, "rows", 2),
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),
     widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
     evidence.Claim: lambda: dataclasses.replace(CLAIM),

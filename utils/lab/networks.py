@@ -14,7 +14,7 @@ from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "make_norm", "mlp"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "mlp"]
 
 #: Activation functions by name.
 ACTIVATIONS = {
@@ -89,27 +89,7 @@ class Dropout(nn.Module):
 
 
 def make_norm(norm, name, channels, *, images):
-    """A norm of so many features, or channels of images.
-
-    Parameters
-    ----------
-    norm : None, str or callable
-        One of `NORMS`, or a function of the number of channels that returns a module.
-    name : str
-        Of the argument, for the messages.
-    channels : int
-    images : bool
-
-    Returns
-    -------
-    nn.Module or None
-        None for None.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or the callable returns no module.
-    """
+    """A norm of so many features, or channels of images; None for None."""
     if norm is None:
         return None
     if isinstance(norm, nn.Module) or not isinstance(norm, Callable):

@@ -292,7 +292,14 @@ class Stack(nn.Module):
         -------
         list of tuple
             The module, its inputs and its outputs, both of shape (R, B, ...), one per call, in the order of the calls.
+
+        Raises
+        ------
+        ValueError
+            If kinds are no types, x does not fit, or two replicas call different modules.
         """
+        if not isinstance(kinds, tuple) or not all(isinstance(kind, type) for kind in kinds):
+            raise ValueError(f"kinds: expected a tuple of types of modules, such as (nn.ReLU,), got {kinds!r}")
         self._kinds, self._recorded = kinds, []
         try:
             self(x)
