@@ -135,10 +135,11 @@ def by_its_seed(build):
     """Modules that draw numbers when they are made draw them by the seed of the network, not from the global ones."""
 
     @functools.wraps(build)
-    def alone(*args, seed, **how):
+    def alone(*args, **how):
+        seed = inspect.signature(build).bind(*args, **how).arguments["seed"]
         with torch.random.fork_rng(devices=()):
             torch.set_rng_state(second_generator(seed).get_state())
-            return build(*args, seed=seed, **how)
+            return build(*args, **how)
 
     return alone
 
@@ -184,8 +185,8 @@ def initialize(network, seed, init="default"):
 def mlp(
     n_in,
     n_out,
-    *,
     seed,
+    *,
     width=100,
     depth=3,
     activation="relu",
@@ -250,8 +251,8 @@ def mlp(
 def conv_net(
     image_shape,
     n_out,
-    *,
     seed,
+    *,
     channels=(16, 32),
     pool_after=(1, 2),
     kernel_size=3,

@@ -14,8 +14,9 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from utils.arrays import instance, whole
 from utils.lab.fused import FUSED, Values
@@ -23,50 +24,46 @@ from utils.lab.fused import FUSED, Values
 __all__ = ["Stack", "evaluation_mode"]
 
 
-def _each(function):
-    """The function of one network for all replicas, without warnings that some of its operations run one by one."""
-
-    def run(*tensors):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
-            return vmap(function)(*tensors)
-
-    return run
+def _slots(module):
+    """Where its parameters and buffers lie, by name: a dict, and the key in it; a shared one lies in several places."""
+    found = {}
+    for place, owner in module.named_modules():  # a module that stands in two places comes once
+        for own in (owner._parameters, owner._buffers):
+            found |= {f"{place}.{key}".lstrip("."): (own, key) for key, t in own.items() if t is not None}
+    return found
 
 
 def _tensors(module):
-    """Parameters and buffers by name, a shared one under the name of each module that has it."""
-    found = {}
-    for place, owner in module.named_modules():  # a module that stands in two places comes once
-        for name, t in {**owner._parameters, **owner._buffers}.items():
-            if t is not None:
-                found[f"{place}.{name}".lstrip(".")] = t
-    return found
+    return {name: own[key] for name, (own, key) in _slots(module).items()}
 
 
 def _replace(module, new):
     """Put other numbers in the place of all parameters and buffers; what is shared stays shared."""
     made = {}
-    for name, t in _tensors(module).items():
+    for name, (own, key) in _slots(module).items():
+        t = own[key]
         if id(t) not in made:
             value = new(name, t)
             made[id(t)] = nn.Parameter(value, t.requires_grad) if isinstance(t, nn.Parameter) else value
-        path, _, last = name.rpartition(".")
-        owner = module.get_submodule(path)
-        (owner._parameters if last in owner._parameters else owner._buffers)[last] = made[id(t)]
+        own[key] = made[id(t)]
+
+
+def _plain_tensors(module):
+    """Names of tensors that are neither parameters nor buffers."""
+    return [name for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
 
 
 def _copied(network):
     """A copy whose plain tensors are buffers, so that each replica has its own."""
-    network = copy.deepcopy(network)
+    plain = [vars(module)[name] for module in network.modules() for name in _plain_tensors(module)]
+    parts = {
+        id(t): t.detach() for t in [*network.buffers(), *plain]
+    }  # which may hang on a graph, and then have no copy
+    network = copy.deepcopy(network, parts)
     for module in network.modules():
         for name in _plain_tensors(module):
             module.register_buffer(name, vars(module).pop(name), persistent=False)
     return network
-
-
-def _plain_tensors(module):
-    return [name for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
 
 
 def _structure(network):
@@ -77,10 +74,9 @@ def _structure(network):
     found = {}
     for place, module in network.named_modules():
         found[place or "network"] = type(module).__name__, module.extra_repr()
-        plain = {
-            key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str | None)
-        }
-        found |= {f"{place or 'network'}.{key}": value for key, value in plain.items()}
+        for key, value in vars(module).items():
+            if isinstance(value, bool | int | float | str | None):
+                found[f"{place or 'network'}.{key}"] = value
     first = {id(t): name for name, t in reversed(tensors.items())}
     return found | {name: (t.shape, t.dtype, t.requires_grad, first[id(t)]) for name, t in tensors.items()}
 
@@ -90,35 +86,49 @@ def _checked(seeds):
     return tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
 
 
-def _call(module, tensors, x):
-    """A module with other tensors, and by name those that it has assigned anew on the way."""
-    given, before = dict(tensors), [(each, dict(vars(each))) for each in module.modules()]
+def _alone(module, tensors, x):
+    """What a module answers with these parameters and buffers, and the buffers that it put in the place of others."""
+    slots, before = _slots(module), _tensors(module)
+    attributes = [(each, dict(vars(each))) for each in module.modules()]
     try:
-        y = functional_call(module, given, (x,), tie_weights=False)
+        for name, (own, key) in slots.items():
+            own[key] = tensors[name]
+        y = module(x)
+        return y, {name: own[key].detach() for name, (own, key) in slots.items() if own[key] is not tensors[name]}
     finally:
-        for each, attributes in before:  # forget tensors that it has noted: they are of one replica, or of vmap
+        for name, (own, key) in slots.items():
+            own[key] = before[name]
+        for each, own in attributes:  # forget tensors that it has noted: they are of one replica, or of vmap
             for name in _plain_tensors(each):
                 del vars(each)[name]
-                vars(each).update({key: value for key, value in attributes.items() if key == name})
-    return y, {name: t for name, t in given.items() if t is not tensors[name]}
+                vars(each).update({key: value for key, value in own.items() if key == name})
 
 
-@torch.no_grad()
-def _keep(tensors, assigned):
-    for name, t in assigned.items():
-        tensors[name].copy_(t)
+def _each(module, tensors, x):
+    """`_alone` for all replicas by vmap, without warnings that some of its operations run one by one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+        return vmap(partial(_alone, module))(tensors, x)
+
+
+def _loop(module, tensors, x):
+    """`_alone` for one replica after the other."""
+    own = [{name: t[r] for name, t in tensors.items()} for r in range(len(x))]
+    y, moved = zip(*(_alone(module, own[r], x[r]) for r in range(len(x))), strict=True)
+    names = {name for found in moved for name in found}
+    every = [before | found for before, found in zip(own, moved, strict=True)]
+    return torch.stack(y), {name: torch.stack([found[name] for found in every]) for name in names}
 
 
 @contextmanager
 def _noted(module, kinds):
-    """A list of the calls of some kinds of modules, each with its inputs and outputs."""
-    note, inputs, hooks = [], [], []
+    """A list to which every call of a module of these kinds inside adds itself, its input and its output."""
+    notes, inputs, hooks = [], [], []
     try:
-        for each in module.modules():
-            if isinstance(each, kinds):  # copies, as others may change them in place
-                hooks.append(each.register_forward_pre_hook(lambda m, x: inputs.append(x[0].clone())))
-                hooks.append(each.register_forward_hook(lambda m, x, y: note.append((m, inputs.pop(), y.clone()))))
-        yield note
+        for each in (each for each in module.modules() if isinstance(each, kinds)):
+            hooks.append(each.register_forward_pre_hook(lambda m, given: inputs.append(given[0].clone())))
+            hooks.append(each.register_forward_hook(lambda m, given, y: notes.append((m, inputs.pop(), y.clone()))))
+        yield notes
     finally:
         for hook in hooks:
             hook.remove()
@@ -200,7 +210,7 @@ class Stack(nn.Module):
         self.seeds = _checked(range(self.replicas) if seeds is None else seeds)
         if len(self.seeds) != self.replicas:
             raise ValueError(f"seeds: expected one for each of the {self.replicas} networks, got {len(self.seeds)}")
-        self._vmap_works = {}
+        self._tried = {}  # whether vmap works, by a module's place, its modes and the shape of its input
         self._kinds, self._recorded = (), []
 
     @classmethod
@@ -324,41 +334,38 @@ class Stack(nn.Module):
         return Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
 
     def _one_by_one(self, module, x, place):
-        """A module that is not known, each replica by itself."""
+        """A module that is not known: under vmap, or in a loop where that fails."""
+        if parametrize._cache_enabled:
+            raise ValueError("parametrize.cached: expected none around a Stack, whose replicas would get one weight")
         tensors = _tensors(module)
-        if not self._kinds and self._can_vmap(module, tensors, x, place):
-            y, assigned = _each(partial(_call, module))(tensors, x)
-            _keep(tensors, assigned)
-            return y
-        answers, notes = [], []
-        for r in range(self.replicas):
-            own = {name: t[r] for name, t in tensors.items()}
-            with _noted(module, self._kinds) as note:
-                y, assigned = _call(module, own, x[r])
-            _keep(own, assigned)
-            answers.append(y)
-            notes.append(note)
-        if any([call[0] for call in note] != [call[0] for call in notes[0]] for note in notes):
-            raise ValueError(f"kinds: expected modules that all replicas call alike, got different calls in {place}")
-        for calls in zip(*notes, strict=True):
-            layers, inputs, outputs = zip(*calls, strict=True)
-            self._recorded.append((layers[0], torch.stack(inputs), torch.stack(outputs)))
-        return torch.stack(answers)
+        if self._kinds:
+            with _noted(module, self._kinds) as notes:
+                y, moved = _loop(module, tensors, x)
+            n = len(notes) // self.replicas
+            if [m for m, *_ in notes] != [m for m, *_ in notes[:n]] * self.replicas:
+                raise ValueError(f"kinds: expected modules that all replicas call alike, got other calls in {place}")
+            for i in range(n):
+                self._recorded.append((notes[i][0], *(torch.stack([c[k] for c in notes[i::n]]) for k in (1, 2))))
+        else:
+            y, moved = (_each if self._works_under_vmap(module, tensors, x, place) else _loop)(module, tensors, x)
+        with torch.no_grad():
+            for name, value in moved.items():
+                tensors[name].copy_(value)
+        return y
 
-    def _can_vmap(self, module, tensors, x, place):
-        """Whether vmap takes a module: a trial, once per mode and shape, and on copies, which may change half way."""
+    @torch.no_grad()
+    def _works_under_vmap(self, module, tensors, x, place):
+        """Whether it does, by a trial on copies: a module that fails half way may have changed them."""
         if not all(_is_plain(each) for each in module.modules()):
             return False  # hooks get the numbers of one network
         key = place, x.shape, tuple(each.training for each in module.modules())
-        if key not in self._vmap_works:
-            copies = {name: t.detach().clone() for name, t in tensors.items()}
+        if key not in self._tried:
             try:
-                with torch.no_grad():
-                    _each(partial(_call, module))(copies, x.detach().clone())
-                self._vmap_works[key] = True
+                _each(module, {name: t.detach().clone() for name, t in tensors.items()}, x.detach().clone())
+                self._tried[key] = True
             except RuntimeError:
-                self._vmap_works[key] = False
-        return self._vmap_works[key]
+                self._tried[key] = False
+        return self._tried[key]
 
     def replica(self, r):
         """One of the networks, as it is now.

@@ -50,7 +50,7 @@ class RNN(nn.Module):
     """
 
     @by_its_seed
-    def __init__(self, n_in, n_out, *, seed, token, width=32, norm=None, gain=1.0):
+    def __init__(self, n_in, n_out, seed, *, token, width=32, norm=None, gain=1.0):
         super().__init__()
         self.token, width, gain = _token(token, n_in), whole(width, "width"), number(gain, "gain", above=0)
         self.inputs = nn.Linear(self.token, width)
@@ -176,8 +176,8 @@ class Transformer(nn.Module):
         self,
         n_in,
         n_out,
-        *,
         seed,
+        *,
         token,
         width=16,
         depth=2,

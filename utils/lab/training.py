@@ -19,7 +19,7 @@ __all__ = ["batches", "cross_entropy", "fit", "outputs", "sweep"]
 _EXAMPLES_AT_ONCE = 128  # of each replica in an evaluation: larger blocks leave the cache
 
 
-def batches(n, batch_size, steps, *, seed, reshuffle=True):
+def batches(n, batch_size, steps, seed, *, reshuffle=True):
     """Which examples each step sees: every example once an epoch, in random order; what is left over is dropped.
 
     Parameters
@@ -82,7 +82,8 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
         How many; or after which steps the networks are evaluated, of which the last is the end.
     batch_size : int or callable
         Examples per step, drawn as in `batches`; or a function that gives, for a seed, the rows of the training part
-        that each step sees, an array of integers of shape (steps, batch_size).
+        that each step sees, an array of integers of shape (steps, batch_size), such as
+        ``functools.partial(batches, n, 32, steps, reshuffle=False)``.
     learning_rates : float or sequence of R floats
     optimizer : callable
         From parameters and rates to an optimizer, such as ``functools.partial(optim.SGD, momentum=0.9)``.

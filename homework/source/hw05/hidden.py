@@ -15,17 +15,17 @@ OPEN = {
     "bn-trouble-without-gamma-beta": (
         ("with gamma and beta", "without"),
         "lost",
-        '{"norm": partial(BatchNorm, affine=not arm)}, {}',
+        '{"norm": partial(nn.BatchNorm1d, affine=not arm)}, 60',
     ),
     "bn-replaces-standardization": (
         ("standardized inputs", "pixels, batch norm first"),
         "lost",
-        '{"norm_input": "batch" if arm else None}, {}',
+        '{"norm_input": "batch" if arm else None}, 60',
     ),
     "bn-shuffling": (
         ("the same order in every epoch", "a new order in every epoch"),
         "gained",
-        '{"norm": "batch"}, {"reshuffle": bool(arm)}',
+        '{"norm": "batch"}, partial(training.batches, len(split.x_train), 60, steps, reshuffle=bool(arm))',
     ),
 }
 
@@ -69,9 +69,12 @@ def cells(variant):
     if s["claim"] == "bn-replaces-standardization":
         inputs = f"        if arm == 0:\n    {inputs}"
     imports = "    from utils import data\n    from utils.byhand.standardization import Standardizer\n"
-    imports += "    from utils.lab import training\n    from utils.networks import MLP"
+    imports += "    from utils.lab import training\n    from utils.lab.networks import mlp\n"
+    imports += "    from utils.lab.replicas import Stack"
+    if "nn." in build:
+        imports = f"    from torch import nn\n\n{imports}"
     if "partial" in build:
-        imports = f"    from functools import partial\n\n{imports}, BatchNorm"
+        imports = f"    from functools import partial\n\n{imports}"
     quote = "\n".join(f"> {line}" for line in textwrap.wrap(claim["quote"], 100))
     return {
         "claim": f"**{claim['statement']}**\n\n{quote}\n>\n> {claim['source']}\n\nThe effect is measured in "
@@ -99,10 +102,9 @@ def run(seed, rates, steps):
     for arm in range(2):
         split = data.digits(seed=seed).with_validation(seed=seed)
 {inputs}
-        how, fitting = {build}
-        net = MLP(64, 10, seeds=[seed] * len(rates), width=40, depth=2, **how)
-        fitting |= {{"steps": steps, "batch_size": 60, "learning_rates": list(rates)}}
-        history = training.fit(net, split, **fitting)
+        how, batch_size = {build}
+        stack = Stack.of(lambda start, how=how: mlp(64, 10, start, width=40, depth=2, **how), [seed] * len(rates))
+        history = training.fit(stack, split, steps=steps, batch_size=batch_size, learning_rates=list(rates))
         for part, values in found.items():
             values.append(np.asarray(history.accuracy[part][-1]) / 100)
     return {{part: np.array(values) for part, values in found.items()}}
