@@ -22,11 +22,10 @@ READ_BY_TOOLS_ONLY = {"coverage.toml"}
 DATA = sorted(
     {path.name for suffix in ("toml", "json") for path in (ROOT / "data").glob(f"*.{suffix}")} - READ_BY_TOOLS_ONLY
 )
-# What only PyTorch can do; every other module has to be found without it.
-WITH_TORCH = {"networks", "sequences"}
 MODULES = {path.stem for path in (ROOT / "utils").glob("[a-z]*.py")}
 MODULES |= {f"{path.parent.name}.{path.stem}" for path in (ROOT / "utils").glob("*/[a-z]*.py")}
-WITH_TORCH |= {name for name in MODULES if name.startswith("lab.")}
+# What only PyTorch can do; every other module has to be found without it.
+WITH_TORCH = {name for name in MODULES if name.startswith("lab.")}
 # Binary packages that Pyodide builds.
 PYODIDE = {"numpy", "scipy", "matplotlib", "scikit-learn", "pillow"}
 # Google Colab, August 2026: what pip has to leave as it is, since it runs under the notebook already.

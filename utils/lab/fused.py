@@ -65,18 +65,21 @@ def _conv2d(layer, values):
 
 
 def _batch_norm(layer, values):
-    if values.dim not in (2, 4):
+    if values.dim != (2 if isinstance(layer, nn.BatchNorm1d) else 4):
         return None
     own = values.columns() if values.dim == 2 else values.maps()
     x = own.reshape(1, -1, own.shape[2]) if values.dim == 2 else own  # (1, R·C, B): B takes the place of the pixels
-    batch = layer.training or layer.running_mean is None
+    tracked = layer.running_mean is not None and (layer.track_running_stats or not layer.training)
+    mean, var = (layer.running_mean, layer.running_var) if tracked else (None, None)
+    batch, momentum = layer.training or not tracked, layer.momentum
     if batch and x.numel() == x.shape[1]:
         raise ValueError(
             "batch norm: expected more than one value per channel in training, got one; "
             "use a batch of at least two examples"
         )
-    momentum, mean, var = layer.momentum, layer.running_mean, layer.running_var
-    if layer.training and mean is not None:
+    if layer.training and tracked:
+        if momentum is None and len(layer.num_batches_tracked.unique()) > 1:
+            return None  # another momentum per replica
         layer.num_batches_tracked += 1
         momentum = 1 / int(layer.num_batches_tracked[0]) if momentum is None else momentum
     flat = (None if t is None else t.view(-1) for t in (mean, var, layer.weight, layer.bias))
@@ -111,16 +114,16 @@ class _NormalizeFeatures(torch.autograd.Function):
 
 
 def _group_norm(layer, values):
-    if values.dim not in (2, 4) or layer.weight is None or layer.bias is None:
+    if values.dim not in ((2, 4) if isinstance(layer, nn.GroupNorm) else (2,)) or layer.weight is None:
+        return None
+    if layer.weight.dim() != 2 or layer.bias is None:
         return None
     x, groups = values.maps() if values.dim == 4 else values.columns(), getattr(layer, "num_groups", 1)
-    if values.dim == 4 and not isinstance(layer, nn.GroupNorm):
-        return None
+    if groups == (x.shape[1:].numel() // values.replicas if values.dim == 4 else x.shape[1]):
+        raise ValueError("group norm: expected more than one value per group, got one; use fewer groups, or images")
     if values.dim == 4:
         y = F.group_norm(x, values.replicas * groups, layer.weight.flatten(), layer.bias.flatten(), layer.eps)
         return Values(y, "maps", values.replicas)
-    if x.shape[1] == groups:
-        raise ValueError("group norm: expected more than one value per group, got one; use fewer groups, or images")
     grouped = x.reshape(values.replicas, groups, x.shape[1] // groups, -1)
     weight, bias = (p.view(*grouped.shape[:3], 1) for p in (layer.weight, layer.bias))
     return Values(_NormalizeFeatures.apply(grouped, weight, bias, layer.eps).view(x.shape), "columns", values.replicas)

@@ -3,16 +3,18 @@
 `utils.lab.replicas` stacks them.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "make_norm", "mlp"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "mlp"]
 
 #: Activation functions by name.
 ACTIVATIONS = {
@@ -87,31 +89,14 @@ class Dropout(nn.Module):
 
 
 def make_norm(norm, name, channels, *, images):
-    """A norm of so many features, or channels of images.
-
-    Parameters
-    ----------
-    norm : None, str or callable
-        One of `NORMS`, or a function of the number of channels that returns a module.
-    name : str
-        Of the argument, for the messages.
-    channels : int
-    images : bool
-
-    Returns
-    -------
-    nn.Module or None
-        None for None.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or the callable returns no module.
-    """
+    """A norm of so many features, or channels of images; None for None."""
     if norm is None:
         return None
-    if not isinstance(norm, Callable):
-        return NORMS[one_of(norm, NORMS, name)](channels, images)
+    if isinstance(norm, nn.Module) or not isinstance(norm, Callable):
+        hint = "; or pass a class or function of the number of channels"
+        if one_of(norm, NORMS, name, hint=hint) == "group" and channels % 4:
+            raise ValueError(f"{name}: expected channels for four groups, got {channels}; use another norm")
+        return NORMS[norm](channels, images)
     made = norm(channels)
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name}: expected a callable that returns a module, got {type(made).__name__}")
@@ -138,6 +123,25 @@ def _hidden(layer, norm, activation, place, dropout, pool=None):
         layer.register_parameter("bias", None)  # batch norm would subtract it again
     parts = {"layer": layer, "norm": norm, "activation": activation, "pool": pool, "dropout": dropout}
     return [parts[name] for name in _ORDER[place] if parts[name] is not None]
+
+
+def second_generator(seed):
+    """A generator whose numbers have nothing to do with those that the same seed draws for the weights."""
+    entropy = [whole(seed, "seed", at_least=0, at_most=2**63 - 1), 1]
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+
+def by_its_seed(build):
+    """Modules that draw numbers when they are made draw them by the seed of the network, not from the global ones."""
+
+    @functools.wraps(build)
+    def alone(*args, **how):
+        seed = inspect.signature(build).bind(*args, **how).arguments["seed"]
+        with torch.random.fork_rng(devices=()):
+            torch.set_rng_state(second_generator(seed).get_state())
+            return build(*args, **how)
+
+    return alone
 
 
 def initialize(network, seed, init="default"):
@@ -177,6 +181,7 @@ def initialize(network, seed, init="default"):
     return network
 
 
+@by_its_seed
 def mlp(
     n_in,
     n_out,
@@ -231,7 +236,7 @@ def mlp(
     """
     n, n_out, width = whole(n_in, "n_in"), whole(n_out, "n_out"), whole(width, "width")
     one_of(place, PLACES, "place")
-    masks = torch.Generator().manual_seed(whole(seed, "seed", at_least=0, at_most=2**63 - 1))
+    masks = second_generator(seed)
     layers = [make_norm(norm_input, "norm_input", n, images=False)]
     for _ in range(whole(depth, "depth")):
         own = make_norm(norm, "norm", width, images=False)
@@ -242,6 +247,7 @@ def mlp(
     return initialize(nn.Sequential(*(layer for layer in layers if layer is not None)), seed, init)
 
 
+@by_its_seed
 def conv_net(
     image_shape,
     n_out,
@@ -291,20 +297,28 @@ def conv_net(
     torch.Size([32, 10])
     """
     try:
-        c, height, width = (whole(size, "image_shape") for size in image_shape)
+        image_shape = [whole(size, "image_shape") for size in image_shape]
         channels = [whole(size, "channels") for size in channels]
-        pooled = {whole(i, "pool_after", at_most=len(channels)) for i in pool_after}
+        pooled = {whole(i, "pool_after") for i in pool_after}
     except TypeError as error:
         raise ValueError(f"image_shape, channels, pool_after: expected sequences of integers, got {error}") from None
-    if not channels or min(height, width) < 2 ** len(pooled):
+    if len(image_shape) != 3 or not channels:
         raise ValueError(
-            f"image_shape, channels: expected at least one convolution and {2 ** len(pooled)} pixels per side for "
-            f"{len(pooled)} poolings, got {image_shape} and {channels}"
+            "image_shape, channels: expected (C, H, W) and at least one convolution, "
+            f"got {tuple(image_shape)} and {tuple(channels)}"
+        )
+    if max(pooled, default=0) > len(channels):
+        raise ValueError(f"pool_after: expected convolutions from 1 to {len(channels)}, got {max(pooled)}")
+    c, height, width = image_shape
+    if min(height, width) < 2 ** len(pooled):
+        raise ValueError(
+            f"image_shape: expected at least {2 ** len(pooled)} pixels per side for {len(pooled)} poolings, "
+            f"got {height} × {width}; pool less often"
         )
     if whole(kernel_size, "kernel_size") % 2 == 0:
         raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
     one_of(place, PLACES, "place")
-    masks = torch.Generator().manual_seed(whole(seed, "seed", at_least=0, at_most=2**63 - 1))
+    masks = second_generator(seed)
     layers = [nn.Unflatten(1, (c, height, width)), make_norm(norm_input, "norm_input", c, images=True)]
     for i, c_out in enumerate(channels, 1):
         conv = nn.Conv2d(c, c_out, kernel_size, padding=kernel_size // 2)

@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import nn
 from torch.func import vmap
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from utils.arrays import instance, whole
@@ -47,9 +48,48 @@ def _replace(module, new):
         own[key] = made[id(t)]
 
 
+def _plain_tensors(module):
+    """Names of tensors that are neither parameters nor buffers."""
+    return [name for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
+
+
+def _copied(network):
+    """A copy whose plain tensors are buffers, so that each replica has its own."""
+    plain = [vars(module)[name] for module in network.modules() for name in _plain_tensors(module)]
+    parts = {
+        id(t): t.detach() for t in [*network.buffers(), *plain]
+    }  # which may hang on a graph, and then have no copy
+    network = copy.deepcopy(network, parts)
+    for module in network.modules():
+        for name in _plain_tensors(module):
+            module.register_buffer(name, vars(module).pop(name), persistent=False)
+    return network
+
+
+def _structure(network):
+    """By name, what all networks of a stack have in common: everything but the numbers in their tensors."""
+    tensors = _tensors(network)
+    if any(is_lazy(t) for t in tensors.values()):
+        raise ValueError("networks: expected networks that know their sizes, got a lazy one; call each network first")
+    found = {}
+    for place, module in network.named_modules():
+        found[place or "network"] = type(module).__name__, module.extra_repr()
+        for key, value in vars(module).items():
+            if isinstance(value, bool | int | float | str | None):
+                found[f"{place or 'network'}.{key}"] = value
+    first = {id(t): name for name, t in reversed(tensors.items())}
+    return found | {name: (t.shape, t.dtype, t.requires_grad, first[id(t)]) for name, t in tensors.items()}
+
+
+def _checked(seeds):
+    seeds = instance(seeds, Iterable, "seeds", what="integers")
+    return tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
+
+
 def _alone(module, tensors, x):
     """What a module answers with these parameters and buffers, and the buffers that it put in the place of others."""
     slots, before = _slots(module), _tensors(module)
+    attributes = [(each, dict(vars(each))) for each in module.modules()]
     try:
         for name, (own, key) in slots.items():
             own[key] = tensors[name]
@@ -58,6 +98,10 @@ def _alone(module, tensors, x):
     finally:
         for name, (own, key) in slots.items():
             own[key] = before[name]
+        for each, own in attributes:  # forget tensors that it has noted: they are of one replica, or of vmap
+            for name in _plain_tensors(each):
+                del vars(each)[name]
+                vars(each).update({key: value for key, value in own.items() if key == name})
 
 
 def _each(module, tensors, x):
@@ -69,19 +113,21 @@ def _each(module, tensors, x):
 
 def _loop(module, tensors, x):
     """`_alone` for one replica after the other."""
-    each = [_alone(module, {name: t[r] for name, t in tensors.items()}, x[r]) for r in range(len(x))]
-    y, moved = zip(*each, strict=True)
-    return torch.stack(y), {name: torch.stack([found[name] for found in moved]) for name in moved[0]}
+    own = [{name: t[r] for name, t in tensors.items()} for r in range(len(x))]
+    y, moved = zip(*(_alone(module, own[r], x[r]) for r in range(len(x))), strict=True)
+    names = {name for found in moved for name in found}
+    every = [before | found for before, found in zip(own, moved, strict=True)]
+    return torch.stack(y), {name: torch.stack([found[name] for found in every]) for name in names}
 
 
 @contextmanager
 def _noted(module, kinds):
     """A list to which every call of a module of these kinds inside adds itself, its input and its output."""
-    notes, hooks = [], []
-    for each in (each for each in module.modules() if isinstance(each, kinds)):
-        hooks.append(each.register_forward_pre_hook(lambda m, given: notes.append([m, given[0].clone()])))
-        hooks.append(each.register_forward_hook(lambda m, given, out: notes[-1].append(out.clone())))
+    notes, inputs, hooks = [], [], []
     try:
+        for each in (each for each in module.modules() if isinstance(each, kinds)):
+            hooks.append(each.register_forward_pre_hook(lambda m, given: inputs.append(given[0].clone())))
+            hooks.append(each.register_forward_hook(lambda m, given, y: notes.append((m, inputs.pop(), y.clone()))))
         yield notes
     finally:
         for hook in hooks:
@@ -122,7 +168,7 @@ class Stack(nn.Module):
     Parameters
     ----------
     networks : sequence of nn.Module, length R
-        Alike but for their numbers; they are copied. Each takes (B, ...) and returns (B, ...).
+        Alike in all but the numbers in their tensors; they are copied. Each takes (B, ...) and returns (B, ...).
     seeds : sequence of int, length R, optional
         Of each network, by which `utils.lab.training.fit` draws its batches; by default 0 to R - 1.
 
@@ -136,7 +182,7 @@ class Stack(nn.Module):
     Raises
     ------
     ValueError
-        If there is none, two differ in more than their numbers, or there is not one seed per network.
+        If there is none, two differ in more than those numbers, or there is not one seed per network.
 
     Examples
     --------
@@ -150,19 +196,21 @@ class Stack(nn.Module):
         networks = list(instance(networks, Iterable, "networks", what="a list of nn.Module"))
         if not networks or not all(isinstance(network, nn.Module) for network in networks):
             raise ValueError(f"networks: expected at least one nn.Module, got {networks!r}")
-        tensors = [_tensors(network) for network in networks]
-        shapes = [{name: (t.shape, t.dtype) for name, t in of.items()} for of in tensors]
-        if any(repr(network) != repr(networks[0]) for network in networks) or any(s != shapes[0] for s in shapes):
-            raise ValueError("networks: expected networks that differ in their numbers only, got others")
+        networks = [_copied(network) for network in networks]
+        structures = [_structure(network) for network in networks]
+        names = {name: None for structure in structures for name in structure}
+        if apart := [name for name in names if any(s.get(name) != structures[0].get(name) for s in structures)]:
+            raise ValueError(
+                "networks: expected networks that differ in the numbers in their tensors only, "
+                f"got others, which differ in {', '.join(apart)}"
+            )
         self.replicas = len(networks)
-        parts = {id(t): t.detach() for t in networks[0].buffers()}  # which may hang on a graph, and then have no copy
-        self.network = copy.deepcopy(networks[0], parts)
+        self.network, tensors = networks[0], [_tensors(network) for network in networks]
         _replace(self.network, lambda name, t: torch.stack([of[name].detach() for of in tensors]))
-        seeds = range(self.replicas) if seeds is None else instance(seeds, Iterable, "seeds", what="integers")
-        self.seeds = tuple(whole(seed, "seeds", at_least=0, at_most=2**63 - 1) for seed in seeds)
+        self.seeds = _checked(range(self.replicas) if seeds is None else seeds)
         if len(self.seeds) != self.replicas:
             raise ValueError(f"seeds: expected one for each of the {self.replicas} networks, got {len(self.seeds)}")
-        self._tried = {}  # whether vmap works, by a module's place and mode
+        self._tried = {}  # whether vmap works, by a module's place, its modes and the shape of its input
         self._kinds, self._recorded = (), []
 
     @classmethod
@@ -185,7 +233,7 @@ class Stack(nn.Module):
             As the class does.
         """
         instance(build, Callable, "build", what="a function from a seed to a network")
-        seeds = [whole(s, "seeds", at_least=0) for s in instance(seeds, Iterable, "seeds", what="integers")]
+        seeds = _checked(seeds)
         built = {seed: build(seed) for seed in dict.fromkeys(seeds)}
         return cls([built[seed] for seed in seeds], seeds)
 
@@ -225,16 +273,16 @@ class Stack(nn.Module):
         ValueError
             If they do not fit.
         """
-        numbers = next(self.parameters())
-        if instance(x, torch.Tensor, name, what="a Tensor").dtype != numbers.dtype:
-            raise ValueError(f"{name}: expected {numbers.dtype}, as the network, got {x.dtype}")
+        dtype = next(self.parameters(), instance(x, torch.Tensor, name, what="a Tensor")).dtype
+        if x.dtype != dtype:
+            raise ValueError(f"{name}: expected {dtype}, as the network, got {x.dtype}")
         try:
             with evaluation_mode(self), torch.no_grad():
                 n_out = self(x[:, :2]).shape[-1]
-        except RuntimeError as error:
+        except Exception as error:  # whatever a module of the reader's raises
             raise ValueError(
                 f"{name}: expected rows that the network takes, got shape {tuple(x.shape)}: {error}"
-            ) from None
+            ) from error
         if y is None:
             return
         low, high = (y.min(), y.max()) if instance(y, torch.Tensor, name, what="a Tensor").numel() else (0, 0)
@@ -254,7 +302,14 @@ class Stack(nn.Module):
         -------
         list of tuple
             The module, its inputs and its outputs, both of shape (R, B, ...), one per call, in the order of the calls.
+
+        Raises
+        ------
+        ValueError
+            If kinds are no types, x does not fit, or two replicas call different modules.
         """
+        if not isinstance(kinds, tuple) or not all(isinstance(kind, type) for kind in kinds):
+            raise ValueError(f"kinds: expected a tuple of types of modules, such as (nn.ReLU,), got {kinds!r}")
         self._kinds, self._recorded = kinds, []
         try:
             self(x)
@@ -273,7 +328,7 @@ class Stack(nn.Module):
                     self._recorded.append((module, before, out.rows().clone()))
                 return out
         if type(module) is nn.Sequential and _is_plain(module):
-            for name, layer in module.named_children():
+            for name, layer in module._modules.items():  # all: named_children leaves out what comes again
                 values = self._through(layer, values, f"{place}.{name}")
             return values
         return Values(self._one_by_one(module, values.rows(), place), "rows", self.replicas)
@@ -286,7 +341,10 @@ class Stack(nn.Module):
         if self._kinds:
             with _noted(module, self._kinds) as notes:
                 y, moved = _loop(module, tensors, x)
-            for i in range(n := len(notes) // self.replicas):
+            n = len(notes) // self.replicas
+            if [m for m, *_ in notes] != [m for m, *_ in notes[:n]] * self.replicas:
+                raise ValueError(f"kinds: expected modules that all replicas call alike, got other calls in {place}")
+            for i in range(n):
                 self._recorded.append((notes[i][0], *(torch.stack([c[k] for c in notes[i::n]]) for k in (1, 2))))
         else:
             y, moved = (_each if self._works_under_vmap(module, tensors, x, place) else _loop)(module, tensors, x)
@@ -297,11 +355,13 @@ class Stack(nn.Module):
 
     @torch.no_grad()
     def _works_under_vmap(self, module, tensors, x, place):
-        """Whether it does, by a trial on copies: a module that fails half way may have moved its buffers."""
-        key = place, module.training
+        """Whether it does, by a trial on copies: a module that fails half way may have changed them."""
+        if not all(_is_plain(each) for each in module.modules()):
+            return False  # hooks get the numbers of one network
+        key = place, x.shape, tuple(each.training for each in module.modules())
         if key not in self._tried:
             try:
-                _each(module, {name: t.detach().clone() for name, t in tensors.items()}, x.detach())
+                _each(module, {name: t.detach().clone() for name, t in tensors.items()}, x.detach().clone())
                 self._tried[key] = True
             except RuntimeError:
                 self._tried[key] = False

@@ -4,15 +4,13 @@ The inputs are rows of numbers, cut into n_in / token numbers per time step: an 
 read line by line. `utils.lab.replicas` stacks them as other networks.
 """
 
-import operator
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
 
 from utils.arrays import number, one_of, whole
-from utils.lab.networks import INITS, initialize, make_norm
+from utils.lab.networks import INITS, by_its_seed, initialize, make_norm, second_generator
 
 __all__ = ["RNN", "Transformer"]
 
@@ -51,10 +49,11 @@ class RNN(nn.Module):
     torch.Size([5, 10])
     """
 
+    @by_its_seed
     def __init__(self, n_in, n_out, seed, *, token, width=32, norm=None, gain=1.0):
         super().__init__()
-        self.token, gain = _token(token, n_in), number(gain, "gain", above=0)
-        self.inputs = nn.Linear(self.token, whole(width, "width"))
+        self.token, width, gain = _token(token, n_in), whole(width, "width"), number(gain, "gain", above=0)
+        self.inputs = nn.Linear(self.token, width)
         self.recurrent = nn.Linear(width, width, bias=False)  # the bias of the inputs will do
         self.norm = make_norm(norm, "norm", width, images=False)
         self.activation = nn.Tanh()
@@ -102,9 +101,9 @@ class RNN(nn.Module):
 
 def _token(token, n_in):
     """Numbers of a time step, which divide those of a sequence."""
-    if whole(n_in, "n_in") % whole(token, "token"):
+    if whole(n_in, "n_in") % (token := whole(token, "token")):
         raise ValueError(f"token: expected a divisor of the {n_in} numbers of a sequence, got {token}")
-    return operator.index(token)
+    return token
 
 
 class _Block(nn.Module):
@@ -172,6 +171,7 @@ class Transformer(nn.Module):
     torch.Size([5, 10])
     """
 
+    @by_its_seed
     def __init__(
         self,
         n_in,
@@ -191,15 +191,17 @@ class Transformer(nn.Module):
         if width % whole(heads, "heads"):
             raise ValueError(f"heads: expected a divisor of the width, {width}, got {heads}")
         one_of(place, ("pre", "post", "none"), "place")
-        if not isinstance(norm, Callable):
-            raise ValueError(f"norm: expected a class or function, such as nn.LayerNorm, got {norm!r}")
+        if place != "none" and (isinstance(norm, nn.Module) or not isinstance(norm, Callable)):
+            raise ValueError(
+                f"norm: expected a class or function, such as nn.LayerNorm, got {norm!r}; for no norm use place='none'"
+            )
         self.embed = nn.Linear(self.token, width)
         self.blocks = nn.Sequential(*(_Block(width, heads, norm, place) for _ in range(whole(depth, "depth"))))
         self.last_norm = norm(width) if place == "pre" else nn.Identity()
         self.head = nn.Linear(width, whole(n_out, "n_out"))
         initialize(self, seed, one_of(init, INITS, "init"))
-        places = torch.Generator().manual_seed(_own_seed(seed))
-        self.places = nn.Parameter(torch.empty(width, n_in // self.token).normal_(std=0.5, generator=places))
+        places = torch.empty(width, n_in // self.token)
+        self.places = nn.Parameter(places.normal_(std=0.5, generator=second_generator(seed)))
 
     def forward(self, x):
         """Logits of a batch.
@@ -214,8 +216,3 @@ class Transformer(nn.Module):
         """
         z = self.embed(x.unflatten(1, (-1, self.token))) + self.places.T
         return self.head(self.last_norm(self.blocks(z)).mean(1))
-
-
-def _own_seed(seed):
-    """Another seed, so that places are not drawn with the numbers of the first weights."""
-    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
