@@ -199,7 +199,7 @@ OTHER_KINDS = {
         nn.Unflatten(1, (8, 8)), nn.BatchNorm1d(8), nn.Conv1d(8, 4, 3), nn.Flatten(), nn.Linear(24, N_OUT)
     ),
     "pixels as features": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)), nn.Linear(8, 3), nn.Flatten(start_dim=2), nn.Flatten(), nn.Linear(24, N_OUT)
+        nn.Unflatten(1, (1, 8, 8)), nn.Linear(8, 3), nn.Flatten(2), Own(lambda x: x.mean(1)), nn.Linear(24, N_OUT)
     ),
     "recurrent": lambda: RNN(N_IN, N_OUT, seed=0, token=8, norm=nn.LayerNorm),
     "recurrent with batch norm": lambda: RNN(N_IN, N_OUT, seed=0, token=8, norm="batch"),

@@ -25,7 +25,7 @@ DATA = sorted(
 MODULES = {path.stem for path in (ROOT / "utils").glob("[a-z]*.py")}
 MODULES |= {f"{path.parent.name}.{path.stem}" for path in (ROOT / "utils").glob("*/[a-z]*.py")}
 # What only PyTorch can do; every other module has to be found without it.
-WITH_TORCH = {name for name in MODULES if name.startswith("lab.")}
+WITH_TORCH = {name for name in MODULES if name.startswith("lab.")} - {"lab.history"}
 # Binary packages that Pyodide builds.
 PYODIDE = {"numpy", "scipy", "matplotlib", "scikit-learn", "pillow"}
 # Google Colab, August 2026: what pip has to leave as it is, since it runs under the notebook already.

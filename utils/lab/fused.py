@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from utils.arrays import by_identity
 from utils.lab.networks import Dropout
 
-__all__ = ["FUSED", "Values"]
+__all__ = []  # all of it is for utils.lab.replicas
 
 
 @by_identity
