@@ -79,10 +79,8 @@ notebooks: env  ## re-execute the committed notebooks in place and normalize the
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
 	@$(RUN) tools/readme.py
 
-readme: env  ## write the table of README.md, notebooks/VERDICTS.md and the bibliography
-	@$(ADD_SITE)
+readme: env  ## write the table of README.md and notebooks/VERDICTS.md
 	@$(RUN) tools/readme.py
-	@$(RUN) tools/bibliography.py
 
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
 	@$(RUN) tools/release.py $(if $(VARIANT),--variant "$(VARIANT)")

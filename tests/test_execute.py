@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import guard
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -182,10 +183,10 @@ def test_interrupted_it_ends_at_once_and_writes_nothing(signum, tmp_path):
 class TestWriteAtomically:
     def test_it_writes_and_makes_folders(self, execute, tmp_path):
         path = tmp_path / "a" / "b" / "file.txt"
-        execute.write_atomically(path, "κ = 1\n")
+        guard.write_atomically(path, "κ = 1\n")
         assert path.read_bytes() == "κ = 1\n".encode()
         assert path.stat().st_mode & 0o777 == 0o644
-        execute.write_atomically(path, "new")
+        guard.write_atomically(path, "new")
         assert path.read_text() == "new"
         assert list(path.parent.iterdir()) == [path]
 
@@ -193,7 +194,7 @@ class TestWriteAtomically:
         path = tmp_path / "file.txt"
         path.write_text("old")
         with pytest.raises(UnicodeEncodeError):
-            execute.write_atomically(path, "a lone surrogate: \ud800")
+            guard.write_atomically(path, "a lone surrogate: \ud800")
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
@@ -201,7 +202,7 @@ class TestWriteAtomically:
         path = tmp_path / "folder"
         path.mkdir()
         with pytest.raises(OSError, match="folder"):
-            execute.write_atomically(path, "text")
+            guard.write_atomically(path, "text")
         assert list(tmp_path.iterdir()) == [path]
         assert list(path.iterdir()) == []
 

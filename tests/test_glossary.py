@@ -212,13 +212,15 @@ class TestBibliography:
         last = [e.persons["author"][0].last_names[0] for e in found.values() if "keywords" not in e.fields]
         assert last == sorted(last, key=str.lower)
 
-    def test_the_page_is_up_to_date(self, bibliography):
-        text = bibliography.PAGE.read_text(encoding="utf-8")
-        assert bibliography.page(text) == text, "run python tools/bibliography.py"
-
-    def test_a_page_without_its_marks_is_refused(self, bibliography):
-        with pytest.raises(ValueError, match="expected the lines"):
-            bibliography.page("# Bibliography\n")
+    def test_the_page_lists_each_entry_once_with_those_who_cite_it(self, bibliography, found):
+        text = bibliography.entries()
+        assert sorted(re.findall(r'^:filter: key == "(.+)"$', text, flags=re.MULTILINE)) == sorted(found)
+        stems, ids = bibliography.uses(found["ioffe2015batch"], bibliography.prose(), evidence.claims())
+        assert stems
+        assert ids
+        after = text.split('key == "ioffe2015batch"')[1].split("```{bibliography}")[0]
+        assert re.findall(r"\(notebooks/(.+?)\.ipynb\)", after) == stems
+        assert re.findall(r"\(#claim-(.+?)\)", after) == ids
 
     def test_an_entry_that_does_not_say_how_it_is_cited_is_refused(self, bibliography, tmp_path):
         path = tmp_path / "r.bib"

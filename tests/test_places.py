@@ -96,15 +96,12 @@ def course(tmp_path):
 
 def command(name, course, small=SMALL):
     """A command of the course, and what it needs in its environment."""
-    if name == "bibliography":
-        pytest.importorskip("pybtex", reason="the bibliography needs the extra [site]")
     tools, build = course / "tools", course / "build"
     grade = ["-m", "homework.grading", course / "sent", "--assignment", "hw00", "--source", course / "source"]
     arguments = {
         "course": [tools / "course.py", "--out", build / "course", course / "my notebook.ipynb"],
         "notebooks": [tools / "notebooks.py", course / "my notebook.ipynb"],
         "readme": [tools / "readme.py"],
-        "bibliography": [tools / "bibliography.py"],
         "homework": [tools / "release.py", "--variant", "2031"],
         "grade": [*grade, "--out", build / "grades"],
         "clean": [tools / "clean.py", "--build", build],
@@ -166,7 +163,7 @@ def load(course, name):
 
 
 IN_BUILD = ["course", "site", "slides", "bench", "grade"]
-IN_COURSE = ["notebooks", "readme", "bibliography", "homework"]
+IN_COURSE = ["notebooks", "readme", "homework"]
 REMEDY = {**dict.fromkeys(IN_BUILD, "BUILD=/path"), **dict.fromkeys(IN_COURSE, "copy"), "grade": "GRADES="}
 REMEDY["clean"] = "by hand"
 
@@ -433,11 +430,10 @@ class TestTwoAtOnce:
         assert (course / "build" / "course" / "deep" / "a.txt").is_file()
         assert not (course / "build" / "site").exists()
 
-    @pytest.mark.parametrize("name", ["readme", "bibliography"])
-    def test_where_both_write_the_same_both_are_right(self, course, name):
-        prepare(name, course)
+    def test_where_both_write_the_same_both_are_right(self, course):
+        prepare("readme", course)
         how = {"cwd": course, "env": environment(course), "stderr": subprocess.PIPE, "text": True}
-        both = [subprocess.Popen(command(name, course), **how) for _ in range(2)]
+        both = [subprocess.Popen(command("readme", course), **how) for _ in range(2)]
         assert [one.communicate(timeout=100)[1] for one in both] == ["", ""]
         assert [one.returncode for one in both] == [0, 0]
         assert not list(course.rglob("*.part"))

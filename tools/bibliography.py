@@ -1,19 +1,12 @@
-"""Write who uses what into the page of the bibliography.
+"""The part of the site's bibliography that is made: each entry with the notebooks and the claims that use it."""
 
-`python tools/bibliography.py`, after `site/references.bib`, a notebook or a claim has changed.
-"""
-
-import json
 import re
 
-from execute import ROOT, write_atomically
-from guard import CHECKOUT, one_sentence
-from pybtex.database import parse_file
+import nbformat
+from guard import ROOT
 
 from utils import evidence
 
-PAGE = ROOT / "site" / "bibliography.md"
-BEGIN, END = "<!-- entries: written by tools/bibliography.py -->", "<!-- end of entries -->"
 KINDS = {"": "Papers and books", "lecture": "Lectures", "documentation": "Documentation and code"}
 
 
@@ -23,36 +16,14 @@ def plain(text):
 
 
 def references(path=ROOT / "site" / "references.bib"):
-    """The entries of the bibliography.
+    """The entries of the bibliography."""
+    from pybtex.database import parse_file  # comes with the extra [site], which the tests of other pages do without
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dict of str to pybtex.database.Entry
-        In the order of the file.
-    """
     return dict(parse_file(str(path), bib_format="bibtex").entries)
 
 
 def mentions(entry):
-    """The words by which the course cites an entry.
-
-    Parameters
-    ----------
-    entry : pybtex.database.Entry
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        If the entry names none.
-    """
+    """The words by which the course cites an entry."""
     found = [part.strip() for part in entry.fields.get("mentions", "").split(";") if part.strip()]
     if not found:
         raise ValueError(
@@ -62,65 +33,28 @@ def mentions(entry):
 
 
 def cited(entry, text):
-    """Whether a text cites an entry.
-
-    Parameters
-    ----------
-    entry : pybtex.database.Entry
-    text : str
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a text cites an entry."""
     text = plain(text).casefold()
     return any(re.search(rf"(?<!\w){re.escape(one.casefold())}(?!\w)", text) for one in mentions(entry))
 
 
 def prose():
-    """The prose cells of every notebook.
-
-    Returns
-    -------
-    dict of str to list of str
-        File name without ending to the cells' texts.
-    """
+    """The prose cells of every notebook: file name without ending -> texts."""
     found = {}
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        found[path.stem] = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        cells = nbformat.read(path, as_version=4).cells
+        found[path.stem] = [cell.source for cell in cells if cell.cell_type == "markdown"]
     return found
 
 
 def uses(entry, notebooks, claims):
-    """Who cites an entry.
-
-    Parameters
-    ----------
-    entry : pybtex.database.Entry
-    notebooks : dict of str to list of str
-        As `prose` gives them.
-    claims : dict of str to utils.evidence.Claim
-
-    Returns
-    -------
-    stems : list of str
-        Notebooks.
-    ids : list of str
-        Claims.
-    """
+    """Who cites an entry: the stems of notebooks, the ids of claims."""
     stems = [stem for stem, cells in notebooks.items() if any(cited(entry, cell) for cell in cells)]
     return stems, [name for name, claim in claims.items() if cited(entry, claim.source)]
 
 
 def entries():
-    """The part of the page that lists everything with its use.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """The part of the page that lists everything with its use."""
     notebooks, claims, found = prose(), evidence.claims(), references()
     parts = []
     for kind, title in KINDS.items():
@@ -134,36 +68,3 @@ def entries():
             parts.append(f'```{{bibliography}}\n:list: bullet\n:filter: key == "{key}"\n```')
             parts.append(" ".join(line for line in lines if line))
     return "\n\n".join(parts)
-
-
-def page(text):
-    """The page with its entries renewed.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If the lines between which the entries stand are missing.
-    """
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"{PAGE.name}: expected the lines {BEGIN} and {END}, found none; put them back")
-    return pattern.sub(lambda _: f"{BEGIN}\n\n{entries()}\n\n{END}", text)
-
-
-@one_sentence("readme", CHECKOUT, ValueError)
-def main():
-    """Write the page and say how much is on it."""
-    write_atomically(PAGE, page(PAGE.read_text(encoding="utf-8")))
-    print(f"{PAGE}: {len(references())} entries")
-
-
-if __name__ == "__main__":
-    main()

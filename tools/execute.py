@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from guard import ROOT
 from jupyter_client import AsyncKernelManager
 from kernels import SECONDS_TO_START, WHICH_PYTHON, check_python, settle_matplotlib, why_not
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
 AT_ONCE = 2
 SECONDS_A_CELL = 600
 SECONDS_TO_STOP = 30
@@ -28,9 +28,6 @@ JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
 # Its talk about sockets frightens readers, and what it runs is nobody's history.
 KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"]
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
-
-# The environment may be that of another checkout: this one's helpers come first, here and in the kernels.
-sys.path.insert(0, str(ROOT))
 
 
 class NoKernel(Exception):
@@ -51,16 +48,7 @@ class Run:
 
 
 def find_notebooks(names):
-    """The notebooks named, or all of the course.
-
-    Parameters
-    ----------
-    names : list of str
-
-    Returns
-    -------
-    list of Path
-    """
+    """The notebooks named, or all of the course."""
     paths = [Path(name).resolve() for name in names] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     for path in paths:
         if path.suffix != ".ipynb" or not path.is_file():
@@ -72,22 +60,6 @@ def find_notebooks(names):
     if not paths:
         sys.exit(f"{ROOT / 'notebooks'}: expected notebooks there, found none")
     return paths
-
-
-def write_atomically(path, content):
-    """Write a whole file, text or bytes, or nothing: to a temporary file beside it, which then takes its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
-    try:
-        with part:
-            part.write(content.encode("utf-8") if isinstance(content, str) else content)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except BaseException as error:
-        os.unlink(part.name)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk does not say which
-        raise
 
 
 def _what_failed(notebook, error, at):
@@ -218,27 +190,15 @@ async def _execute_all(paths, at_once, done):
 
 
 def execute_all(paths, *, at_once=AT_ONCE, done=lambda run: None):
-    """Execute notebooks side by side.
+    """Execute notebooks, some at a time; gives a Run for each, in order. One that fails does not stop the others.
 
-    Parameters
-    ----------
-    paths : list of Path
-    at_once : int
-        How many kernels run at a time.
-    done : callable, optional
-        Called with each Run as soon as it is there, in a thread.
-
-    Returns
-    -------
-    list of Run
-        In the order of the paths. A notebook that fails does not stop the others.
+    As soon as a Run is there, `done` is called with it, in a thread.
     """
     settle_matplotlib()
     # The loop has a thread of its own: in the main thread nbclient would catch Ctrl-C for itself and go on.
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     work = asyncio.run_coroutine_threadsafe(_execute_all(paths, at_once, done), loop)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return work.result()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""How a command ends that cannot go on, and how two runs of it keep out of each other's way.
+"""How a command ends that cannot go on, how two runs of it keep out of each other's way, and how it writes a file.
 
 It needs nothing but the standard library, for `make clean` does without the environment.
 """
@@ -9,12 +9,18 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RESULTS = "put the results elsewhere with BUILD=/path"
 CHECKOUT = "run it in another copy of the course, for it writes into the course itself"
+
+
+# The environment may be that of another checkout: this one's helpers come first.
+sys.path.insert(0, str(ROOT))
 
 
 class BusyError(OSError):
@@ -22,16 +28,7 @@ class BusyError(OSError):
 
 
 def told(error):
-    """What went wrong with files, on one line; of many errors the first.
-
-    Parameters
-    ----------
-    error : OSError
-
-    Returns
-    -------
-    str
-    """
+    """What went wrong with files, on one line; of many errors the first."""
     if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
         (_, path, why), *others = error.args[0]
         why = str(why).split(": '")[0]  # the paths are said already
@@ -52,14 +49,7 @@ def _is_full(error):
 def one_sentence(command, remedy, *kinds):
     """End a command in one sentence where files cannot be read or written, another run is at it, or for Ctrl-C.
 
-    Parameters
-    ----------
-    command : str
-        Its name.
-    remedy : str
-        What to do where the files cannot be written; `RESULTS` or `CHECKOUT`.
-    *kinds : type
-        Other errors whose message is a sentence for the reader.
+    The remedy (RESULTS, CHECKOUT) says what to do; the message of an error of `kinds` is a sentence itself.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -83,32 +73,32 @@ def one_sentence(command, remedy, *kinds):
 
 
 def check_writable(folder):
-    """Refuse a folder in which nothing can be written, before there are results for it.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    OSError
-    """
+    """Refuse a folder in which nothing can be written, before there are results for it."""
     if not os.access(folder, os.W_OK):
         raise OSError(errno.EACCES, "this folder cannot be written", str(folder))
+
+
+def write_atomically(path, content):
+    """Write a whole file, text or bytes, or nothing: to a temporary file beside it, which then takes its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
+    try:
+        with part:
+            part.write(content.encode("utf-8") if isinstance(content, str) else content)
+        os.chmod(part.name, 0o644)
+        os.replace(part.name, path)
+    except BaseException as error:
+        os.unlink(part.name)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
 
 
 @contextlib.contextmanager
 def alone(*paths):
     """Keep other runs away from files or folders; the system takes the locks back when this process ends.
 
-    Parameters
-    ----------
-    *paths : Path
-
-    Raises
-    ------
-    BusyError
-        If another run is there.
+    Where another run is there, it is a BusyError.
     """
     with contextlib.ExitStack() as locks:
         for path in sorted(set(paths)):

@@ -3,8 +3,8 @@
 import argparse
 
 import nbformat
-from execute import execute_all, find_notebooks, report_failures, write_atomically
-from guard import CHECKOUT, alone, check_writable, one_sentence, told
+from execute import execute_all, find_notebooks, report_failures
+from guard import CHECKOUT, alone, check_writable, one_sentence, told, write_atomically
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 STATE = "application/vnd.jupyter.widget-state+json"

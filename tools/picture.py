@@ -2,8 +2,8 @@
 
 import io
 
-import execute
 import matplotlib
+from guard import ROOT, write_atomically
 
 matplotlib.use("Agg")
 import numpy as np
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from utils import data, plotting, runtime
 
-PATH = execute.ROOT / "site" / "_static" / "one_at_a_time.png"
+PATH = ROOT / "site" / "_static" / "one_at_a_time.png"
 SIDE = 10  # images per row, and rows
 
 
@@ -91,9 +91,9 @@ def main():
     net = trained(split, seed=0)
     with_eval = answers(net.eval(), images)
     without = answers(net.train(), images)
-    execute.write_atomically(PATH, small_png(draw(images, right, with_eval, without)))
+    write_atomically(PATH, small_png(draw(images, right, with_eval, without)))
     counts = f"{np.sum(with_eval == right)} right with eval(), {np.sum(without == right)} without"
-    print(f"{PATH.relative_to(execute.ROOT)}: {counts}")
+    print(f"{PATH.relative_to(ROOT)}: {counts}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import copy
 import html
 import re
 
-import execute  # noqa: F401  puts this checkout's helpers first
+import guard  # noqa: F401  puts this checkout's helpers first
 import nbformat
 
 from utils import evidence
@@ -17,32 +17,12 @@ EXPLORERS = {  # notebook and cell of an explorer -> its fragment, which moves w
 
 
 def anchor(claim_id):
-    """The name of the place where a claim is judged.
-
-    Parameters
-    ----------
-    claim_id : str
-
-    Returns
-    -------
-    str
-    """
+    """The name of the place where a claim is judged."""
     return f"claim-{claim_id}"
 
 
 def card(claim, found):
-    """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows.
-
-    Parameters
-    ----------
-    claim : utils.evidence.Claim
-    found : nbformat.NotebookNode
-        The output that holds the card.
-
-    Returns
-    -------
-    str
-    """
+    """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows."""
     verdict = found.data[evidence.MIME]["verdict"]
     lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
     rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
@@ -55,16 +35,7 @@ def card(claim, found):
 
 
 def css_class(verdict):
-    """The class of a verdict: ``is-supported-in-part``.
-
-    Parameters
-    ----------
-    verdict : str
-
-    Returns
-    -------
-    str
-    """
+    """The class of a verdict: ``is-supported-in-part``."""
     return "is-" + verdict.replace(" ", "-")
 
 
@@ -88,30 +59,10 @@ def _new_cell(source, name):
 
 
 def published(notebook, stem, *, claims, launch="", explorers=()):
-    """Prepare an executed notebook for the site.
+    """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Not changed.
-    stem : str
-        Its file name without ending.
-    claims : dict of str to utils.evidence.Claim
-    launch : str
-        Markdown that follows the title: where to run the notebook.
-    explorers : collection of str
-        The fragments that there are.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-        With an anchor before every card, alt text for every figure, and after an explorer's picture the explorer
-        that needs no kernel.
-
-    Raises
-    ------
-    ValueError
-        If a figure has no alt text, or a cell has two figures.
+    It has an anchor before every card, alt text for every figure, and after an explorer's picture the explorer that
+    needs no kernel, where its fragment is one of `explorers`.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
@@ -136,36 +87,12 @@ def published(notebook, stem, *, claims, launch="", explorers=()):
 
 
 def embedded(fragment, up=""):
-    """Markdown that includes an explorer.
-
-    Parameters
-    ----------
-    fragment : str
-        ``loss_surface`` or ``signal_propagation``.
-    up : str
-        The way from the page to the root of the site.
-
-    Returns
-    -------
-    str
-    """
+    """Markdown that includes an explorer; `up` is the way from the page to the root of the site."""
     return f"```{{raw}} html\n:file: {up}explorers/{fragment}.html\n```"
 
 
 def launch_links(stem, *, repository, branch):
-    """Markdown with the places where a notebook can be run, and the notebook itself.
-
-    Parameters
-    ----------
-    stem : str
-    repository : str
-        Its address on GitHub.
-    branch : str
-
-    Returns
-    -------
-    str
-    """
+    """Markdown with the places where a notebook can be run, and the notebook itself."""
     name = repository.removeprefix("https://github.com/")
     path = f"notebooks/{stem}.ipynb"
     return (

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from collected import summary, verdicts
-from execute import ROOT, find_notebooks, write_atomically
-from guard import CHECKOUT, one_sentence
+from execute import ROOT, find_notebooks
+from guard import CHECKOUT, one_sentence, write_atomically
 
 README = ROOT / "README.md"
 VERDICTS = ROOT / "notebooks" / "VERDICTS.md"
