@@ -1,6 +1,7 @@
 """The part of the site's bibliography that is made: each entry with the notebooks and the claims that use it."""
 
 import re
+from functools import cache
 
 import nbformat
 from guard import ROOT
@@ -10,9 +11,10 @@ from utils import evidence
 KINDS = {"": "Papers and books", "lecture": "Lectures", "documentation": "Documentation and code"}
 
 
+@cache
 def plain(text):
-    """Text without emphasis and line breaks, to look for words in."""
-    return " ".join(text.replace("*", "").split())
+    """Text without emphasis, line breaks and capitals, to look for words in."""
+    return " ".join(text.replace("*", "").split()).casefold()
 
 
 def references(path=ROOT / "site" / "references.bib"):
@@ -34,8 +36,7 @@ def mentions(entry):
 
 def cited(entry, text):
     """Whether a text cites an entry."""
-    text = plain(text).casefold()
-    return any(re.search(rf"(?<!\w){re.escape(one.casefold())}(?!\w)", text) for one in mentions(entry))
+    return any(re.search(rf"(?<!\w){re.escape(one.casefold())}(?!\w)", plain(text)) for one in mentions(entry))
 
 
 def prose():
