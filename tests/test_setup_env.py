@@ -722,9 +722,9 @@ class TestCommands:
         (cell,) = nbformat.read(out / "x.ipynb", as_version=4).cells
         assert cell.outputs[0].text == f"{b.name} {b}{os.pathsep}{a}\n"
 
-    def test_readme(self, python, courses):
+    def test_any_tool(self, python, courses):
         a, b = courses
-        code = f"import sys; sys.path.insert(0, {str(b / 'tools')!r}); import readme, utils; print(utils.__file__)"
+        code = f"import sys; sys.path.insert(0, {str(b / 'tools')!r}); import guard, utils; print(utils.__file__)"
         assert found_by(python, a, code=code, PYTHONPATH=str(a)) == b
 
     @pytest.mark.parametrize("path", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
