@@ -78,7 +78,7 @@ def course(tmp_path):
     """A copy of the course, as far as the commands need it; results go to `build` in it."""
     folder = tmp_path / "course"
     for name in ("homework", "tools", "utils", "data", "site", "tests/mutants"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     for name in ("README.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", "requirements.txt", A_NOTEBOOK):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

@@ -18,7 +18,7 @@ RELEASE, SOURCE = "release/hw01/hw01.ipynb", "source/hw01/hw01.ipynb"
 def course(tmp_path):
     """A copy of the course with one assignment, as far as the homework needs it, without git."""
     for name in ("homework", "tools", "utils", "data", "tests/mutants"):
-        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "hw0[2-9]")
+        ignored = shutil.ignore_patterns(".ipynb_checkpoints", "hw0[2-9]")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     return tmp_path
 

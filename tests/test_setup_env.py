@@ -364,8 +364,7 @@ def write_checkout(folder, *, whole=False):
     for name in ("notebooks/labs", "homework/release/hw01", "build", "utils", "tools"):
         (folder / name).mkdir(parents=True)
     for name in ("utils", "tools", "data") if whole else ():
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore, dirs_exist_ok=True)
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
     files = ["pyproject.toml", "requirements.txt", "Makefile", "utils/__init__.py", "tools/setup_env.py"]
     for name in [*files, "tools/startup.py"]:
         shutil.copy(ROOT / name, folder / name)
