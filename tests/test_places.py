@@ -302,13 +302,11 @@ class TestReadOnly:
     def test_one_sentence_and_nothing_changed(self, course, name):
         prepare(name, course)
         before = tree(course)
-        began = time.monotonic()
         with read_only(course) as prefix:
             done = run(name, course, before=prefix)
         one_sentence(done, REMEDY[name], "Read-only|cannot be written|Permission")
         assert tree(course) == before
         assert "Executing" not in done.stdout  # it says so before the work, not after
-        assert time.monotonic() - began < 60
 
     def test_results_elsewhere_are_all_that_the_course_needs(self, course, tmp_path):
         with read_only(course) as prefix:
@@ -429,7 +427,7 @@ class TestTwoAtOnce:
         prepare("readme", course)
         how = {"cwd": course, "env": environment(course), "stderr": subprocess.PIPE, "text": True}
         both = [subprocess.Popen(command("readme", course), **how) for _ in range(2)]
-        assert [one.communicate(timeout=100)[1] for one in both] == ["", ""]
+        assert [one.communicate(timeout=200)[1] for one in both] == ["", ""]
         assert [one.returncode for one in both] == [0, 0]
         assert not list(course.rglob("*.part"))
 
