@@ -219,7 +219,9 @@ class TestBibliography:
         for key in ("ioffe2015batch", "glorot2010understanding"):
             after = text.split(f'key == "{key}"')[1].split("```{bibliography}")[0]
             links = re.findall(r"\(notebooks/(.+?)\.ipynb\)", after), re.findall(r"\(#claim-(.+?)\)", after)
-            assert links == bibliography.uses(found[key], notebooks, claims)
+            read = [stem for stem, cells in notebooks.items() if bibliography.cited(found[key], "\n".join(cells))]
+            judged = [name for name, claim in claims.items() if bibliography.cited(found[key], claim.source)]
+            assert links == (read, judged)
             linked += sum(links, [])
         assert set(linked) & set(notebooks)
         assert set(linked) & set(claims)
