@@ -87,10 +87,8 @@ notebooks: env  ## re-execute lessons and labs in place and normalize them (NOTE
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)
 	@$(RUN) tools/readme.py
 
-readme: env  ## write the table of README.md, notebooks/labs/VERDICTS.md and the bibliography
-	@$(ADD_SITE)
+readme: env  ## write the table of README.md and notebooks/labs/VERDICTS.md
 	@$(RUN) tools/readme.py
-	@$(RUN) tools/bibliography.py
 
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
 	@$(RUN) tools/release.py $(if $(VARIANT),--variant "$(VARIANT)")

@@ -213,13 +213,19 @@ class TestBibliography:
         last = [e.persons["author"][0].last_names[0] for e in found.values() if "keywords" not in e.fields]
         assert last == sorted(last, key=str.lower)
 
-    def test_the_page_is_up_to_date(self, bibliography):
-        text = bibliography.PAGE.read_text(encoding="utf-8")
-        assert bibliography.page(text) == text, "run python tools/bibliography.py"
-
-    def test_a_page_without_its_marks_is_refused(self, bibliography):
-        with pytest.raises(ValueError, match="expected the lines"):
-            bibliography.page("# Bibliography\n")
+    def test_the_page_lists_each_entry_once_with_those_who_cite_it(self, bibliography, found):
+        text = bibliography.entries()
+        assert sorted(re.findall(r'^:filter: key == "(.+)"$', text, flags=re.MULTILINE)) == sorted(found)
+        notebooks, claims, linked = bibliography.prose(), evidence.claims(), []
+        for key in ("ioffe2015batch", "glorot2010understanding"):
+            after = text.split(f'key == "{key}"')[1].split("```{bibliography}")[0]
+            links = re.findall(r"\(notebooks/(.+?)\.ipynb\)", after), re.findall(r"\(#claim-(.+?)\)", after)
+            read = [stem for stem, cells in notebooks.items() if bibliography.cited(found[key], "\n".join(cells))]
+            judged = [name for name, claim in claims.items() if bibliography.cited(found[key], claim.source)]
+            assert links == (read, judged)
+            linked += sum(links, [])
+        assert set(linked) & set(notebooks)
+        assert set(linked) & set(claims)
 
     def test_an_entry_that_does_not_say_how_it_is_cited_is_refused(self, bibliography, tmp_path):
         path = tmp_path / "r.bib"

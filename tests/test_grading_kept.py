@@ -18,6 +18,11 @@ def grade(tmp_path, monkeypatch, capsys):
     source = fixtures.write_assignment(tmp_path / "source")
     monkeypatch.setenv("SANDBOX", "none")
 
+    def run_here(task, jobs, *, workers):  # without a process, which takes most of the time
+        return ((number, grading.pool.work(task, job())) for number, job in enumerate(jobs))
+
+    monkeypatch.setattr(grading.pool, "run_here", run_here)
+
     def run(*names, text="{", out="out"):
         where = tmp_path / "class.zip"
         with zipfile.ZipFile(where, "w") as archive:

@@ -1,7 +1,8 @@
 """A kernel that does not start, or that is another Python's, costs its own notebook and no other one."""
 
+import contextlib
 import errno
-import importlib
+import io
 import json
 import os
 import signal
@@ -11,14 +12,21 @@ import sysconfig
 import tempfile
 import time
 import venv
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import course
+import execute
 import nbformat
 import psutil
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval.kernel import RunningKernel
+from nested import run_pytest
+
+import notebooks as in_place
+
+pytestmark = pytest.mark.timeout(240)
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"
@@ -89,27 +97,39 @@ def notebooks(folder, faults):
 
 
 def with_faults(folder):
-    """The environment in which the kernel python3 has the fault that the folder of its notebook names."""
+    """Make the kernel python3 one with the fault that the folder of its notebook names."""
     (folder / "kernel.py").write_text(KERNEL)
     write_spec(folder / "jupyter", [sys.executable, folder / "kernel.py", "-f", "{connection_file}"])
-    return environment(folder)
 
 
 def environment(folder):
     """Kernelspecs and temporary files in folders of their own."""
-    (folder / "tmp").mkdir()
-    return {**os.environ, "JUPYTER_PATH": str(folder / "jupyter"), "TMPDIR": str(folder / "tmp")}
+    (folder / "tmp").mkdir(exist_ok=True)
+    return {"JUPYTER_PATH": str(folder / "jupyter"), "TMPDIR": str(folder / "tmp")}
 
 
-def tool(name, seconds_to_start, arguments):
-    """The command of a tool, with another limit for the start of a kernel."""
-    code = f"import sys; sys.path.insert(0, {str(TOOLS)!r}); import execute; "
-    code += f"execute.SECONDS_TO_START = {seconds_to_start}; import {name}; {name}.main()"
-    return [sys.executable, "-c", code, *map(str, arguments)]
+@contextlib.contextmanager
+def kernels_of(folder):
+    """This process while its kernels are those of a folder."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+        yield patch
+    signal.signal(signal.SIGTERM, before)
 
 
-def ran(command, env):
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS)
+def ran(tool, folder, *arguments, seconds_to_start=60):
+    """Run a tool in this process: its exit status, and what it said to standard error."""
+    with kernels_of(folder) as patch, contextlib.redirect_stderr(io.StringIO()) as said:
+        patch.setattr(execute, "SECONDS_TO_START", seconds_to_start)
+        patch.setattr(sys, "argv", [tool.__name__, *map(str, arguments)])
+        try:
+            tool.main()
+        except SystemExit as end:
+            return end.code, said.getvalue()
+    return 0, said.getvalue()
 
 
 def processes_of(folder):
@@ -124,78 +144,58 @@ def nothing_is_left(folder):
 
 def failures(stderr):
     """The sentence about each notebook that failed; nothing else may be said."""
-    lines = [line.removeprefix("FAILED ").split(".ipynb: ", 1) for line in stderr.splitlines()]
-    return dict(lines)
+    return dict(line.removeprefix("FAILED ").split(".ipynb: ", 1) for line in stderr.splitlines())
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("kernels")
+def test_each_fault_is_one_sentence_and_the_good_notebook_alone_is_written(tmp_path):
+    with_faults(tmp_path)
+    status, said = ran(course, tmp_path, "--out", tmp_path / "out", *notebooks(tmp_path, [*ENDS, "good"]))
+    said = failures(said)
+    assert status == 1
+    assert list(said) == list(ENDS)
+    for fault, words in ENDS.items():
+        assert said[fault].startswith(f"expected a kernel of {sys.executable}, but {sys.executable} ended "), fault
+        assert words in said[fault]
+        assert f"correct or remove the kernelspec {tmp_path / 'jupyter' / 'kernels' / 'python3'}" in said[fault]
+        assert len(said[fault]) < 1000
+    names = {".written-by-the-course.txt", "good.html", "good.ipynb", "timings.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert list(json.loads((tmp_path / "out" / "timings.json").read_text())) == ["good"]
+    (output,) = nbformat.read(tmp_path / "out" / "good.ipynb", as_version=4).cells[1].outputs
+    assert output.data["text/plain"] == "2"
+    assert nothing_is_left(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def course(folder):
-    """What `make course` says of notebooks whose kernels end, and of a good one among them."""
-    names = ["--out", folder / "out", *notebooks(folder, [*ENDS, "good"])]
-    return ran(tool("course", 60, names), with_faults(folder))
-
-
-@pytest.mark.timeout(240)
-class TestCourse:
-    def test_each_fault_is_one_sentence_and_nothing_else_is_said(self, course, folder):
-        said = failures(course.stderr)
-        assert course.returncode == 1
-        assert list(said) == list(ENDS)
-        for fault, words in ENDS.items():
-            assert said[fault].startswith(f"expected a kernel of {sys.executable}, but {sys.executable} ended "), fault
-            assert words in said[fault]
-            assert f"correct or remove the kernelspec {folder / 'jupyter' / 'kernels' / 'python3'}" in said[fault]
-            assert len(said[fault]) < 1000
-
-    def test_the_good_one_alone_is_executed_and_written(self, course, folder):
-        assert sorted(path.name for path in (folder / "out").iterdir()) == [
-            ".written-by-the-course.txt",
-            "good.html",
-            "good.ipynb",
-            "timings.json",
-        ]
-        assert list(json.loads((folder / "out" / "timings.json").read_text())) == ["good"]
-        (output,) = nbformat.read(folder / "out" / "good.ipynb", as_version=4).cells[1].outputs
-        assert output.data["text/plain"] == "2"
-
-    def test_nothing_is_left(self, course, folder):
-        assert nothing_is_left(folder)
-
-
-@pytest.mark.timeout(240)
 def test_a_kernel_that_is_never_ready_ends_at_the_limit(tmp_path):
-    names = ["--out", tmp_path / "out", *notebooks(tmp_path, NEVER_READY)]
-    done = ran(tool("course", 3, names), with_faults(tmp_path))
-    said = failures(done.stderr)
-    assert done.returncode == 1
+    with_faults(tmp_path)
+    paths = notebooks(tmp_path, NEVER_READY)
+    status, said = ran(course, tmp_path, "--out", tmp_path / "out", *paths, seconds_to_start=3)
+    said = failures(said)
+    assert status == 1
     assert list(said) == list(NEVER_READY)
     assert all(words in said[fault] for fault, words in NEVER_READY.items())
     assert nothing_is_left(tmp_path)
 
 
-@pytest.mark.timeout(240)
 def test_make_notebooks_leaves_it_as_it_was_and_writes_the_others(tmp_path):
+    with_faults(tmp_path)
     bad, good = notebooks(tmp_path, ["ends", "good"])
     before = bad.read_bytes()
-    done = ran(tool("notebooks", 60, [bad, good]), with_faults(tmp_path))
-    assert done.returncode == 1
-    assert list(failures(done.stderr)) == ["ends"]
+    status, said = ran(in_place, tmp_path, bad, good)
+    assert status == 1
+    assert list(failures(said)) == ["ends"]
     assert bad.read_bytes() == before
     assert nbformat.read(good, as_version=4).cells[1].outputs[0].data["text/plain"] == "2"
     assert nothing_is_left(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.timeout(240)
 def test_interrupted_while_a_kernel_starts_it_says_so_and_leaves_none(tmp_path):
+    with_faults(tmp_path)
     (path,) = notebooks(tmp_path, ["silent"])
-    command = tool("course", 60, ["--out", tmp_path / "out", path])
-    with subprocess.Popen(command, env=with_faults(tmp_path), stderr=subprocess.PIPE, text=True) as running:
+    command = [sys.executable, str(TOOLS / "course.py"), "--out", str(tmp_path / "out"), str(path)]
+    env = {**os.environ, **environment(tmp_path)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as running:
         end = time.monotonic() + SECONDS
         while not (tmp_path / "silent" / "started").exists() and time.monotonic() < end:
             time.sleep(0.05)
@@ -207,23 +207,17 @@ def test_interrupted_while_a_kernel_starts_it_says_so_and_leaves_none(tmp_path):
 
 
 @pytest.fixture
-def run_here(tmp_path, monkeypatch, capfd):
+def run_here(tmp_path, capfd):
     """Execute one notebook in this process; what is printed may not be a traceback."""
-    monkeypatch.syspath_prepend(TOOLS)
-    execute = importlib.import_module("execute")
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    before = signal.getsignal(signal.SIGTERM)
 
     def run():
-        (run,) = execute.execute_all([write_notebook(tmp_path / "a.ipynb")])
+        with kernels_of(tmp_path):
+            (run,) = execute.execute_all([write_notebook(tmp_path / "a.ipynb")])
         assert capfd.readouterr().err == ""
         assert nothing_is_left(tmp_path)
         return run
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 def refused(run):
@@ -303,32 +297,30 @@ def test_a_full_disk(run_here, monkeypatch):
     assert "could not be written ([Errno 28] No space left on device); make room on the disk" in said
 
 
-def test_a_disk_on_which_nothing_at_all_can_be_written(run_here, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
+def test_a_disk_on_which_nothing_at_all_can_be_written(tmp_path):
+    with kernels_of(tmp_path) as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-        run = run_here()
+        (run,) = execute.execute_all([write_notebook(tmp_path / "a.ipynb")])
     assert run.notebook is None
     assert run.error.startswith("expected to execute it, got FileNotFoundError (")
 
 
-@pytest.mark.timeout(240)
 def test_a_home_that_cannot_be_written_does_no_harm(tmp_path):
     (tmp_path / "file").touch()
-    homes = ("HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
-    env = {**environment(tmp_path), **{name: str(tmp_path / "file" / name) for name in homes}}
-    done = ran(tool("course", 60, ["--out", tmp_path / "out", *notebooks(tmp_path, ["good"])]), env)
+    (path,) = notebooks(tmp_path, ["good"])
+    homes = {name: str(tmp_path / "file" / name) for name in ("HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}
+    command = [sys.executable, TOOLS / "course.py", "--out", tmp_path / "out", path]
+    env = {**os.environ, **environment(tmp_path), **homes}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "out" / "good.html").exists()
 
 
 def test_a_page_that_cannot_be_made_is_a_failure_of_its_notebook(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("course")
-    run = importlib.import_module("execute").Run(tmp_path / "a.ipynb", new_notebook(), 1, None)
-    pages = {}
-    monkeypatch.setattr(module, "as_page", lambda notebook: 1 / 0)
-    module._add_page(run, pages)
+    run, pages = execute.Run(tmp_path / "a.ipynb", new_notebook(), 1, None), {}
+    monkeypatch.setattr(course, "as_page", lambda notebook: 1 / 0)
+    course._add_page(run, pages)
     assert pages == {}
     assert run.error == "its page could not be made (ZeroDivisionError: division by zero)"
 
@@ -346,61 +338,38 @@ def other_with_ipykernel(folder):
     return python, write_spec(folder / "jupyter", argv, env={"PYTHONPATH": sysconfig.get_path("purelib")})
 
 
-def nbval(folder, env, *options):
-    """The status and the sentence about each notebook when pytest runs those of a folder, kernelspecs respected."""
-    report = folder / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}"]
-    command += ["-p", "conftest", "-o", "addopts=--nbval --strict-markers", "-n", "0", "-p", "no:cacheprovider"]
-    command += [f"--junitxml={report}", *options, str(folder)]
-    env = {name: value for name, value in env.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-    done = ran(command, {**env, "PYTHONPATH": str(ROOT)})
-    assert "INTERNALERROR" not in done.stdout + done.stderr
-    said, seconds = {}, 0
-    for case in ET.parse(report).iter("testcase"):
-        said[Path(case.get("classname").replace(".", "/")).parent.name] = "".join(child.text or "" for child in case)
-        seconds = max(seconds, float(case.get("time")))
-    return done.returncode, said, seconds
-
-
-@pytest.mark.timeout(240)
 class TestNbval:
-    def test_a_kernel_that_ends_fails_the_cells_of_its_notebook(self, tmp_path):
-        notebooks(tmp_path, ENDS)
-        status, said, seconds = nbval(tmp_path, with_faults(tmp_path))
-        assert status == 1
-        assert set(said) == set(ENDS)
-        for fault, words in ENDS.items():
-            assert said[fault].startswith(f"expected a kernel of {sys.executable}, but {sys.executable} ended "), fault
-            assert words in said[fault]
-            assert said[fault].count("\n") == 0
-        assert seconds < 30
-        assert nothing_is_left(tmp_path)
-
-    def test_one_that_is_never_ready_ends_at_the_limit_and_fails_every_cell(self, tmp_path):
-        for path in notebooks(tmp_path, NEVER_READY):
-            notebook = nbformat.read(path, as_version=4)
-            notebook.cells.append(new_code_cell("2", id="two"))
-            nbformat.write(notebook, path)
-        status, said, seconds = nbval(tmp_path, with_faults(tmp_path), "--nbval-kernel-startup-timeout=3")
-        assert status == 1
-        assert set(said) == set(NEVER_READY)
-        for fault in NEVER_READY:
-            assert said[fault].startswith(f"expected a kernel of {sys.executable}, but "), fault
-            assert "did not become ready" in said[fault]
-        assert seconds < 30
+    @pytest.mark.parametrize(("fault", "words"), [*ENDS.items(), *NEVER_READY.items()])
+    def test_why_a_kernel_does_not_start_is_one_sentence(self, tmp_path, fault, words):
+        with_faults(tmp_path)
+        (path,) = notebooks(tmp_path, [fault])
+        seconds = 2 if fault in NEVER_READY else 60
+        with kernels_of(tmp_path), pytest.raises(pytest.fail.Exception) as caught:
+            RunningKernel("python3", cwd=str(path.parent), startup_timeout=seconds)  # as conftest.py has changed it
+        assert str(caught.value).startswith(f"expected a kernel of {sys.executable}, but {sys.executable} ")
+        assert words.split("(")[0] in str(caught.value)
+        assert "\n" not in str(caught.value)
         assert nothing_is_left(tmp_path)
 
     def test_another_python_is_refused(self, tmp_path):
         python, spec = other_with_ipykernel(tmp_path)
-        notebooks(tmp_path, ["good"])
-        status, said, _ = nbval(tmp_path, environment(tmp_path))
-        assert status == 1
-        assert said["good"].startswith(f"expected a kernel of {sys.executable}, got a kernel of {python}, ")
-        assert f"correct or remove the kernelspec {spec}" in said["good"]
+        with kernels_of(tmp_path), pytest.raises(pytest.fail.Exception) as caught:
+            RunningKernel("python3", cwd=str(tmp_path))
+        assert str(caught.value).startswith(f"expected a kernel of {sys.executable}, got a kernel of {python}, ")
+        assert f"correct or remove the kernelspec {spec}" in str(caught.value)
 
-    def test_a_good_kernel_runs(self, tmp_path):
-        notebooks(tmp_path, ["good", "ends"])
-        status, said, _ = nbval(tmp_path, with_faults(tmp_path))
-        assert status == 1
-        assert "mismatch 'text/plain'" in said["good"]  # 2 is not "stale"
-        assert "ended with exit status 1" in said["ends"]
+    def test_it_fails_every_cell_of_its_notebook_and_no_other(self, tmp_path):
+        with_faults(tmp_path)
+        for path in notebooks(tmp_path, ["good", "ends"]):
+            notebook = nbformat.read(path, as_version=4)
+            notebook.cells.append(new_code_cell("2", id="two"))
+            nbformat.write(notebook, path)
+        env = {**os.environ, **environment(tmp_path)}
+        done, cases = run_pytest(tmp_path, "-o", "addopts=--nbval --strict-markers", "-n", "0", env=env)
+        assert done.returncode == 1
+        said = {(Path(case.file.replace(".", "/")).name, case.name): case.said for case in cases}
+        assert "mismatch 'text/plain'" in said.pop(("good", "Cell 0"))  # 2 is not "stale"
+        assert said.pop(("good", "Cell 1")) == ""
+        assert list(said) == [("ends", "Cell 0"), ("ends", "Cell 1")]
+        assert all("ended with exit status 1 before the first cell" in sentence for sentence in said.values())
+        assert all("\n" not in sentence for sentence in said.values())

@@ -2,33 +2,31 @@
 
 import ast
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from nested import SECONDS, run_pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 240  # for a pytest that needs ten, on a computer that does other things as well
 HANGING = """
 import time
 import numpy as np
 import pytest
 from hypothesis import given, strategies
 
-@pytest.mark.timeout(1)
+@pytest.mark.timeout(0.5)
 def test_sleeps():
     time.sleep(600)
 
-@pytest.mark.timeout(1)
+@pytest.mark.timeout(0.5)
 def test_descends():
     w = np.ones(3)
     while w.any():
         w = w - 0.0 * w
 
-@pytest.mark.timeout(1)
+@pytest.mark.timeout(0.5)
 @given(strategies.integers())
 def test_every_example_hangs(x):
     while True:
@@ -41,45 +39,29 @@ def test_passes():
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
-def run_pytest(folder, *options):
-    """What a pytest with the settings of the course says of the tests in a folder."""
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}"]
-    command += ["-p", "conftest", "-p", "no:cacheprovider", "-rA", *options, str(folder)]
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-    environment["PYTHONPATH"] = str(ROOT)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
-
-
-@pytest.mark.parametrize("processes", ["0", "2"])
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a limit ends the whole process")
-def test_what_hangs_fails_with_its_name_and_where_it_was_and_the_others_go_on(tmp_path, processes):
+def test_what_hangs_fails_with_its_name_and_where_it_was_and_the_others_go_on(tmp_path):
+    """A cell may take longer than a test, and it is nbval that says so when it takes too long."""
     (tmp_path / "test_hanging.py").write_text(HANGING)
-    done = run_pytest(tmp_path, "-n", processes)
-    summary = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "PASSED", "ERROR"))]
-    assert sorted(line.split(" - ")[0] for line in summary) == [
-        "FAILED test_hanging.py::test_descends",
-        "FAILED test_hanging.py::test_every_example_hangs",
-        "FAILED test_hanging.py::test_sleeps",
-        "PASSED test_hanging.py::test_passes",
-    ]
-    assert done.stdout.count("Timeout (>1.0s)") >= 3
-    for where in ("time.sleep(600)", "while w.any():", "while True:"):
-        assert where in done.stdout
+    cells = [new_code_cell("import time; time.sleep(1.5)", execution_count=1), new_code_cell("time.sleep(60)")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "slow.ipynb")
+    done, cases = run_pytest(tmp_path, "-n", "1", "-o", "timeout=1", "--nbval-cell-timeout=3")
+    said = {case.name: case.said for case in cases}
+    assert said.pop("test_passes") == said.pop("Cell 0") == ""
+    assert "Timeout of 3 seconds exceeded" in said.pop("Cell 1")
+    where = {
+        "test_sleeps": "time.sleep(600)",
+        "test_descends": "while w.any():",
+        "test_every_example_hangs": "while True:",
+    }
+    assert set(said) == set(where)
+    for name, line in where.items():
+        assert "Timeout (>0.5s) from pytest-timeout" in said[name]
+        assert line in said[name]
 
 
 def test_a_test_has_a_minute(request):
     assert float(request.config.getini("timeout")) == 60
-
-
-def test_a_cell_has_the_limits_of_nbval(tmp_path):
-    """It may take longer than a test, and it is nbval that says so when it takes too long."""
-    cells = [new_code_cell("import time; time.sleep(2)", execution_count=1), new_code_cell("time.sleep(60)")]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "slow.ipynb")
-    done = run_pytest(tmp_path, "-n", "0", "-o", "timeout=1", "--nbval-cell-timeout=4")
-    assert "PASSED slow.ipynb::Cell 0" in done.stdout
-    assert "FAILED slow.ipynb::Cell 1" in done.stdout
-    assert "Timeout of 4 seconds exceeded" in done.stdout
-    assert "pytest-timeout" not in done.stdout
 
 
 def endless(call):

@@ -31,7 +31,7 @@ IS_ROOT = os.geteuid() == 0
 # A namespace in which a file system may be mounted.
 INSIDE = ["unshare", *([] if IS_ROOT else ["--user", "--map-root-user"]), "--mount", "sh", "-c"]
 A_NOTEBOOK = "notebooks/01_input_standardization.ipynb"
-# Without the real work: the site without Sphinx, slides and ratios of nothing.
+# Without the real work: the site without Sphinx, slides of nothing.
 SMALL = """
 import importlib.util, sys
 from pathlib import Path
@@ -54,11 +54,8 @@ def decks(paths, out):
 if name == "site":
     module.stage, module.missing_packages = lambda folder, notebooks: folder.mkdir(parents=True), list
     module.subprocess = SimpleNamespace(run=sphinx, TimeoutExpired=TimeoutError)
-elif name == "slides":
-    module.write_decks = decks
 else:
-    module.BENCHMARKS = {"replicas_mlp": (1, lambda: (lambda: None, lambda: None))}
-    module.share_of_peak = lambda *_: (1.0, 1.0)
+    module.write_decks = decks
 module.main()
 """
 
@@ -81,7 +78,7 @@ def course(tmp_path):
     """A copy of the course, as far as the commands need it; results go to `build` in it."""
     folder = tmp_path / "course"
     for name in ("homework", "tools", "utils", "data", "site", "tests/mutants"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     for name in ("README.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", "requirements.txt", A_NOTEBOOK):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
@@ -96,19 +93,15 @@ def course(tmp_path):
 
 def command(name, course, small=SMALL):
     """A command of the course, and what it needs in its environment."""
-    if name == "bibliography":
-        pytest.importorskip("pybtex", reason="the bibliography needs the extra [site]")
     tools, build = course / "tools", course / "build"
     grade = ["-m", "homework.grading", course / "sent", "--assignment", "hw00", "--source", course / "source"]
     arguments = {
         "course": [tools / "course.py", "--out", build / "course", course / "my notebook.ipynb"],
         "notebooks": [tools / "notebooks.py", course / "my notebook.ipynb"],
         "readme": [tools / "readme.py"],
-        "bibliography": [tools / "bibliography.py"],
         "homework": [tools / "release.py", "--variant", "2031"],
         "grade": [*grade, "--out", build / "grades"],
         "clean": [tools / "clean.py", "--build", build],
-        "bench": ["-c", small, "bench", tools, "--out", build / "bench.json", "--rounds", "1"],
         **{one: ["-c", small, one, tools, "--build", build] for one in ("site", "slides")},
     }
     return [str(part) for part in (sys.executable, "-B", *arguments[name])]
@@ -165,8 +158,8 @@ def load(course, name):
     return module
 
 
-IN_BUILD = ["course", "site", "slides", "bench", "grade"]
-IN_COURSE = ["notebooks", "readme", "bibliography", "homework"]
+IN_BUILD = ["course", "site", "slides", "grade"]
+IN_COURSE = ["notebooks", "readme", "homework"]
 REMEDY = {**dict.fromkeys(IN_BUILD, "BUILD=/path"), **dict.fromkeys(IN_COURSE, "copy"), "grade": "GRADES="}
 REMEDY["clean"] = "by hand"
 
@@ -235,8 +228,9 @@ class TestFullDisk:
 
     @pytest.mark.parametrize("name", ["site", "slides"])
     def test_the_old_site_stays_whole_where_the_new_one_finds_no_room(self, course, name):
-        assert run(name, course).returncode == 0
         folder = course / "build" / name
+        for page in ("a.html", "index.html"):
+            load(course, "results").Results(folder).write(page, page * 2000)
         with (folder / ".written-by-the-course.txt").open("a") as file:
             file.write("\n" * 29990)
         before = tree(course)
@@ -309,13 +303,11 @@ class TestReadOnly:
     def test_one_sentence_and_nothing_changed(self, course, name):
         prepare(name, course)
         before = tree(course)
-        began = time.monotonic()
         with read_only(course) as prefix:
             done = run(name, course, before=prefix)
         one_sentence(done, REMEDY[name], "Read-only|cannot be written|Permission")
         assert tree(course) == before
         assert "Executing" not in done.stdout  # it says so before the work, not after
-        assert time.monotonic() - began < 60
 
     def test_results_elsewhere_are_all_that_the_course_needs(self, course, tmp_path):
         with read_only(course) as prefix:
@@ -348,13 +340,15 @@ def stubs(folder):
     return [f"VENV={folder / 'venv'}", f"PYTHON={setup}"]
 
 
+ODD = "~a&b;(1) [2] 数学 Übung it's #1 100% {x}"
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 class TestPaths:
-    @pytest.mark.parametrize("odd", ["with spaces", "Übung it's #1 100% {x}", "~a&b;(1) [2] 数学"])
-    def test_the_course_runs_wherever_it_is(self, course, tmp_path, odd):
-        odd_course, there = tmp_path / odd / "course", tmp_path / odd
+    def test_the_course_runs_wherever_it_is(self, course, tmp_path):
+        odd_course, there = tmp_path / ODD / "course", tmp_path / ODD
         shutil.copytree(course, odd_course)
-        path = write_notebook(odd_course / "lessons" / f"{odd}.ipynb", "import utils; print(utils.__file__)")
+        path = write_notebook(odd_course / "lessons" / f"{ODD}.ipynb", "import utils; print(utils.__file__)")
         settings = [f"BUILD={there / 'build'}", "NOTEBOOKS=lessons/*.ipynb", *stubs(there)]
         env = {**os.environ, "PYTHONPATH": ""}
         call = ["make", "-C", str(odd_course), "course", *settings]
@@ -363,9 +357,8 @@ class TestPaths:
         written = nbformat.read(there / "build" / "course" / path.name, as_version=4)
         assert written.cells[1].outputs[0].text.strip() == str(odd_course / "utils" / "__init__.py")
 
-    @pytest.mark.parametrize("odd", ["with spaces", "it's Übung #1 100% {x}"])
-    def test_grades_and_submissions_lie_wherever_they_do(self, course, tmp_path, odd):
-        there = tmp_path / odd
+    def test_grades_and_submissions_lie_wherever_they_do(self, course, tmp_path):
+        there = tmp_path / ODD
         shutil.copytree(course, there / "course")
         call = ["make", "-C", str(there / "course"), "grade", f"SUBMISSIONS={there / 'course' / 'sent'}"]
         call += [f"GRADES={there / 'grades'}", "SANDBOX=none", "ASSIGNMENT=hw01", *stubs(there)]
@@ -373,8 +366,9 @@ class TestPaths:
         assert done.returncode == 0, done.stderr
         assert (there / "grades" / "hw01" / "grades.csv").is_file()
 
-    @pytest.mark.parametrize("name", ["VENV", "BUILD", "GRADES", "SUBMISSIONS", "PYTHON"])
-    @pytest.mark.parametrize("sign", ["$", '"', "`"])
+    @pytest.mark.parametrize(
+        ("name", "sign"), list(zip(["VENV", "BUILD", "GRADES", "SUBMISSIONS", "PYTHON"], '$"`$"', strict=True))
+    )
     @pytest.mark.parametrize("how", ["command line", "environment"])
     def test_what_make_cannot_have_it_refuses(self, tmp_path, name, sign, how):
         value = f"/tmp/a{sign}b"
@@ -398,11 +392,7 @@ def another_run(place):
         os.close(lock)
 
 
-PLACES = {
-    "course": "build/course",
-    "site": "build/site",
-    "slides": "build/slides",
-    "bench": "build",
+PLACES = {  # of those that tests/test_results.py does not run
     "grade": "build/grades",
     "notebooks": "my notebook.ipynb",
     "homework": "homework/source",
@@ -421,7 +411,7 @@ class TestTwoAtOnce:
             done = run(name, course)
         one_sentence(done, "expected to be the only", "wait until the other has ended, or ", REMEDY[name])
         assert tree(course) == before
-        if name in ("clean", "grade", "homework"):  # the quick ones
+        if name in ("clean", "grade"):  # the quick ones
             done = run(name, course)
             assert done.returncode == 0, done.stderr
             assert tree(course) != before
@@ -434,17 +424,16 @@ class TestTwoAtOnce:
         assert (course / "build" / "course" / "deep" / "a.txt").is_file()
         assert not (course / "build" / "site").exists()
 
-    @pytest.mark.parametrize("name", ["readme", "bibliography"])
-    def test_where_both_write_the_same_both_are_right(self, course, name):
-        prepare(name, course)
+    def test_where_both_write_the_same_both_are_right(self, course):
+        prepare("readme", course)
         how = {"cwd": course, "env": environment(course), "stderr": subprocess.PIPE, "text": True}
-        both = [subprocess.Popen(command(name, course), **how) for _ in range(2)]
-        assert [one.communicate(timeout=100)[1] for one in both] == ["", ""]
+        both = [subprocess.Popen(command("readme", course), **how) for _ in range(2)]
+        assert [one.communicate(timeout=200)[1] for one in both] == ["", ""]
         assert [one.returncode for one in both] == [0, 0]
         assert not list(course.rglob("*.part"))
 
     def test_a_run_that_is_killed_leaves_no_lock(self, course):
-        path = write_notebook(course / "my notebook.ipynb", "open('started', 'w').close()\nimport time; time.sleep(60)")
+        write_notebook(course / "my notebook.ipynb", "open('started', 'w').close()\nimport time; time.sleep(60)")
         how = {"cwd": course, "env": environment(course), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command("course", course), **how) as first:
             end = time.monotonic() + 60
@@ -454,8 +443,8 @@ class TestTwoAtOnce:
                 one_sentence(run("course", course), "only run that writes there")
             finally:
                 first.send_signal(signal.SIGKILL)
-        write_notebook(path, "6 * 7")
-        assert run("course", course).returncode == 0
+        with load(course, "guard").alone(course / "build" / "course"):
+            pass
 
     def test_each_run_of_the_tests_has_its_own_counts_and_leaves_none(self, tmp_path):
         shutil.copy(ROOT / "Makefile", tmp_path)

@@ -9,10 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import bench
+import course
+import guard
 import nbformat
 import pytest
 import slides
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from execute import Run
+from nbformat.v4 import new_code_cell, new_notebook
 
 from utils import files
 
@@ -60,6 +63,7 @@ def make_site(tmp_path, monkeypatch, build, pages=("index.html", "one.html")):
 
     monkeypatch.setattr(site, "stage", lambda folder, notebooks: folder.mkdir(parents=True, exist_ok=True))
     monkeypatch.setattr(site, "missing_packages", list)
+    monkeypatch.setattr(site, "find_notebooks", lambda names, *folders: [])
     monkeypatch.setattr(site.subprocess, "run", sphinx)
     monkeypatch.setattr(sys, "argv", ["site.py", "--build", str(build)])
     site.main()
@@ -72,6 +76,7 @@ def make_slides(tmp_path, monkeypatch, build, pages=("index.html", "one.html")):
         return [out / name for name in pages]
 
     monkeypatch.setattr(slides, "write_decks", write_decks)
+    monkeypatch.setattr(slides, "find_notebooks", lambda names: [])
     monkeypatch.setattr(sys, "argv", ["slides.py", "--build", str(build)])
     slides.main()
 
@@ -85,16 +90,20 @@ def make_bench(tmp_path, monkeypatch, build):
     bench.main()
 
 
-def make_course(tmp_path, monkeypatch, build, names=("one",)):
-    paths = [tmp_path / "lessons" / f"{name}.ipynb" for name in names]
-    for path in paths:
-        path.parent.mkdir(exist_ok=True)
-        cells = [new_markdown_cell("# A notebook", id="title"), new_code_cell("6 * 7", id="one")]
-        nbformat.write(new_notebook(cells=cells), path)
-    command = [sys.executable, ROOT / "tools" / "course.py", "--out", build / "course", *paths]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        raise SystemExit(done.stderr)
+def make_course(tmp_path, monkeypatch, build):
+    path = tmp_path / "one.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("6 * 7", id="one")]), path)
+
+    def execute_all(paths, *, done):
+        runs = [Run(path, nbformat.read(path, as_version=4), 1.0, None) for path in paths]
+        for run in runs:
+            done(run)
+        return runs
+
+    monkeypatch.setattr(course, "execute_all", execute_all)
+    monkeypatch.setattr(course, "as_page", lambda notebook: "a page")
+    monkeypatch.setattr(sys, "argv", ["course.py", "--out", str(build / "course"), str(path)])
+    course.main()
 
 
 MAKE = {"site": make_site, "slides": make_slides, "course": make_course}
@@ -122,6 +131,15 @@ def test_a_file_of_a_person_with_the_name_of_a_result_stays_and_a_sentence_says_
         MAKE_ALL[what](tmp_path, monkeypatch, build)
     assert len(str(caught.value).strip().splitlines()) == 1
     assert tree(build) == before
+
+
+@pytest.mark.parametrize("what", ALL)
+def test_while_another_run_is_there_it_says_so_and_changes_nothing(tmp_path, monkeypatch, what):
+    place = (tmp_path / "build" / RESULTS[what]).parent
+    place.mkdir(parents=True)
+    with guard.alone(place), pytest.raises(SystemExit, match="wait until the other has ended, or .*BUILD=/path"):
+        MAKE_ALL[what](tmp_path, monkeypatch, tmp_path / "build")
+    assert tree(tmp_path / "build") == {}
 
 
 @pytest.mark.parametrize("what", MAKE)
@@ -215,7 +233,6 @@ def test_what_sphinx_made_where_it_failed_can_be_read_and_cleaned(tmp_path, monk
 
 
 def test_a_write_that_is_interrupted_leaves_nothing_that_counts_as_somebody_elses(tmp_path, monkeypatch):
-
     results(tmp_path / "out").write("a.txt", "old")
     for when in ("before", "after"):
 

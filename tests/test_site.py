@@ -290,6 +290,7 @@ class TestPages:
             summaries, verdicts, labs={"labs/02_x": "Test it"},
             ideas={"runtime": "Threads."}, assignments=[], readme="# H\n\ntext", others=["api"],
             fragments=["loss_surface", "signal_propagation"], repository="https://github.com/a/b", branch="main",
+            bibliography="",
         )  # fmt: skip
         for page in sorted((ROOT / "site").glob("*.md")):
             filled = pages.filled(page.read_text(encoding="utf-8"), made)
@@ -325,7 +326,7 @@ class TestPages:
         names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
         paths = [path.relative_to(ROOT / "utils") for path in (ROOT / "utils").rglob("[a-z]*.py")]
         assert sorted(names) == sorted(".".join(path.with_suffix("").parts) for path in paths)
-        assert all(pages.idea_of(pages.source_of(name)) for name in names)
+        assert all(pages.idea_of(name) for name in names)
         with pytest.raises(ValueError, match=r"CONTRIBUTING\.md: expected 'Modules of `utils`"):
             pages.modules_in_order("nothing")
 

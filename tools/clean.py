@@ -6,31 +6,17 @@ import os
 import shutil
 from pathlib import Path
 
-from guard import BusyError, alone, one_sentence
+from guard import ROOT, BusyError, alone, one_sentence
 from results import LIST, Results
 
-ROOT = Path(__file__).resolve().parents[1]
 CACHES = (".pytest_cache", ".ruff_cache", ".hypothesis")
 CODE = ("utils", "tests", "tools", "homework")
 
 
 def remove_results(build):
-    """Remove the results in a folder.
+    """Remove the results in a folder, and in those one or two levels below it; gives what is left.
 
-    Parameters
-    ----------
-    build : Path
-        Its folders with a list of what the course wrote, and those one level further down, are cleaned.
-
-    Returns
-    -------
-    list of Path
-        What is left.
-
-    Raises
-    ------
-    BusyError
-        If another run writes to one of them, after the others were cleaned.
+    Where another run writes to one of them, a BusyError says so after the others were cleaned.
     """
     busy = None
     for written in sorted(path for depth in ("*/*/", "*/", "") for path in build.glob(depth + LIST)):
@@ -51,13 +37,7 @@ def remove_results(build):
 
 
 def remove_caches(root):
-    """Remove the caches of Python, pytest, Ruff, Hypothesis and coverage.
-
-    Parameters
-    ----------
-    root : Path
-        Of the course.
-    """
+    """Remove the caches of Python, pytest, Ruff, Hypothesis and coverage."""
     for name in CACHES:
         if not (root / name).is_symlink():
             shutil.rmtree(root / name, ignore_errors=True)

@@ -20,16 +20,7 @@ class Section:
     cells: tuple
 
     def code(self, tag):
-        """The code cells with a tag, in order.
-
-        Parameters
-        ----------
-        tag : {"core", "optional"}
-
-        Returns
-        -------
-        list of nbformat.NotebookNode
-        """
+        """The code cells with a tag, "core" or "optional", in order."""
         return [cell for cell in self.cells if cell.cell_type == "code" and tag in cell.metadata.get("tags", [])]
 
     @property
@@ -54,6 +45,11 @@ class Summary:
     def number(self):
         """Its two digits."""
         return self.stem[:2]
+
+    @property
+    def link(self):
+        """A link to it from a page of the site."""
+        return f"[{self.number} {self.title}](notebooks/{self.stem}.ipynb)"
 
 
 @dataclass(frozen=True)
@@ -95,16 +91,7 @@ def _found(pattern, text, what, path):
 
 
 def sections(notebook):
-    """The H2s of a notebook, each with its cells; what stands before the first belongs to none.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-
-    Returns
-    -------
-    list of Section
-    """
+    """The H2s of a notebook, each with its cells; what stands before the first belongs to none."""
     found = []
     for cell in notebook.cells:
         title = HEADING.search(cell.source) if cell.cell_type == "markdown" else None
@@ -122,21 +109,7 @@ def title(path):
 
 
 def summary(path):
-    """Read what a notebook says about itself.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Summary
-
-    Raises
-    ------
-    ValueError
-        If the title, the minutes, the goals or what to know before are not where CONTRIBUTING.md wants them.
-    """
+    """What a notebook says about itself; a ValueError names what is not where CONTRIBUTING.md wants it."""
     notebook = nbformat.read(path, as_version=4)
     text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     goals = _found(
@@ -154,21 +127,7 @@ def summary(path):
 
 
 def verdicts(paths):
-    """Every verdict in executed notebooks, in their order.
-
-    Parameters
-    ----------
-    paths : list of Path
-
-    Returns
-    -------
-    list of Verdict
-
-    Raises
-    ------
-    ValueError
-        If a card names a claim that ``data/claims.toml`` has not.
-    """
+    """Every verdict in executed notebooks, in their order."""
     known, found = evidence.claims(), []
     for path in paths:
         for cell in nbformat.read(path, as_version=4).cells:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import nbformat
-from execute import LABS, LESSONS, ROOT, execute_all, find_notebooks, report_failures
-from guard import RESULTS, one_sentence
+from execute import LABS, LESSONS, execute_all, find_notebooks, report_failures
+from guard import RESULTS, ROOT, one_sentence
 from latex2mathml import converter
 from nbconvert import HTMLExporter
 from results import Results

@@ -10,34 +10,13 @@ WIDTH, HEIGHT = 200, 14  # of the drawing of one condition
 
 
 def relative(effect, claim):
-    """How far an effect is on the claim's side of the smallest one that matters, in multiples of that.
-
-    Parameters
-    ----------
-    effect : float
-    claim : utils.evidence.Claim
-
-    Returns
-    -------
-    float
-        Zero at the smallest effect that matters, positive where the claim holds.
-    """
+    """How far an effect is on the claim's side of the smallest one that matters, in multiples of that; 0 at it."""
     sign = 1 if claim.direction == "at least" else -1
     return sign * (effect - claim.smallest) / (abs(claim.smallest) or 1.0)
 
 
 def position(value):
-    """Where a relative effect is drawn: 0 at the left end, 1 at the right, with room for those that are far apart.
-
-    Parameters
-    ----------
-    value : float
-        As `relative` gives it.
-
-    Returns
-    -------
-    float
-    """
+    """Where a relative effect is drawn: 0 at the left end, 1 at the right, with room for those that are far apart."""
     inside = min(max(value, -FARTHEST), FARTHEST)
     return 0.5 + 0.5 * math.asinh(4 * inside) / math.asinh(4 * FARTHEST)
 
@@ -64,17 +43,7 @@ def _bar(part, claim, y, width):
 
 
 def drawing(found):
-    """The intervals of one claim, relative to the smallest effect that matters.
-
-    Parameters
-    ----------
-    found : collected.Verdict
-
-    Returns
-    -------
-    str
-        An inline SVG with a text for those who cannot see it.
-    """
+    """The intervals of one claim as an inline SVG, with a text for those who cannot see it."""
     height = HEIGHT * len(found.parts)
     bars = "".join(
         _bar(part, found.claim, HEIGHT * i + HEIGHT // 2, WIDTH)
@@ -132,17 +101,7 @@ def _row(found):
 
 
 def table(verdicts):
-    """All verdicts as a table that the page's script makes sortable.
-
-    Parameters
-    ----------
-    verdicts : list of collected.Verdict
-
-    Returns
-    -------
-    str
-        HTML without empty lines.
-    """
+    """All verdicts as a table that the page's script makes sortable."""
     # The roles are those that the elements have; where a phone lays rows out as blocks, browsers forget them.
     heads = ("claim", "verdict", "effect against what matters", "judged in")
     head = "".join(f'<th role="columnheader" scope="col">{name}</th>' for name in heads)
@@ -156,18 +115,7 @@ def table(verdicts):
 
 
 def picture(verdicts):
-    """All intervals in one look, a line for each condition, a band for each notebook.
-
-    Parameters
-    ----------
-    verdicts : list of collected.Verdict
-        Identities are left out: they have no interval.
-
-    Returns
-    -------
-    str
-        An inline SVG without empty lines.
-    """
+    """All intervals in one SVG: a line per condition, a band per notebook; identities have no interval."""
     margin, width, pitch, y, drawn = 24, 620, 7, 26, []
     drawable = [found for found in verdicts if not found.is_identity]
     for stem in dict.fromkeys(found.stem for found in drawable):
@@ -200,16 +148,7 @@ _ORDER = ("supported", "supported in part", "refuted", "inconclusive")
 
 
 def tally(verdicts):
-    """How many verdicts there are of each kind, as HTML.
-
-    Parameters
-    ----------
-    verdicts : list of collected.Verdict
-
-    Returns
-    -------
-    str
-    """
+    """How many verdicts there are of each kind, as HTML."""
     counts = ((word, sum(found.card["verdict"] == word for found in verdicts)) for word in _ORDER)
     items = (f'<li class="verdict {css_class(word)}"><b>{n}</b> {word}</li>' for word, n in counts)
     return f'<ul class="tally">{"".join(items)}</ul>'

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from guard import ROOT
 from jupyter_client import AsyncKernelManager
 from kernels import SECONDS_TO_START, WHICH_PYTHON, check_python, settle_matplotlib, why_not
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
 LESSONS, LABS = ROOT / "notebooks", ROOT / "notebooks" / "labs"
 AT_ONCE = 2
 SECONDS_A_CELL = 600
@@ -29,9 +29,6 @@ JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
 # Its talk about sockets frightens readers, and what it runs is nobody's history.
 KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"]
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"
-
-# The environment may be that of another checkout: this one's helpers come first, here and in the kernels.
-sys.path.insert(0, str(ROOT))
 
 
 class NoKernel(Exception):
@@ -74,20 +71,14 @@ def find_notebooks(names, *folders):
 
 def _what_failed(notebook, error, at):
     """One line: which cell, and what it said."""
-    if not at:
-        return f"before the first cell: {' '.join(str(error).split())[:300]}"
-    number = next((i for i, cell in enumerate(notebook.cells) if _error_of(cell)), None)
-    if number is None:
-        number = at["cell_index"]
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        return f"cell {number} ({notebook.cells[number].id}): {said}"
-    output = _error_of(notebook.cells[number])
-    said = " ".join(f"{output.ename}: {output.evalue}".split())[:300]
-    return f"cell {number} ({notebook.cells[number].id}): {said}"
-
-
-def _error_of(cell):
-    return next((output for output in cell.get("outputs", []) if output.output_type == "error"), None)
+    where, words = "before the first cell", str(error) or type(error).__name__
+    if at:
+        cell = notebook.cells[at["cell_index"]]
+        where = f"cell {at['cell_index']} ({cell.id})"
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                words = f"{output.ename}: {output.evalue}"
+    return f"{where}: {' '.join(words.split())[:300]}"
 
 
 def _environment():
@@ -163,20 +154,15 @@ async def _execute(path, bar):
     return Run(path, executed, time.perf_counter() - began, error)
 
 
-def _claims(path):
-    """How many claims a notebook judges: what takes time in it, so that the longest can be begun first."""
-    cells = nbformat.read(path, as_version=4).cells
-    return sum(len(JUDGED.findall(cell.source)) for cell in cells if cell.cell_type == "code")
-
-
-async def _execute_all(paths, at_once, done):
-    gate, runs = asyncio.Semaphore(at_once), {}
+async def _execute_all(paths, done):
+    gate, runs, bars, claims = asyncio.Semaphore(AT_ONCE), {}, {}, {}
     widest = max(len(label(path)) for path in paths)
-    bars = []
     for position, path in enumerate(paths):
-        cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
+        cells = nbformat.read(path, as_version=4).cells
+        sources = [cell.source for cell in cells if cell.cell_type == "code"]
+        claims[path] = sum(len(JUDGED.findall(source)) for source in sources)
         look = {"desc": label(path).ljust(widest), "position": position, "bar_format": BAR}
-        bars.append(tqdm(total=cells, disable=not sys.stderr.isatty(), dynamic_ncols=True, **look))
+        bars[path] = tqdm(total=len(sources), disable=not sys.stderr.isatty(), dynamic_ncols=True, **look)
 
     async def one(path, bar):
         async with gate:
@@ -188,39 +174,26 @@ async def _execute_all(paths, at_once, done):
         await asyncio.to_thread(done, runs[path])  # beside the next notebook
 
     try:
-        # A long one that came last would run alone at the end.
-        longest_first = sorted(zip(paths, bars, strict=True), key=lambda pair: _claims(pair[0]), reverse=True)
         async with asyncio.TaskGroup() as group:
-            for path, bar in longest_first:
-                group.create_task(one(path, bar))
+            # What takes time is to judge claims; a long notebook that came last would run alone at the end.
+            for path in sorted(paths, key=claims.get, reverse=True):
+                group.create_task(one(path, bars[path]))
     finally:
-        for bar in bars:
+        for bar in bars.values():
             bar.close()
     return [runs[path] for path in paths]
 
 
-def execute_all(paths, *, at_once=AT_ONCE, done=lambda run: None):
-    """Execute notebooks side by side.
+def execute_all(paths, *, done=lambda run: None):
+    """Execute notebooks, two at a time; gives a Run for each, in order. One that fails does not stop the others.
 
-    Parameters
-    ----------
-    paths : list of Path
-    at_once : int
-        How many kernels run at a time.
-    done : callable, optional
-        Called with each Run as soon as it is there, in a thread.
-
-    Returns
-    -------
-    list of Run
-        In the order of the paths. A notebook that fails does not stop the others.
+    As soon as a Run is there, `done` is called with it, in a thread.
     """
     settle_matplotlib()
     # The loop has a thread of its own: in the main thread nbclient would catch Ctrl-C for itself and go on.
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
-    work = asyncio.run_coroutine_threadsafe(_execute_all(paths, at_once, done), loop)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    work = asyncio.run_coroutine_threadsafe(_execute_all(paths, done), loop)
     try:
         return work.result()
     except KeyboardInterrupt:

@@ -1,20 +1,16 @@
 """The explorers of the web page: numbers for every position of the sliders, in one HTML fragment each.
 
 A page has no kernel, so the numbers are computed here, by the code that the notebooks run, and stored in the fragment;
-its script looks them up and draws. `build` leaves `NAME.html`, to be included in a page, and `NAME_alone.html`, a page
-that holds nothing else.
+its script looks them up and draws.
 """
 
 import ast
 import base64
 import json
-import sys
-import time
-from pathlib import Path
 
 import ipywidgets
 import numpy as np
-from execute import ROOT
+from guard import ROOT
 
 from utils import widgets
 from utils.byhand.loss_surface import condition_number, hessian
@@ -32,16 +28,7 @@ FINE = 1000  # stored numbers are whole thousandths: of a weight, or of a power 
 
 
 def positions(control):
-    """The values that a reader can give to a slider or a list of an explorer.
-
-    Parameters
-    ----------
-    control : ipywidgets.FloatLogSlider, FloatSlider, IntSlider or Dropdown
-
-    Returns
-    -------
-    list
-    """
+    """The values that a reader can give to a slider or a list of an explorer."""
     if isinstance(control, ipywidgets.Dropdown):
         return list(control.options)
     steps = round((control.max - control.min) / control.step)
@@ -52,42 +39,11 @@ def positions(control):
 
 
 def pack(values):
-    """Store numbers as whole thousandths, two bytes each (little-endian), as text.
-
-    Parameters
-    ----------
-    values : ndarray, float
-        Within ±32; NaN stands for what is not stored.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If a number does not fit.
-    """
+    """Store numbers within ±32 as whole thousandths, two bytes each (little-endian), as text; NaN: not stored."""
     whole = np.round(np.asarray(values, dtype=np.float64) * FINE)
     if np.nanmax(np.abs(whole), initial=0) > 32767:
         raise ValueError(f"values: expected numbers within ±32.767, got one of size {np.nanmax(np.abs(values)):.3g}")
     return base64.b64encode(np.where(np.isnan(whole), NONE, whole).astype("<i2").tobytes()).decode("ascii")
-
-
-def unpack(text, shape):
-    """Read back what `pack` stored.
-
-    Parameters
-    ----------
-    text : str
-    shape : tuple of int
-
-    Returns
-    -------
-    ndarray, float64
-    """
-    whole = np.frombuffer(base64.b64decode(text), dtype="<i2").reshape(shape).astype(np.float64)
-    return np.where(whole == NONE, np.nan, whole / FINE)
 
 
 def _powers(values, low, high):
@@ -111,14 +67,7 @@ def _until_far(path):
 
 
 def loss_surface():
-    """Walks and losses for every learning rate and scale ratio that notebook 02's explorer offers.
-
-    Returns
-    -------
-    dict
-        What the script of `loss_surface.html` reads: positions, one bowl a ratio, packed paths (relative to the
-        minimum) and packed powers of ten of the loss above it.
-    """
+    """Walks and losses for every learning rate and scale ratio that notebook 02's explorer offers."""
     controls = loss_surface_explorer(seed=SEED, steps=STEPS).controls
     rates, ratios = positions(controls["lr"]), positions(controls["ratio"])
     paths = np.empty((len(ratios), len(rates), STEPS + 1, 2))
@@ -158,26 +107,7 @@ def _nearest(values, value):
 
 
 def definitions(notebook, wanted, *, given):
-    """Run some statements of a notebook's code cells, as they stand there.
-
-    Parameters
-    ----------
-    notebook : Path
-    wanted : dict of str to list of str
-        For each cell's id the names whose definitions are wanted; they run in the order of the cell.
-    given : dict
-        Names that the statements use.
-
-    Returns
-    -------
-    dict
-        All names: those given and those defined.
-
-    Raises
-    ------
-    ValueError
-        If the notebook has no such cell, or the cell does not define the name.
-    """
+    """Run those statements of a notebook's cells that define what is wanted (cell id -> names), as they stand there."""
     cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(notebook.read_text("utf-8"))["cells"]}
     namespace = dict(given)
     for cell, names in wanted.items():
@@ -190,9 +120,8 @@ def definitions(notebook, wanted, *, given):
                 exec(compile(ast.Module([statement], []), f"{notebook.name}, cell {cell}", "exec"), namespace)
                 missing -= defined
         if missing:
-            raise ValueError(
-                f"{notebook.name}: expected cell {cell!r} to define {', '.join(sorted(missing))}; it does not"
-            )
+            names = ", ".join(sorted(missing))
+            raise ValueError(f"{notebook.name}: expected cell {cell!r} to define {names}; it does not")
     return namespace
 
 
@@ -205,13 +134,7 @@ def _defined(statement):
 
 
 def propagation_of_notebook():
-    """What notebook 06 uses in its explorer of signal propagation, taken from its cells.
-
-    Returns
-    -------
-    dict
-        `propagate`, `rms`, `FUNCTIONS`, `unit`, `start`, `end` and `controls`.
-    """
+    """What notebook 06 uses in its explorer of signal propagation, taken from its cells."""
     return definitions(
         ROOT / "notebooks" / "06_weight_initialization.ipynb",
         {
@@ -224,13 +147,7 @@ def propagation_of_notebook():
 
 
 def marks():
-    """Scales s that have a name: of layers with as many outputs as inputs, whose weights have deviation s / √n.
-
-    Returns
-    -------
-    list of dict
-        Name, how it is written, value, and the role of its colour in notebook 06.
-    """
+    """Scales s that have a name: of layers with as many outputs as inputs, whose weights have deviation s / √n."""
     return [
         {"name": "PyTorch's default", "written": "1/√3", "s": 3**-0.5, "role": "raw"},
         {"name": "Xavier", "written": "1", "s": 1.0, "role": "momentum"},
@@ -239,17 +156,7 @@ def marks():
 
 
 def scales(control):
-    """Positions of the page's scale slider: from one end of the notebook's to the other, closest where it matters.
-
-    Parameters
-    ----------
-    control : ipywidgets.FloatSlider
-
-    Returns
-    -------
-    list of float
-        The scales of `marks` are among them, exactly.
-    """
+    """Positions of the page's scale slider: from one end of the notebook's to the other, closest where it matters."""
     even = np.concatenate([np.arange(control.min, control.max + 0.05, 0.1), np.arange(1.05, 2, 0.1)]).round(2)
     return sorted({*even.tolist(), *(mark["s"] for mark in marks())})
 
@@ -257,11 +164,7 @@ def scales(control):
 def signal_propagation():
     """Sizes of signals and gradients in every layer, for many scales, depths and activations.
 
-    Returns
-    -------
-    dict
-        What the script of `signal_propagation.html` reads: positions, marks, and packed powers of ten for each
-        activation. Signals do not depend on how many layers follow, so they are stored once, for the greatest depth.
+    Signals do not depend on how many layers follow, so they are stored once, for the greatest depth.
     """
     of = propagation_of_notebook()
     weights, controls, rms = of["unit"], of["controls"], of["rms"]
@@ -289,19 +192,7 @@ def signal_propagation():
 
 
 def fragment(name, numbers):
-    """One explorer as HTML to be included in a page: a `div` with its style, its numbers and its script.
-
-    Parameters
-    ----------
-    name : str
-        `loss_surface` or `signal_propagation`.
-    numbers : dict
-        What the function of that name returns.
-
-    Returns
-    -------
-    str
-    """
+    """One explorer as HTML to be included in a page: a `div` with its style, its numbers and its script."""
     roles = ("accent", "raw", "momentum", "whitened")
     parts = {
         "STYLE": (SOURCES / "explorer.css").read_text("utf-8"),
@@ -316,46 +207,9 @@ def fragment(name, numbers):
     return "\n".join(line for line in text.splitlines() if line.strip()) + "\n"
 
 
-ALONE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<link rel="icon" href="data:,">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  body {{ margin: 1rem auto; padding: 0 1rem; max-width: 60rem; font: 16px/1.5 system-ui, sans-serif; }}
-  @media (prefers-color-scheme: dark) {{ html:not([data-theme="light"]) body {{ background: #121212; color: #eee; }} }}
-  html[data-theme="dark"] body {{ background: #121212; color: #eee; }}
-</style>
-<main><h1>{title}</h1>
-{fragment}</main>
-</html>
-"""
-
-
 def build(folder):
-    """Write the fragments, and a page for each that holds nothing else.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    dict of str to str
-        The fragment of each explorer.
-    """
+    """Write the fragment of each explorer; gives them by name."""
     fragments = {name: fragment(name, globals()[name]()) for name in NAMES}
     for name, text in fragments.items():
-        title = name.replace("_", " ").capitalize()
-        write_atomically(Path(folder) / f"{name}.html", text)
-        write_atomically(Path(folder) / f"{name}_alone.html", ALONE.format(title=title, fragment=text))
+        write_atomically(folder / f"{name}.html", text)
     return fragments
-
-
-if __name__ == "__main__":
-    began = time.perf_counter()
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "explorers")
-    for each, text in build(target).items():
-        print(f"{target / each}.html: {len(text.encode()) / 1000:.0f} kB")
-    print(f"{time.perf_counter() - began:.1f} s")

@@ -12,9 +12,14 @@ import sys
 import threading
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RESULTS = "put the results elsewhere with BUILD=/path"
 CHECKOUT = "run it in another copy of the course, for it writes into the course itself"
+
+
+# The environment may be that of another checkout: this one's helpers come first.
+sys.path.insert(0, str(ROOT))
 
 
 class BusyError(OSError):
@@ -22,16 +27,7 @@ class BusyError(OSError):
 
 
 def told(error):
-    """What went wrong with files, on one line; of many errors the first.
-
-    Parameters
-    ----------
-    error : OSError
-
-    Returns
-    -------
-    str
-    """
+    """What went wrong with files, on one line; of many errors the first."""
     if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
         (_, path, why), *others = error.args[0]
         why = str(why).split(": '")[0]  # the paths are said already
@@ -52,14 +48,7 @@ def _is_full(error):
 def one_sentence(command, remedy, *kinds):
     """End a command in one sentence where files cannot be read or written, another run is at it, or for Ctrl-C.
 
-    Parameters
-    ----------
-    command : str
-        Its name.
-    remedy : str
-        What to do where the files cannot be written; `RESULTS` or `CHECKOUT`.
-    *kinds : type
-        Other errors whose message is a sentence for the reader.
+    The remedy (RESULTS, CHECKOUT) says what to do; the message of an error of `kinds` is a sentence itself.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -83,16 +72,7 @@ def one_sentence(command, remedy, *kinds):
 
 
 def check_writable(folder):
-    """Refuse a folder in which nothing can be written, before there are results for it.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    OSError
-    """
+    """Refuse a folder in which nothing can be written, before there are results for it."""
     if not os.access(folder, os.W_OK):
         raise OSError(errno.EACCES, "this folder cannot be written", str(folder))
 
@@ -101,14 +81,7 @@ def check_writable(folder):
 def alone(*paths):
     """Keep other runs away from files or folders; the system takes the locks back when this process ends.
 
-    Parameters
-    ----------
-    *paths : Path
-
-    Raises
-    ------
-    BusyError
-        If another run is there.
+    Where another run is there, it is a BusyError.
     """
     with contextlib.ExitStack() as locks:
         for path in sorted(set(paths)):

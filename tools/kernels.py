@@ -33,17 +33,7 @@ def settle_matplotlib():
 
 
 def check_python(reply):
-    """Refuse a kernel of another environment, in which a notebook would run with other packages.
-
-    Parameters
-    ----------
-    reply : dict
-        The content of the reply to a request with the user expressions WHICH_PYTHON.
-
-    Raises
-    ------
-    WrongPython
-    """
+    """Refuse a kernel of another environment, by its reply to a request with the user expressions WHICH_PYTHON."""
     answers = reply.get("user_expressions", {})
     try:
         executable, prefix, version = (ast.literal_eval(answers[name]["data"]["text/plain"]) for name in WHICH_PYTHON)
@@ -54,20 +44,7 @@ def check_python(reply):
 
 
 def why_not(manager, error, heard):
-    """Say why a kernel cannot run a notebook.
-
-    Parameters
-    ----------
-    manager : jupyter_client.KernelManager
-    error : Exception
-    heard : file
-        What the kernel wrote to standard error.
-
-    Returns
-    -------
-    str
-        One sentence: what was expected, what came, what to do.
-    """
+    """Say in one sentence why a kernel cannot run a notebook; `heard` is what it wrote to standard error."""
     expected = f"expected a kernel of {sys.executable}"
     try:
         spec = manager.kernel_spec

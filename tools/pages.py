@@ -7,122 +7,67 @@ from urllib.parse import urlencode
 
 import evidence_page
 import nbformat
-from execute import ROOT
+from guard import ROOT
 from publish import embedded
 
 
+def table(heads, rows):
+    """A table in Markdown; the heads are words between bars."""
+    heads = heads.split(" | ")
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (heads, ["---"] * len(heads), *rows))
+
+
 def notebooks_table(summaries, labs):
-    """The lessons in order, with the first goal of each, the minutes of its core path, and its lab."""
-    rows = ["| lesson | minutes | you will be able to | lab |", "|---|---|---|---|"]
+    """The lessons in order, with the minutes of the core path, the first goal of each, and its lab."""
+    rows = []
     for found in summaries:
-        link = f"[{found.number} {found.title}](notebooks/{found.stem}.ipynb)"
-        lab = f"labs/{found.stem}"
-        beside = f"[lab {found.number}](notebooks/{lab}.ipynb)" if lab in labs else ""
-        rows.append(f"| {link} | {found.minutes} | {found.goals[0]} | {beside} |")
-    return "\n".join(rows)
+        page = f"labs/{found.stem}"
+        lab = f"[lab {found.number}](notebooks/{page}.ipynb)" if page in labs else ""
+        rows.append((found.link, found.minutes, found.goals[0], lab))
+    return table("lesson | minutes | you will be able to | lab", rows)
 
 
 def toctree(names, caption="", *, hidden=True):
-    """A table of contents for the side bar.
-
-    Parameters
-    ----------
-    names : list of str
-        Pages without ending, or "title <page>".
-    caption : str
-    hidden : bool
-        Whether the page itself does not show it.
-
-    Returns
-    -------
-    str
-    """
+    """A table of contents for the side bar; names are pages without ending, or "title <page>"."""
     options = [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden
     return "\n".join(["```{toctree}", *options, "", *names, "```"])
 
 
 def teaching_table(summaries):
-    """Minutes, and what to know before, for each notebook.
-
-    Parameters
-    ----------
-    summaries : list of collected.Summary
-
-    Returns
-    -------
-    str
-    """
-    rows = ["| lesson | minutes | before you start | sections | optional cells |", "|---|---|---|---|---|"]
+    """Minutes, and what to know before, for each lesson."""
+    rows = []
     for found in summaries:
-        numbered = [section for section in found.sections if section.title[0].isdigit()]
+        numbered = sum(section.title[0].isdigit() for section in found.sections)
         optional = sum(len(section.code("optional")) for section in found.sections)
-        link = f"[{found.number} {found.title}](notebooks/{found.stem}.ipynb)"
-        rows.append(f"| {link} | {found.minutes} | {found.before} | {len(numbered)} | {optional} |")
-    total = sum(found.minutes for found in summaries)
-    return "\n".join([*rows, f"| all | {total} | | | |"])
+        rows.append((found.link, found.minutes, found.before, numbered, optional))
+    total = ("all", sum(found.minutes for found in summaries), "", "", "")
+    return table("lesson | minutes | before you start | sections | optional cells", [*rows, total])
 
 
 def slug(title):
-    """The anchor that MyST gives to a heading, which is GitHub's.
-
-    Parameters
-    ----------
-    title : str
-
-    Returns
-    -------
-    str
-    """
+    """The anchor that MyST gives to a heading, which is GitHub's."""
     return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
 
 
-def _is_experiment(cell):
-    return "evidence.judge(" in cell.source
-
-
 def live_plan(summaries):
-    """For each notebook and section, how many cells to run live, which to skip, and where to stop for a prediction.
-
-    Parameters
-    ----------
-    summaries : list of collected.Summary
-
-    Returns
-    -------
-    str
-    """
+    """For each notebook and section, how many cells to run live, which to skip, and where to stop for a prediction."""
     parts = []
     for found in summaries:
-        rows = ["| section | run live | judge | optional | ask first |", "|---|---|---|---|---|"]
+        rows = []
         for section in found.sections:
             core, optional = section.code("core"), section.code("optional")
             if not core and not optional:
                 continue
-            judged = sum(_is_experiment(cell) for cell in core)
-            ask = "yes" if section.has_prediction else "no"
+            judged = sum("evidence.judge(" in cell.source for cell in core)
             link = f"[{section.title}](notebooks/{found.stem}.ipynb#{slug(section.title)})"
-            rows.append(f"| {link} | {len(core) - judged} | {judged} | {len(optional)} | {ask} |")
-        parts.append(f"### {found.number} {found.title}\n\n" + "\n".join(rows))
+            rows.append((link, len(core) - judged, judged, len(optional), "yes" if section.has_prediction else "no"))
+        plan = table("section | run live | judge | optional | ask first", rows)
+        parts.append(f"### {found.number} {found.title}\n\n{plan}")
     return "\n\n".join(parts)
 
 
 def modules_in_order(contributing):
-    """The modules of `utils` as CONTRIBUTING.md orders them: each knows only those before it.
-
-    Parameters
-    ----------
-    contributing : str
-        The text of that file.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        If the sentence is not there.
-    """
+    """The modules of `utils` as CONTRIBUTING.md orders them: each knows only those before it."""
     match = re.search(r"Modules of `utils` know only those above them: (.+?)\.\n", contributing, re.DOTALL)
     if not match:
         raise ValueError(
@@ -131,94 +76,26 @@ def modules_in_order(contributing):
     return re.findall(r"`([\w.]+)`", match[1])
 
 
-def source_of(name):
-    """The text of a module of `utils`.
-
-    Parameters
-    ----------
-    name : str
-        Such as "lab.training".
-
-    Returns
-    -------
-    str
-    """
-    return (ROOT / "utils" / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
-
-
-def idea_of(source):
-    """The first sentence of a module's docstring.
-
-    Parameters
-    ----------
-    source : str
-        Its code.
-
-    Returns
-    -------
-    str
-    """
+def idea_of(name):
+    """The first paragraph of the docstring of a module of `utils`, such as lab.training."""
+    source = (ROOT / "utils" / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
     return " ".join(ast.get_docstring(ast.parse(source)).split("\n\n")[0].split())
 
 
 def module_page(name):
-    """The page of one module, for autodoc.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    str
-    """
+    """The page of one module, for autodoc."""
     # What is inherited is shown where the course wrote it, not where PyTorch or Python did.
     options = "   :members:\n   :inherited-members: Module, BaseException, tuple, dict\n"
     return f"# utils.{name}\n\n```{{eval-rst}}\n.. automodule:: utils.{name}\n{options}```\n"
 
 
 def modules_table(ideas):
-    """The modules with what each is about.
-
-    Parameters
-    ----------
-    ideas : dict of str to str
-
-    Returns
-    -------
-    str
-    """
-    rows = [f"| [`{name}`](api/{name}.md) | {idea} |" for name, idea in ideas.items()]
-    return "\n".join(["| module | idea |", "|---|---|", *rows])
-
-
-def homework_body(readme):
-    """The homework's README without its title, its headings as they are.
-
-    Parameters
-    ----------
-    readme : str
-
-    Returns
-    -------
-    str
-    """
-    return readme.split("\n", 1)[1].strip()
+    """The modules with what each is about."""
+    return table("module | idea", ((f"[`{name}`](api/{name}.md)", idea) for name, idea in ideas.items()))
 
 
 def downloads(paths, folder):
-    """A list of notebooks to download.
-
-    Parameters
-    ----------
-    paths : list of Path
-    folder : str
-        Where they are, from the page.
-
-    Returns
-    -------
-    str
-    """
+    """A list of notebooks to download."""
     rows = []
     for path in paths:
         title = re.search(r"^# (.+)$", nbformat.read(path, as_version=4).cells[0].source, re.MULTILINE)
@@ -227,40 +104,13 @@ def downloads(paths, folder):
 
 
 def colab_cell(repository):
-    """What a notebook on Colab needs first: the helper package and the claims.
-
-    Parameters
-    ----------
-    repository : str
-        Its address on GitHub.
-
-    Returns
-    -------
-    str
-    """
-    lines = [
-        f"!git clone --depth 1 {repository} course",
-        "%cd course/notebooks",
-        'import sys; sys.path.insert(0, "..")',
-    ]
-    return "\n".join(["```", *lines, "```"])
+    """What a notebook on Colab needs first: the helper package and the claims."""
+    clone = f"!git clone --depth 1 {repository} course\n%cd course/notebooks"
+    return f'```\n{clone}\nimport sys; sys.path.insert(0, "..")\n```'
 
 
 def hub_link(stem, *, repository, branch):
-    """A form that makes an nbgitpuller link from the address of a JupyterHub.
-
-    Parameters
-    ----------
-    stem : str
-        The notebook that opens.
-    repository : str
-        Its address on GitHub.
-    branch : str
-
-    Returns
-    -------
-    str
-    """
+    """A form that makes an nbgitpuller link from the address of a JupyterHub."""
     folder = repository.rsplit("/", 1)[1]
     asked = urlencode({"repo": repository, "branch": branch, "urlpath": f"lab/tree/{folder}/notebooks/{stem}.ipynb"})
     path = html.escape(f"/hub/user-redirect/git-pull?{asked}")
@@ -272,23 +122,7 @@ def hub_link(stem, *, repository, branch):
 
 
 def filled(text, made):
-    """A page with its made parts in place of the lines that name them.
-
-    Parameters
-    ----------
-    text : str
-        With lines such as ``<!-- made: notebooks -->``.
-    made : dict of str to str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If a line names a part that is not made.
-    """
+    """A page with its made parts in place of the lines that name them, such as ``<!-- made: notebooks -->``."""
 
     def part(match):
         if match[1] not in made:
@@ -299,57 +133,29 @@ def filled(text, made):
 
 
 def raw_html(text):
-    """Markdown that passes HTML on as it is.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-    """
+    """Markdown that passes HTML on as it is."""
     return f"````{{raw}} html\n{text}\n````"
 
 
-def all_parts(summaries, verdicts, *, labs, ideas, assignments, readme, fragments, others, repository, branch):
+def all_parts(
+    summaries, verdicts, *, labs, ideas, assignments, readme, fragments, others, repository, branch, bibliography
+):
     """Every part that a page may name.
 
-    Parameters
-    ----------
-    summaries : list of collected.Summary
-    verdicts : list of collected.Verdict
-    labs : dict of str to str
-        Place of each lab beneath notebooks/, without ending, to its title.
-    ideas : dict of str to str
-        Module to idea, in order.
-    assignments : list of Path
-        Notebooks that students get.
-    readme : str
-        Of the homework.
-    fragments : collection of str
-        The explorers that there are.
-    others : list of str
-        Pages without ending that the side bar lists after the notebooks.
-    repository : str
-        Its address on GitHub.
-    branch : str
-
-    Returns
-    -------
-    dict of str to str
+    `labs` leads from the place of a lab beneath notebooks/, without ending, to its title, `ideas` from module to idea;
+    `assignments` are notebooks that students get, `others` pages of the side bar.
     """
+    notebooks = [f"{found.number} {found.title} <notebooks/{found.stem}>" for found in summaries]
     return {
+        "bibliography": bibliography,
         "notebooks": notebooks_table(summaries, labs),
-        "notebooks-toctree": toctree(
-            [f"{found.number} {found.title} <notebooks/{found.stem}>" for found in summaries], "Lessons"
-        ),
+        "notebooks-toctree": toctree(notebooks, "Lessons"),
         "labs-toctree": toctree([f"{page[5:7]} {title} <notebooks/{page}>" for page, title in labs.items()], "Labs"),
         "teaching": teaching_table(summaries),
         "live": live_plan(summaries),
         "modules": modules_table(ideas),
         "modules-toctree": toctree([f"api/{name}" for name in ideas]),
-        "homework": homework_body(readme),
+        "homework": readme.split("\n", 1)[1].strip(),  # without its title
         "assignments": downloads(assignments, "downloads"),
         "colab": colab_cell(repository),
         "hub": raw_html(hub_link(summaries[0].stem, repository=repository, branch=branch)),

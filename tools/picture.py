@@ -2,8 +2,8 @@
 
 import io
 
-import execute
 import matplotlib
+from guard import ROOT
 
 matplotlib.use("Agg")
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from utils import data, plotting, runtime
 from utils.files import write_atomically
 
-PATH = execute.ROOT / "site" / "_static" / "one_at_a_time.png"
+PATH = ROOT / "site" / "_static" / "one_at_a_time.png"
 SIDE = 10  # images per row, and rows
 
 
@@ -94,7 +94,7 @@ def main():
     without = answers(net.train(), images)
     write_atomically(PATH, small_png(draw(images, right, with_eval, without)))
     counts = f"{np.sum(with_eval == right)} right with eval(), {np.sum(without == right)} without"
-    print(f"{PATH.relative_to(execute.ROOT)}: {counts}")
+    print(f"{PATH.relative_to(ROOT)}: {counts}")
 
 
 if __name__ == "__main__":

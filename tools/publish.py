@@ -4,7 +4,7 @@ import copy
 import html
 import re
 
-import execute  # noqa: F401  puts this checkout's helpers first
+import guard  # noqa: F401  puts this checkout's helpers first
 import nbformat
 
 from utils import evidence
@@ -17,16 +17,7 @@ EXPLORERS = {  # page and cell of an explorer -> its fragment, which moves witho
 
 
 def anchor(claim_id):
-    """The name of the place where a claim is judged.
-
-    Parameters
-    ----------
-    claim_id : str
-
-    Returns
-    -------
-    str
-    """
+    """The name of the place where a claim is judged."""
     return f"claim-{claim_id}"
 
 
@@ -38,17 +29,7 @@ def up_from(page):
 def card(claim, found, up="../"):
     """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows.
 
-    Parameters
-    ----------
-    claim : utils.evidence.Claim
-    found : nbformat.NotebookNode
-        The output that holds the card.
-    up : str
-        The way from the page to the root of the site.
-
-    Returns
-    -------
-    str
+    `up` is the way from the page to the root of the site.
     """
     verdict = found.data[evidence.MIME]["verdict"]
     lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
@@ -62,16 +43,7 @@ def card(claim, found, up="../"):
 
 
 def css_class(verdict):
-    """The class of a verdict: ``is-supported-in-part``.
-
-    Parameters
-    ----------
-    verdict : str
-
-    Returns
-    -------
-    str
-    """
+    """The class of a verdict: ``is-supported-in-part``."""
     return "is-" + verdict.replace(" ", "-")
 
 
@@ -95,30 +67,10 @@ def _new_cell(source, name):
 
 
 def published(notebook, page, *, claims, launch="", explorers=()):
-    """Prepare an executed notebook for the site.
+    """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Not changed.
-    page : str
-        Its place beneath notebooks/, without ending.
-    claims : dict of str to utils.evidence.Claim
-    launch : str
-        Markdown that follows the title: where to run the notebook.
-    explorers : collection of str
-        The fragments that there are.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-        With an anchor before every card, alt text for every figure, and after an explorer's picture the explorer
-        that needs no kernel.
-
-    Raises
-    ------
-    ValueError
-        If a figure has no alt text, or a cell has two figures.
+    `page` is its place beneath notebooks/, without ending. The copy has an anchor before every card, alt text for every
+    figure, and after an explorer's picture the explorer that needs no kernel, where its fragment is one of `explorers`.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
@@ -143,37 +95,12 @@ def published(notebook, page, *, claims, launch="", explorers=()):
 
 
 def embedded(fragment, up=""):
-    """Markdown that includes an explorer.
-
-    Parameters
-    ----------
-    fragment : str
-        ``loss_surface`` or ``signal_propagation``.
-    up : str
-        The way from the page to the root of the site.
-
-    Returns
-    -------
-    str
-    """
+    """Markdown that includes an explorer; `up` is the way from the page to the root of the site."""
     return f"```{{raw}} html\n:file: {up}explorers/{fragment}.html\n```"
 
 
 def launch_links(page, *, repository, branch):
-    """Markdown with the places where a notebook can be run, and the notebook itself.
-
-    Parameters
-    ----------
-    page : str
-        Its place beneath notebooks/, without ending.
-    repository : str
-        Its address on GitHub.
-    branch : str
-
-    Returns
-    -------
-    str
-    """
+    """Markdown with the places where a notebook can be run, and the notebook itself."""
     name, up = repository.removeprefix("https://github.com/"), up_from(page)
     path = f"notebooks/{page}.ipynb"
     return (

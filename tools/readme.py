@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from collected import summary, verdicts
-from execute import LABS, LESSONS, ROOT, find_notebooks
-from guard import CHECKOUT, one_sentence
+from execute import LABS, LESSONS, find_notebooks
+from guard import CHECKOUT, ROOT, one_sentence
 
 from utils.files import write_atomically
 

@@ -17,8 +17,7 @@ import sys
 from importlib import import_module
 
 import nbformat
-from execute import ROOT
-from guard import CHECKOUT, alone, check_writable, one_sentence
+from guard import CHECKOUT, ROOT, alone, check_writable, one_sentence
 
 from utils.files import free_path, write_atomically
 
@@ -35,67 +34,24 @@ class LeakError(Exception):
 
 
 def assignments():
-    """The names of all assignments, in order.
-
-    Returns
-    -------
-    list of str
-    """
+    """The names of all assignments, in order."""
     return sorted(path.parent.name for path in SOURCE.glob("hw*/hidden.py"))
 
 
 def hidden(name):
-    """The module with an assignment's hidden checks and drawn cells.
-
-    Parameters
-    ----------
-    name : str
-        As in "hw01".
-
-    Returns
-    -------
-    module
-    """
+    """The module with an assignment's hidden checks and drawn cells."""
     return import_module(f"homework.source.{name}.hidden")
 
 
 def source(name, variant=None):
-    """The source notebook of an assignment, for a variant.
-
-    Parameters
-    ----------
-    name : str
-    variant : int or str, optional
-        By default that of the file as it is.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-    """
+    """The source notebook of an assignment, for a variant; by default that of the file as it is."""
     if variant is None:
         variant = nbformat.read(SOURCE / name / f"{name}.ipynb", as_version=4).metadata["homework"]["variant"]
     return nbformat.reads(json.dumps(hidden(name).notebook(variant)), as_version=4)
 
 
 def regions(text, mark):
-    """Split a cell at the regions of a mark.
-
-    Parameters
-    ----------
-    text : str
-    mark : str
-        One of `MARKS`.
-
-    Returns
-    -------
-    list of (bool, list of str)
-        Whether inside, and the lines, without the marks themselves.
-
-    Raises
-    ------
-    ValueError
-        If regions are nested or not closed.
-    """
+    """Split a cell at the regions of a mark: whether inside, and the lines, the first of which is the mark itself."""
     parts, inside = [(False, [])], False
     for line in text.split("\n"):
         edge = re.fullmatch(rf"\s*### (BEGIN|END) {mark}\s*", line)
@@ -131,22 +87,7 @@ def _checksum(cell):
 
 
 def student_version(notebook):
-    """What a student gets of a source notebook.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        From `source`.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-
-    Raises
-    ------
-    LeakError
-        If something of a solution or a hidden test is left.
-    """
+    """What a student gets of a source notebook; a LeakError if something that must not be seen is left."""
     student = copy.deepcopy(notebook)
     for cell in student.cells:
         meta = cell.metadata.get("nbgrader")
@@ -170,16 +111,7 @@ def student_version(notebook):
 
 
 def secrets(notebook):
-    """The lines that nobody may see: of solutions, hidden tests and model answers, as far as they say something.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-
-    Returns
-    -------
-    set of str
-    """
+    """The lines that nobody may see: of solutions, hidden tests and model answers, as far as they say something."""
     hidden_lines, open_lines = [], []
     for cell in notebook.cells:
         meta = cell.metadata.get("nbgrader", {})
@@ -198,18 +130,7 @@ def secrets(notebook):
 
 
 def leaks(notebook, student):
-    """What a student's version shows that it must not.
-
-    Parameters
-    ----------
-    notebook, student : nbformat.NotebookNode
-        With and without solutions.
-
-    Returns
-    -------
-    list of str
-        A sentence each.
-    """
+    """What a student's version shows that it must not, a sentence each."""
     found = []
     lines = secrets(notebook)
     for cell in student.cells:
@@ -225,33 +146,13 @@ def leaks(notebook, student):
 
 
 def text_of(notebook):
-    """A notebook as it is written, the same in every run.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-
-    Returns
-    -------
-    str
-    """
+    """A notebook as it is written, the same in every run."""
     nbformat.validate(notebook)
     return nbformat.writes(notebook, version=4) + "\n"
 
 
 def generated(variant, names=None):
-    """All files that belong to a variant: the sources with their drawn cells, and the release.
-
-    Parameters
-    ----------
-    variant : int or str
-    names : sequence of str, optional
-        Assignments; by default all.
-
-    Returns
-    -------
-    dict of Path to str
-    """
+    """All files of a variant, path -> text: the sources with their drawn cells, and the release."""
     files = {}
     for name in names or assignments():
         notebook = source(name, variant)
@@ -264,17 +165,7 @@ def generated(variant, names=None):
 
 
 def current_variant():
-    """The variant of the sources as they are.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If they differ.
-    """
+    """The variant of the sources as they are; a ValueError if they differ."""
     variants = {source(name).metadata["homework"]["variant"] for name in assignments()}
     if len(variants) != 1:
         raise ValueError(f"expected sources of one variant, got {', '.join(sorted(variants))}; name one with --variant")
@@ -282,12 +173,7 @@ def current_variant():
 
 
 def released():
-    """All files of the release, without those that JupyterLab keeps and git passes over.
-
-    Returns
-    -------
-    list of Path
-    """
+    """All files of the release, without those that JupyterLab keeps and git passes over."""
     found = (path for path in RELEASE.rglob("*") if path.is_file())
     return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
 
@@ -304,18 +190,7 @@ def _in_git(path):
 
 
 def keep(paths):
-    """Copy what is about to be replaced, where neither git has it nor we can make it again.
-
-    Parameters
-    ----------
-    paths : list of Path
-        Of `generated`.
-
-    Returns
-    -------
-    list of Path
-        The copies.
-    """
+    """Copy what is about to be replaced, where neither git has it nor we can make it again; gives the copies."""
     copies = []
     for path in paths:
         if not path.exists() or _in_git(path):

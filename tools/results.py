@@ -1,9 +1,9 @@
 """Folders of results, each with a list of what the course wrote there: nothing else is ever replaced or removed."""
 
 import contextlib
-import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 from guard import alone, check_writable
@@ -28,19 +28,9 @@ def _few(names):
 
 
 class Results:
-    """A folder of results.
+    """A folder of results, made where it is missing; one that is shared may have other files, too.
 
-    Parameters
-    ----------
-    folder : path-like
-        Made where it is missing.
-    shared : bool
-        The folder may have other files, too.
-
-    Raises
-    ------
-    ResultsError
-        If the folder is not empty, not shared, and has no list of what the course wrote there.
+    Refused is a folder that is not empty, not shared, and has no list of what the course wrote there.
     """
 
     def __init__(self, folder, *, shared=False):
@@ -59,16 +49,7 @@ class Results:
     @classmethod
     @contextlib.contextmanager
     def alone(cls, folder, *, shared=False):
-        """The folder while no other run writes there; the parameters are those of the class.
-
-        Yields
-        ------
-        Results
-
-        Raises
-        ------
-        ResultsError, guard.BusyError
-        """
+        """The folder while no other run writes there; the parameters are those of the class."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         with alone(folder):
             yield cls(folder, shared=shared)
@@ -83,20 +64,7 @@ class Results:
         return inside and path.is_file() and (_digest(path), name) in self._written
 
     def check(self, names):
-        """Refuse to replace what is not ours.
-
-        Parameters
-        ----------
-        names : iterable of str
-            What is about to be written; paths within the folder, with slashes.
-
-        Raises
-        ------
-        ResultsError
-            If there is a file of such a name that the course did not write, or that was changed since.
-        OSError
-            If nothing can be written there.
-        """
+        """Refuse to replace a file that the course did not write, or that was changed since; paths have slashes."""
         check_writable(self.folder)
         paths = {name: self.folder / name for name in names}
         there = {name for name, path in paths.items() if os.path.lexists(path) or path.resolve() != path}
@@ -113,13 +81,7 @@ class Results:
             self._written.add((digest, name))
 
     def write(self, name, content):
-        """Write a file and list it; the list comes first, so that whenever we are interrupted the file counts as ours.
-
-        Parameters
-        ----------
-        name : str
-        content : str or bytes
-        """
+        """Write a file and list it; the list comes first, so that even after an interruption the file is ours."""
         from utils.files import write_atomically  # `make clean` writes nothing, and need not find the helpers
 
         content = content.encode("utf-8") if isinstance(content, str) else content
@@ -130,31 +92,17 @@ class Results:
     def write_tree(self, tree, *, whole=True):
         """Move all files of another folder here, or none if one of them would replace what is not ours.
 
-        Parameters
-        ----------
-        tree : Path
-        whole : bool
-            Remove what we wrote earlier and what is not in that folder.
+        If the tree is the whole, what we wrote earlier and what is not in it goes.
         """
         paths = {path.relative_to(tree).as_posix(): path for path in sorted(tree.rglob("*")) if path.is_file()}
         self.check(paths)
         for name, path in paths.items():
             self._record(_digest(path), name)
         for name, path in paths.items():
-            self._move(path, name)
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, self.folder / name)  # takes no room on the disk
         if whole:
             self._remove(self._names() - set(paths))
-
-    def _move(self, path, name):
-        """Put a file into its place, which takes no room on the disk; onto another disk it is copied."""
-        place = self.folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(path, place)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            self.write(name, path.read_bytes())
 
     def adopt(self):
         """List all files that are there, for a folder that we have just made."""

@@ -35,82 +35,30 @@ EXTRAS = ("lessons", "lab", "run", "grading", "test")  # what every environment 
 
 # A module of the environment that its Python imports when it starts, because a .pth file says so.
 STARTUP_NAME = "_normalization_course"
-STARTUP = '''\
-"""Find the helpers of the checkout in which Python starts; written by tools/setup_env.py."""
+with open(os.path.join(ROOT, "tools", "startup.py")) as startup:
+    STARTUP = startup.read()
 
-import os
-import sys
-
-
-def is_checkout(folder):
-    """Whether a folder is the top of a checkout of this course."""
-    try:
-        if not os.path.isfile(os.path.join(folder, "utils", "__init__.py")):
-            return False
-        with open(os.path.join(folder, "pyproject.toml"), "rb") as file:
-            return b'name="normalization-course"' in file.read(4096).replace(b" ", b"")
-    except (OSError, ValueError):
-        return False
-
-
-def checkout():
-    """The first checkout from the current folder upwards; None where there is none or PYTHONPATH names one."""
-    named = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
-    if any(is_checkout(folder) for folder in named.split(os.pathsep) if folder):
-        return None
-    folder, below = os.getcwd(), None
-    while folder != below:
-        if is_checkout(folder):
-            return folder
-        folder, below = os.path.dirname(folder), folder
-    return None
-
-
-def start():
-    """Put it in front of everything else; an isolated Python takes nothing from the current folder."""
-    try:
-        found = None if sys.flags.safe_path else checkout()
-    except Exception:  # the current folder is gone, for example: Python has to start all the same
-        found = None
-    if found:
-        sys.path.insert(0, found)
-
-
-start()
-'''
-
-# What pip says -> the one sentence that helps. The first that fits is printed.
+# What pip says (a pattern) -> the one sentence that helps. The first that fits is printed.
 REASONS = (
     (
-        ("No space left on device", "Errno 28", "not enough space on the disk", "Disk quota exceeded"),
+        "No space left on device|Errno 28|not enough space on the disk|Disk quota exceeded",
         "The disk filled up while packages were being installed: free about 3 GB (or put the "
         "environment on another disk with VENV=/path/to/.venv) and run the same command again.",
     ),
     (
-        (
-            "NewConnectionError",
-            "Temporary failure in name resolution",
-            "Name or service not known",
-            "nodename nor servname",
-            "getaddrinfo failed",
-            "Network is unreachable",
-            "ProxyError",
-            "ConnectTimeoutError",
-            "ReadTimeoutError",
-            "Connection refused",
-            "Connection reset",
-            "No route to host",
-        ),
+        "NewConnectionError|Temporary failure in name resolution|Name or service not known|nodename nor servname|"
+        "getaddrinfo failed|Network is unreachable|ProxyError|ConnectTimeoutError|ReadTimeoutError|Connection refused|"
+        "Connection reset|No route to host",
         "The package index could not be reached: connect to the network (or set the proxy that pip "
         "needs) and run the same command again; after this one install the course works offline.",
     ),
     (
-        ("No matching distribution found", "ResolutionImpossible", "Requires-Python"),
+        "No matching distribution found|ResolutionImpossible|Requires-Python",
         "A package of requirements.txt has no build for this Python or this system: try Python 3.12, "
         "for example with make course PYTHON=python3.12.",
     ),
     (
-        ("Permission denied", "Errno 13", "Read-only file system"),
+        "Permission denied|Errno 13|Read-only file system",
         "The environment could not be written: put it where you may write, for example "
         "make course VENV=$HOME/course-venv BUILD=$HOME/course-build.",
     ),
@@ -156,7 +104,7 @@ def check_disk(folder, needed=NEEDED_BYTES):
 def reason(log):
     """The sentence for what went wrong in pip's output."""
     for signs, sentence in REASONS:
-        if any(sign in log for sign in signs):
+        if re.search(signs, log):
             return sentence
     last = [line.strip() for line in log.splitlines() if line.strip()]
     return "Installing the packages failed: %s" % (last[-1] if last else "pip said nothing")
@@ -297,19 +245,9 @@ def is_finished(venv, extras=(), this_python=False):
 
 def pip_install(venv, log_path, extras=()):
     """Run pip, show where it is, and leave all it said in a log."""
-    command = [
-        python_of(venv),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--progress-bar",
-        "off",
-        "--retries",
-        "3",
-    ]
-    wanted = "%s[%s]" % (ROOT, ",".join(EXTRAS + tuple(extras)))
-    command += ["-c", os.path.join(ROOT, "requirements.txt"), "-e", wanted]
+    command = [python_of(venv), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    command += ["--retries", "3", "-c", os.path.join(ROOT, "requirements.txt")]
+    command += ["-e", "%s[%s]" % (ROOT, ",".join(EXTRAS + tuple(extras)))]
     began, lines, shown = time.time(), [], sys.stdout.isatty()
     env = dict(os.environ, PYTHONUNBUFFERED="1")
     env.pop("PYTHONPATH", None)  # pip would count what lies there as installed

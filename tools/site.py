@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import assets
+import bibliography
 import explorers
 import nbformat
 import pages
 from collected import summary, title, verdicts
-from execute import LABS, LESSONS, ROOT, find_notebooks, label
-from guard import RESULTS, one_sentence
+from execute import LABS, LESSONS, find_notebooks, label
+from guard import RESULTS, ROOT, one_sentence
 from publish import launch_links, published
 from results import Results
 
@@ -30,12 +31,7 @@ NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
 
 
 def missing_packages():
-    """The packages of the extra `site` that are not installed.
-
-    Returns
-    -------
-    list of str
-    """
+    """The packages of the extra `site` that are not installed."""
     from importlib.util import find_spec
 
     def is_there(name):
@@ -48,14 +44,7 @@ def missing_packages():
 
 
 def stage(folder, notebooks):
-    """Lay everything that Sphinx reads into a folder: pages with their made parts, notebooks, downloads, scripts.
-
-    Parameters
-    ----------
-    folder : Path
-        New.
-    notebooks : list of Path
-    """
+    """Lay everything that Sphinx reads into a folder: pages with their made parts, notebooks, downloads, scripts."""
     shutil.copytree(SITE, folder, ignore=shutil.ignore_patterns(*NOT_PAGES))
     assets.unpack("mathjax", folder / "_static" / "mathjax")
     fragments = explorers.build(folder / "explorers")
@@ -79,6 +68,7 @@ def stage(folder, notebooks):
         others=[name for name in SIDEBAR if (folder / f"{name}.md").exists()],
         repository=settings["REPOSITORY"],
         branch=settings["BRANCH"],
+        bibliography=bibliography.entries(),
     )
     for page in folder.glob("*.md"):
         page.write_text(pages.filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
@@ -106,26 +96,13 @@ def _stage_modules(folder):
     (folder / "api").mkdir(exist_ok=True)
     ideas = {}
     for name in names:
-        ideas[name] = pages.idea_of(pages.source_of(name))
+        ideas[name] = pages.idea_of(name)
         (folder / "api" / f"{name}.md").write_text(pages.module_page(name), encoding="utf-8")
     return ideas
 
 
 def build(source, *, builder="html"):
-    """Run Sphinx; a warning is an error.
-
-    Parameters
-    ----------
-    source : Path
-        As `stage` leaves it; Sphinx works beside it.
-    builder : str
-        ``html``, or ``linkcheck``.
-
-    Returns
-    -------
-    Path or None
-        The folder of the site beside the source; None if Sphinx found something wrong and said so.
-    """
+    """Run Sphinx, for which a warning is an error: the folder of the site, or None where it complained."""
     part = source.with_name(builder)
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
     command += ["-d", str(source.with_name("trees")), str(source), str(part)]

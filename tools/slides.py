@@ -17,8 +17,8 @@ from pathlib import Path
 import assets
 import jinja2
 import nbformat
-from execute import ROOT, find_notebooks
-from guard import RESULTS, one_sentence
+from execute import find_notebooks
+from guard import RESULTS, ROOT, one_sentence
 from nbconvert import SlidesExporter
 from results import Results
 from traitlets.config import Config
@@ -43,18 +43,7 @@ class SlidesError(ValueError):
 
 
 def split_prose(source):
-    """Part what the audience sees from what the speaker knows.
-
-    Parameters
-    ----------
-    source : str
-        A markdown cell.
-
-    Returns
-    -------
-    visible, notes : str
-        Folded answers are notes, like paragraphs that begin with "Change this", with the code after them.
-    """
+    """Part what the audience sees from the notes: folded answers, and "Change this" with the code after it."""
     notes = [f"**{match['title'].strip()}.** {match['text'].strip()}" for match in ANSWER.finditer(source)]
     last = visible = []
     for part in PARAGRAPHS.findall(ANSWER.sub("", source)):
@@ -68,15 +57,6 @@ def only_draws(cell):
     """Whether a cell shows a picture or a table and has few lines that do anything else.
 
     On a slide the picture is what counts; the notebook shows how it is drawn.
-
-    Parameters
-    ----------
-    cell : nbformat.NotebookNode
-        A code cell.
-
-    Returns
-    -------
-    bool
     """
     if any(line.startswith(("%", "!")) for line in cell.source.splitlines()):
         return False
@@ -94,13 +74,7 @@ def only_draws(cell):
 
 
 def slide_type_of(cell, where):
-    """The slide type of a cell; "-" where none is set.
-
-    Raises
-    ------
-    SlidesError
-        If it is none that JupyterLab knows.
-    """
+    """The slide type of a cell; "-" where none is set."""
     kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
     if kind not in SLIDE_TYPES:
         expected = ", ".join(kind for kind in SLIDE_TYPES if kind)
@@ -119,25 +93,10 @@ def _describe_pictures(cell):
 
 
 def prepare(notebook, where="notebook"):
-    """Leave in a notebook what is on its slides, and say of each cell how it is shown.
+    """A copy of a notebook with what is on its slides.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Not changed.
-    where : str
-        Its name, for messages.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-        Skipped cells are gone. Metadata of the others: ``notes``, ``section`` (the heading that the slide repeats) and
-        ``hide_code``; of the notebook: ``title``.
-
-    Raises
-    ------
-    SlidesError
-        If no cell is shown, or for a slide type that nobody knows.
+    Metadata of its cells: ``notes``, ``section`` (the heading that the slide repeats) and ``hide_code``; of the
+    notebook: ``title``. A SlidesError if no cell is shown, or for a slide type that nobody knows.
     """
     deck, section, title = deepcopy(notebook), "", where
     deck.metadata.pop("widgets", None)  # their picture is shown
@@ -171,23 +130,7 @@ def prepare(notebook, where="notebook"):
 
 
 def as_deck(notebook, where="notebook"):
-    """A notebook as a page of slides; scripts and styles are expected in ``lib`` beside it.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-    where : str
-        Its name, for messages.
-
-    Returns
-    -------
-    page, title : str
-
-    Raises
-    ------
-    SlidesError
-        As in `prepare`.
-    """
+    """A notebook as a page of slides, and its title; scripts and styles are expected in ``lib`` beside it."""
     deck = prepare(notebook, where)
     exporter = SlidesExporter(
         config=Config(NbConvertBase={"display_data_priority": SHOWN_FIRST}),
@@ -199,23 +142,7 @@ def as_deck(notebook, where="notebook"):
 
 
 def write_decks(paths, out):
-    """Write a deck for each notebook, the page that lists them, and what they load.
-
-    Parameters
-    ----------
-    paths : list of Path
-    out : Path
-
-    Returns
-    -------
-    list of Path
-        The decks.
-
-    Raises
-    ------
-    SlidesError, assets.AssetError
-        If one cannot be made, or if reveal.js or MathJax cannot be had; the index is then not written.
-    """
+    """Write a deck for each notebook, what they load, and at last the page that lists them; gives the decks."""
     assets.unpack("reveal.js", out / "lib" / "reveal")
     assets.unpack("mathjax", out / "lib" / "mathjax")
     for name in ("deck.css", "deck.js"):

@@ -27,11 +27,30 @@ REDRAW = """(id) => {
 }"""
 
 
+ALONE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  body {{ margin: 1rem auto; padding: 0 1rem; max-width: 60rem; font: 16px/1.5 system-ui, sans-serif; }}
+  @media (prefers-color-scheme: dark) {{ html:not([data-theme="light"]) body {{ background: #121212; color: #eee; }} }}
+  html[data-theme="dark"] body {{ background: #121212; color: #eee; }}
+</style>
+<main><h1>{title}</h1>
+{fragment}</main>
+</html>
+"""
+
+
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     """A folder with a page of its own for each explorer."""
     folder = tmp_path_factory.mktemp("explorers")
-    explorers.build(folder)
+    for name, text in explorers.build(folder).items():
+        page = ALONE.format(title=name.replace("_", " ").capitalize(), fragment=text)
+        (folder / f"{name}_alone.html").write_text(page, encoding="utf-8")
     return folder
 
 
