@@ -111,6 +111,7 @@ class TestLossSurface:
         n, controls = numbers["loss_surface"], widgets.loss_surface_explorer(seed=0).controls
         for values, name, first in ((n["rates"], "lr", n["first"][0]), (n["ratios"], "ratio", n["first"][1])):
             assert values[first] == pytest.approx(controls[name].value)
+            controls[name].unobserve_all("value")  # no picture for each
             for value in values:  # a widget moves a value that is not one of its own to the nearest it has
                 controls[name].value = value
                 assert controls[name].value == pytest.approx(value)

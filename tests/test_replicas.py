@@ -181,7 +181,7 @@ OTHER_KINDS = {
     "spectral norm by hooks": lambda: dense(nn.utils.spectral_norm(nn.Linear(16, 16))),
     "tied": lambda: dense(Tied()),
     "subclass": lambda: dense(Doubled(16, 16)),
-    "forward of its own": lambda: dense(changed(nn.ReLU(), forward=torch.tanh)),
+    "forward of its own": lambda: dense(changed(nn.Linear(16, 16), forward=torch.tanh)),
     "hook before": lambda: dense(hooked(nn.Linear(16, 16), "before"), nn.Tanh()),
     "hook after": lambda: dense(hooked(nn.BatchNorm1d(16), "after"), nn.Tanh()),
     "hook backward": lambda: dense(hooked(nn.Tanh(), "backward"), nn.Tanh()),
