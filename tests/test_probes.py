@@ -346,15 +346,14 @@ class Broken(BaseException):
 class Fragile(nn.Tanh):
     """A tanh that counts its calls, which nobody saves, and raises when it is called as often as `left` says."""
 
-    left = -1  # never
-
     def __init__(self):
         super().__init__()
+        self.left = [-1]  # never
         self.register_buffer("calls", torch.zeros(()), persistent=False)
 
     def forward(self, z):
-        self.left -= 1
-        if self.left == 0:
+        self.left[0] -= 1
+        if self.left[0] == 0:
             raise Broken
         with torch.no_grad():
             self.calls += 1
@@ -409,7 +408,7 @@ def test_a_probe_that_fails_in_between_leaves_the_network_as_it_was(build, train
     for n in itertools.count(1):
         net, (x, y) = stack(build, training, activation=Fragile), batch()
         before = traces(net)
-        next(module for module in net.modules() if isinstance(module, Fragile)).left = n
+        next(module for module in net.modules() if isinstance(module, Fragile)).left[0] = n
         broke = False
         with contextlib.suppress(Broken):
             broke = True

@@ -441,7 +441,12 @@ class TestReference:
     """What notebooks use stands in the reference, which autodoc makes of what is documented in each __all__."""
 
     def test_the_notebooks_were_read(self):
-        expected = {("data", "digits"), ("lab.training", "sweep"), ("lab.networks", "mlp"), ("homework.checks", "review")}
+        expected = {
+            ("data", "digits"),
+            ("lab.training", "sweep"),
+            ("lab.networks", "mlp"),
+            ("homework.checks", "review"),
+        }
         assert expected <= NAMES
         assert {"fit_transform", "best_rate", "running_mean"} <= ATTRIBUTES
 

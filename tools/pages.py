@@ -68,10 +68,10 @@ def live_plan(summaries):
 
 def modules_in_order(contributing):
     """The modules of `utils` as CONTRIBUTING.md orders them: each knows only those before it."""
-    match = re.search(r"Modules of `utils` know only those above them: (.+?)\.\n", contributing, re.DOTALL)
+    match = re.search(r"Modules of `utils` know only those before them: (.+?)\.\n", contributing, re.DOTALL)
     if not match:
         raise ValueError(
-            "CONTRIBUTING.md: expected 'Modules of `utils` know only those above them: …', found no such line"
+            "CONTRIBUTING.md: expected 'Modules of `utils` know only those before them: …', found no such line"
         )
     return re.findall(r"`([\w.]+)`", match[1])
 

@@ -1,1 +1,1 @@
-"""What the labs train with: networks for one seed, stacks of them, training, probes, processes."""
+"""What lessons and labs train with in PyTorch: networks for one seed, stacks of them, training, probes, processes."""

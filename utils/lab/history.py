@@ -70,8 +70,8 @@ class History:
     accuracy : dict of str to ndarray, shape (E, R), float64
         In percent, for "test" and, where the split has one, "validation". A network whose outputs are not numbers
         classifies nothing: 0.
-    loss : ndarray, shape (steps, R), float64
-        On the batch of each step, before the step; infinite from the step on at which a replica diverged.
+    loss : ndarray, shape (T, R), float64
+        On the batch of each of all T steps, before the step; infinite from the step on at which a replica diverged.
     diverged_at : ndarray, shape (R,), float64
         First step at which the loss was not a finite number; infinity for never.
     seconds : float

@@ -36,7 +36,8 @@ INITS = {
     "orthogonal": lambda weight, generator: nn.init.orthogonal_(weight, generator=generator),
     "zeros": lambda weight, generator: nn.init.zeros_(weight),
 }
-#: Norms by name: from the number of features, or of the channels of images, to a module.
+#: Norms by name: from the number of features, or of the channels of images, to a module. The layer norm of images is
+#: over channels and pixels.
 NORMS = {
     "batch": lambda channels, images: (nn.BatchNorm2d if images else nn.BatchNorm1d)(channels),
     "layer": lambda channels, images: nn.GroupNorm(1, channels),
@@ -53,7 +54,7 @@ _ORDER = {
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from a generator of its own.
+    """Dropout whose masks come from a generator of its own; those of ``nn.Dropout`` come from the global one.
 
     Parameters
     ----------
@@ -96,6 +97,10 @@ def make_norm(norm, name, channels, *, images):
         hint = "; or pass a class or function of the number of channels"
         if one_of(norm, NORMS, name, hint=hint) == "group" and channels % 4:
             raise ValueError(f"{name}: expected channels for four groups, got {channels}; use another norm")
+        if norm == "instance" and not images:
+            raise ValueError(
+                f"{name}: expected a norm for features, got 'instance', which needs images; use another norm"
+            )
         return NORMS[norm](channels, images)
     made = norm(channels)
     if not isinstance(made, nn.Module):
@@ -150,7 +155,7 @@ def initialize(network, seed, init="default"):
     Parameters
     ----------
     network : nn.Module
-        Its linear layers and convolutions are changed in place.
+        Its linear layers and convolutions are changed in place, also those inside modules of your own.
     seed : int
     init : str or callable
         One of `INITS`, or a function of a weight, to be changed in place, and a ``torch.Generator``. Biases are drawn
@@ -210,8 +215,8 @@ def mlp(
         One of `ACTIVATIONS`, or a class or function that returns a module.
     norm : None, str or callable
         One of `NORMS`, or a function of the number of features that returns a module, such as ``nn.BatchNorm1d``.
-    place : {"before", "after"}
-        Of the norm: before or after the activation.
+    place : {"before", "after", "after_pool"}
+        Of the norm: before or after the activation; without pooling the last is as "after".
     norm_input : as norm
         Of the inputs, as the first layer.
     init : str or callable

@@ -55,7 +55,8 @@ class SGD(_Optimizer):
     weight_decay : float
         Added to the gradient as a multiple of the parameter.
     schedule : callable, optional
-        From the number of steps done to a factor on all rates, at least 0, as in ``torch.optim.lr_scheduler.LambdaLR``.
+        From the number of steps done, 0 at the first, to a factor on all rates of at least 0, as in
+        ``torch.optim.lr_scheduler.LambdaLR``.
 
     Raises
     ------
@@ -109,7 +110,8 @@ class Adam(_Optimizer):
     weight_decay : float
         Added to the gradient as a multiple of the parameter.
     schedule : callable, optional
-        From the number of steps done to a factor on all rates, at least 0, as in ``torch.optim.lr_scheduler.LambdaLR``.
+        From the number of steps done, 0 at the first, to a factor on all rates of at least 0, as in
+        ``torch.optim.lr_scheduler.LambdaLR``.
 
     Raises
     ------

@@ -1,9 +1,10 @@
 """Stack networks of one kind, one per seed and learning rate, and train them together.
 
-A `Stack` has the modules of one network, whose parameters and buffers have a leading axis for the R replicas. Linear
-layers become one batched matrix product, convolutions one grouped convolution, and batch norm sees R·C channels;
-whatever else a network has runs under ``torch.func.vmap``, or replica by replica where that fails. So any ``nn.Module``
-can be stacked, and `Stack.replica` gives one network back as it was.
+A `Stack` has the modules of one network, whose parameters and buffers have a leading axis for the R replicas. It walks
+through an ``nn.Sequential``: a linear layer becomes one batched matrix product, a convolution one grouped convolution,
+and batch norm sees R·C channels (`utils.lab.fused`). A module of another kind runs whole under ``torch.func.vmap``, or
+replica by replica where that fails, which takes longer. So any ``nn.Module`` can be stacked that keeps in buffers what
+it remembers, and `Stack.replica` gives one network back as it was.
 """
 
 import copy
@@ -25,7 +26,7 @@ __all__ = ["Stack", "evaluation_mode"]
 
 
 def _slots(module):
-    """Where its parameters and buffers lie, by name: a dict, and the key in it; a shared one lies in several places."""
+    """From the name of each parameter and buffer to the dict in which it lies and its key there."""
     found = {}
     for place, owner in module.named_modules():  # a module that stands in two places comes once
         for own in (owner._parameters, owner._buffers):
@@ -56,10 +57,8 @@ def _plain_tensors(module):
 def _copied(network):
     """A copy whose plain tensors are buffers, so that each replica has its own."""
     plain = [vars(module)[name] for module in network.modules() for name in _plain_tensors(module)]
-    parts = {
-        id(t): t.detach() for t in [*network.buffers(), *plain]
-    }  # which may hang on a graph, and then have no copy
-    network = copy.deepcopy(network, parts)
+    # deepcopy refuses tensors with a graph, but takes what its memo has in their place
+    network = copy.deepcopy(network, {id(t): t.detach() for t in [*network.buffers(), *plain]})
     for module in network.modules():
         for name in _plain_tensors(module):
             module.register_buffer(name, vars(module).pop(name), persistent=False)
@@ -87,21 +86,27 @@ def _checked(seeds):
 
 
 def _alone(module, tensors, x):
-    """What a module answers with these parameters and buffers, and the buffers that it put in the place of others."""
+    """What a module answers with these parameters and buffers, and the buffers that its forward assigned anew."""
     slots, before = _slots(module), _tensors(module)
     attributes = [(each, dict(vars(each))) for each in module.modules()]
     try:
         for name, (own, key) in slots.items():
             own[key] = tensors[name]
         y = module(x)
-        return y, {name: own[key].detach() for name, (own, key) in slots.items() if own[key] is not tensors[name]}
+        moved = {name: own[key].detach() for name, (own, key) in slots.items() if own[key] is not tensors[name]}
     finally:
         for name, (own, key) in slots.items():
             own[key] = before[name]
-        for each, own in attributes:  # forget tensors that it has noted: they are of one replica, or of vmap
-            for name in _plain_tensors(each):
-                del vars(each)[name]
-                vars(each).update({key: value for key, value in own.items() if key == name})
+        noted = []
+        for each, own in attributes:
+            if not type(each).__module__.startswith("torch."):  # PyTorch's own keep nothing that counts
+                noted += [key for key, value in vars(each).items() if own.get(key, own) is not value]
+            vars(each).clear()
+            vars(each).update(own)
+    if noted:  # it would be of one replica, or of vmap
+        what = f"expected a forward that keeps in buffers what it remembers, got one that sets {', '.join(noted)}"
+        raise ValueError(f"{type(module).__name__}: {what}: use register_buffer")
+    return y, moved
 
 
 def _each(module, tensors, x):
@@ -168,7 +173,8 @@ class Stack(nn.Module):
     Parameters
     ----------
     networks : sequence of nn.Module, length R
-        Alike in all but the numbers in their tensors; they are copied. Each takes (B, ...) and returns (B, ...).
+        Alike in all but the numbers in their tensors; they are copied. Each takes (B, ...) and returns (B, ...). Where
+        they draw random numbers, such as the masks of dropout, all draw from the generator of the first.
     seeds : sequence of int, length R, optional
         Of each network, by which `utils.lab.training.fit` draws its batches; by default 0 to R - 1.
 
@@ -280,9 +286,8 @@ class Stack(nn.Module):
             with evaluation_mode(self), torch.no_grad():
                 n_out = self(x[:, :2]).shape[-1]
         except Exception as error:  # whatever a module of the reader's raises
-            raise ValueError(
-                f"{name}: expected rows that the network takes, got shape {tuple(x.shape)}: {error}"
-            ) from error
+            what = f"expected rows that the network takes, got shape {tuple(x.shape)}"
+            raise ValueError(f"{name}: {what}: {type(error).__name__}: {error}") from error
         if y is None:
             return
         low, high = (y.min(), y.max()) if instance(y, torch.Tensor, name, what="a Tensor").numel() else (0, 0)

@@ -1,5 +1,6 @@
 """Train all replicas of a stack at once, each at its own learning rate."""
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 
@@ -70,23 +71,26 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     """Train every replica on its own batches, at its own rate.
 
     The losses of the replicas are added up, unweighted, so that each gets the gradient of its own loss. A replica that
-    diverges is recorded as such and disturbs no other.
+    diverges is recorded as such and disturbs no other; in the last step it shows by an accuracy of 0 only.
 
     Parameters
     ----------
     model : Stack
         Trained in place; left in training mode.
     split : Split or list of R Split
-        The training part is learned from, the others are evaluated on.
+        The training part is learned from, the others are evaluated on; their y are classes.
     steps : int or sequence of int
-        How many; or after which steps the networks are evaluated, of which the last is the end.
+        How many steps, after which the networks are evaluated; or several steps after each of which they are, such as
+        ``range(50, 401, 50)``, where the last is the end.
     batch_size : int or callable
         Examples per step, drawn as in `batches`; or a function that gives, for a seed, the rows of the training part
         that each step sees, an array of integers of shape (steps, batch_size), such as
-        ``functools.partial(batches, n, 32, steps, reshuffle=False)``.
+        ``functools.partial(batches, len(split.x_train), 32, steps, reshuffle=False)``.
     learning_rates : float or sequence of R floats
+        One for all replicas, or one per replica; `sweep` trains every seed at every rate.
     optimizer : callable
-        From parameters and rates to an optimizer, such as ``functools.partial(optim.SGD, momentum=0.9)``.
+        From parameters and rates to an optimizer of `utils.lab.optim`, such as
+        ``functools.partial(optim.SGD, momentum=0.9)``; those of ``torch.optim`` have one rate for all.
     loss : callable
         From model, x and y to the loss of every replica, shape (R,).
     watch : callable, optional
@@ -102,42 +106,44 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     ValueError
         If model, split and arguments do not fit together. Divergence raises nothing.
     """
-    splits, which = _per_replica(split, model)
+    splits, split_of = _per_replica(split, model)
     rates = one_or_each(learning_rates, model.replicas, "learning_rates")
-    when = _evaluations(steps)
+    evaluated = _evaluations(steps)
     for name, function in (("optimizer", optimizer), ("loss", loss)):
         instance(function, Callable, name, what="a function")
     instance(watch, Callable | None, "watch", what="a function")
+    if inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer: expected one of utils.lab.optim, got torch.optim.{optimizer.__name__}")
     parameters = [p for p in model.parameters() if p.requires_grad]
     stepper = optimizer(parameters, rates)
     x, y = _tensors(splits, "train", model)
     parts = [part for part in ("validation", "test") if any(getattr(one, f"x_{part}") is not None for one in splits)]
     held_out = {part: _tensors(splits, part, model) for part in parts}
-    rows = _rows(batch_size, when[-1], model.seeds, x.shape[1])
+    rows = _rows(batch_size, evaluated[-1], model.seeds, x.shape[1])
 
-    losses = torch.empty(when[-1], model.replicas, dtype=x.dtype)
-    accuracy, seconds, every = {part: [] for part in parts}, 0.0, which[:, None]
+    losses = torch.empty(evaluated[-1], model.replicas, dtype=x.dtype)
+    accuracy, seconds, every = {part: [] for part in parts}, 0.0, split_of[:, None]
     model.train()
-    for step in tqdm(range(1, when[-1] + 1), disable=None, unit="step"):
+    for step in tqdm(range(1, evaluated[-1] + 1), disable=None, unit="step"):
         batch = x[every, rows[step - 1]], y[every, rows[step - 1]]
         if watch:
             watch(model, step, *(part.clone() for part in batch))
         began = time.perf_counter()
         model.train()  # whatever the watch did
-        each = _one_per_replica(loss(model, *batch), model.replicas)
-        stepper.step(torch.autograd.grad(each.sum(), parameters, materialize_grads=True))
-        losses[step - 1] = each.detach()
+        own = _one_per_replica(loss(model, *batch), model.replicas)
+        stepper.step(torch.autograd.grad(own.sum(), parameters, materialize_grads=True))
+        losses[step - 1] = own.detach()
         seconds += time.perf_counter() - began
-        if step in when:
+        if step in evaluated:
             for part, (x_part, y_part) in held_out.items():
-                accuracy[part].append(_accuracy(_outputs(model, x_part, which), y_part[which]))
+                accuracy[part].append(_accuracy(_outputs(model, x_part, split_of), y_part[split_of]))
 
     losses = losses.double().numpy()
     bad = ~np.isfinite(losses)
     diverged_at = np.where(bad.any(axis=0), bad.argmax(axis=0) + 1.0, np.inf)
     losses[np.maximum.accumulate(bad, axis=0)] = np.inf
     accuracy = {part: np.array(values) for part, values in accuracy.items()}
-    return History(np.array(model.seeds), rates, np.array(when), accuracy, losses, diverged_at, seconds)
+    return History(np.array(model.seeds), rates, np.array(evaluated), accuracy, losses, diverged_at, seconds)
 
 
 def sweep(build, splits, *, learning_rates, **how):
@@ -148,7 +154,7 @@ def sweep(build, splits, *, learning_rates, **how):
     build : callable
         From a seed to a network.
     splits : list of Split
-        That of seed 0, of seed 1, and so on.
+        That of seed 0, of seed 1, and so on: its length is the number of seeds.
     learning_rates : sequence of float
         Each once; rates that differ by rounding only are the same.
     **how
@@ -238,9 +244,9 @@ def _per_replica(splits, model):
         raise ValueError(f"split: expected a Split, or a list of one for each replica, got {type(splits).__name__}")
     if len(splits) != replicas:
         raise ValueError(f"split: expected one, or one for each of the {replicas} replicas, got {len(splits)}")
-    different = {id(split): split for split in splits}
-    place = {key: i for i, key in enumerate(different)}
-    return list(different.values()), torch.tensor([place[id(split)] for split in splits])
+    distinct = {id(split): split for split in splits}
+    place = {key: i for i, key in enumerate(distinct)}
+    return list(distinct.values()), torch.tensor([place[id(split)] for split in splits])
 
 
 def _tensors(splits, part, model):
