@@ -356,6 +356,14 @@ def test_modes_within_a_network():
             network[3].eval()
 
 
+def test_another_mode_within_a_module_decides_anew_whether_vmap_works():
+    stack = Stack(several(lambda: Own(nn.Sequential(nn.Linear(N_IN, 4), nn.Dropout(0.5)))))
+    dropout = stack.network.function[1].eval()
+    assert stack(inputs()).all()
+    dropout.train()
+    assert not stack(inputs()).all()
+
+
 @pytest.mark.parametrize("groups", [1, 4])
 def test_group_norm_of_numbers_far_from_zero_stays_accurate(groups):
     generator = torch.Generator().manual_seed(0)
