@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrizations, prune
 
+from utils.lab.replicas import Stack
 from utils.lab.sync_batch_norm import Processes, SyncBatchNorm, convert
 
 theirs = nn.SyncBatchNorm.convert_sync_batchnorm
@@ -414,6 +415,10 @@ REFUSED = {
     "parametrized": (
         lambda: parametrizations.spectral_norm(nn.BatchNorm2d(3)),
         "parametrized weight;.*remove_parametrizations",
+    ),
+    "of a stack": (
+        lambda: Stack([nn.BatchNorm2d(3), nn.BatchNorm2d(3)]).network,
+        "of one network, got one of a stack, with numbers of several; convert a network alone",
     ),
     "lazy": (lambda: nn.LazyBatchNorm2d(), "LazyBatchNorm2d, .*run one batch"),
 }

@@ -263,6 +263,8 @@ def _obstacle(norm):
             "call torch.nn.utils.parametrize.remove_parametrizations before convert, and parametrize again after it"
         )
         return f"{found}; {advice}"
+    if any(t is not None and t.dim() != 1 for t in (norm.running_mean, norm.weight)):
+        return "of one network, got one of a stack, with numbers of several; convert a network alone, Stack.replica(r)"
     for taken in ("forward", "group"):
         if taken in vars(norm):
             return f"without an attribute of its own called {taken}, got one; delete or rename it before convert"
@@ -291,8 +293,8 @@ def convert(module, group=None):
     Raises
     ------
     ValueError
-        If a batch norm is lazy and has not seen any input, has a parametrized weight or bias, has attributes of its own
-        called forward or group, or has a ``forward`` that does not call ``super().forward``; nothing is changed then.
+        If a batch norm is lazy and has not seen any input, is one of a stack, has a parametrized weight or bias, attributes
+        of its own called forward or group, or a ``forward`` that does not call ``super().forward``; nothing is changed then.
 
     Notes
     -----
