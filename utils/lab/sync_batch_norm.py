@@ -293,8 +293,9 @@ def convert(module, group=None):
     Raises
     ------
     ValueError
-        If a batch norm is lazy and has not seen any input, is one of a stack, has a parametrized weight or bias, attributes
-        of its own called forward or group, or a ``forward`` that does not call ``super().forward``; nothing is changed then.
+        If a batch norm is lazy and has not seen any input, is one of a stack, has a parametrized weight or bias, has
+        attributes of its own called forward or group, or a ``forward`` that does not call ``super().forward``; nothing
+        is changed then.
 
     Notes
     -----
