@@ -415,9 +415,11 @@ def test_every_claim_has_its_verdict_on_the_page():
     assert sorted(shown) == sorted(recorded)
 
 
-def test_the_readme_is_short():
-    assert len(text_of("README.md").splitlines()) <= 120
-    assert [line for line in text_of("README.md").splitlines() if len(line) > 100 and line[0] != "|"] == []
+@pytest.mark.parametrize(("name", "lines", "columns"), [("README.md", 120, 100), ("CONTRIBUTING.md", 125, 120)])
+def test_the_front_pages_are_short(name, lines, columns):
+    found = text_of(name).splitlines()
+    assert len(found) <= lines
+    assert [line for line in found if len(line) > columns and line[0] != "|"] == []
 
 
 def test_the_readme_has_a_picture_that_loads_at_once_and_is_told_in_words():
