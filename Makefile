@@ -42,7 +42,7 @@ help:  ## list the commands
 	@echo "make <command>, in this folder:"
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-env:  ## make the environment (every other command does it when needed)
+env:  ## make the environment (most commands do it when needed)
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "setup: No $(PYTHON) was found: install Python 3.11 or newer, or name yours with PYTHON=/path/to/python3." >&2; exit 1; }
 	@$(SETUP)
 
@@ -81,7 +81,7 @@ check: env  ## the quick part of test: lint and notebook hygiene, no notebook is
 	$(WRITABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
-	$(RUN) -m pytest tests/test_notebooks.py tests/test_project.py
+	$(RUN) -m pytest tests/test_notebooks.py tests/test_coverage.py tests/test_project.py
 
 notebooks: env  ## re-execute lessons and labs in place and normalize them (NOTEBOOKS="notebooks/01*.ipynb" chooses)
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)

@@ -202,7 +202,7 @@ IN_LAB = Row(
     lab="02_loss_surfaces",
 )
 WRONG_IN_LAB = {
-    "no-such-lab": ({"lab": "01_input_standardization"}, "there is no lab 01_input_standardization: correct"),
+    "no-such-lab": ({"lab": "99_x"}, "there is no lab 99_x: correct"),
     "a-section-that-does-not-link-the-lab": (
         {"section": "one-question", "heading": "1. Draw the bowl", "cells": ("steps-claim",)},
         "the section one-question does not link the lab 02_loss_surfaces",

@@ -186,6 +186,17 @@ class TestContinuousIntegration:
         with pytest.raises(AssertionError, match="a-claim: the verdict is 'refuted', .* records 'supported'"):
             check("a-claim", 1.0, 1e-9, path=claim())
 
+    def test_the_error_has_the_result_of_each_condition_and_says_what_to_change(self, claim, monkeypatch):
+        monkeypatch.setenv("CI", "true")
+        with pytest.raises(AssertionError) as caught:
+            judge("a-claim", effect={"wine": [2.0] * 16, "iris": [0.0] * 16}, path=claim())
+        assert str(caught.value).splitlines() == [
+            "claim a-claim: the verdict is 'supported in part', data/claims.toml records 'supported':",
+            "wine — supported: median 2 points, 95 % interval 2 to 2, 16 seeds; the claim needs at least 1",
+            "iris — refuted: median 0 points, 95 % interval 0 to 0, 16 seeds; the claim needs at least 1",
+            "If the experiment is right, correct verdict and why in data/claims.toml, then run make notebooks.",
+        ]
+
     @pytest.mark.parametrize("verdict", VERDICTS)
     def test_the_recorded_verdict_is_none(self, verdict, claim, monkeypatch):
         monkeypatch.setenv("CI", "true")

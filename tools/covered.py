@@ -36,7 +36,8 @@ class Row:
     claims : tuple of str
         The claims of ``data/claims.toml`` that judge it.
     lab : str
-        Stem of the lab with their cards, which the section links; empty if they are on the cells of this row.
+        Stem of the lab that has the cards of these claims, which the section links; empty if the cells of this row
+        have them.
     """
 
     id: str

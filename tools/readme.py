@@ -16,15 +16,20 @@ INTRODUCTION = """\
 
 <!-- written by make readme -->
 
-This table holds what the course has judged so far. The statements, their sources, the predictions made beforehand and
-the recorded verdicts are in [data/claims.toml](../../data/claims.toml). The numbers are on cards in the labs and
-lessons, below the cells that judge.
+This table holds what the course has judged so far. The statements, their sources, the predictions and the recorded
+verdicts are in [data/claims.toml](../../data/claims.toml). A prediction is written before its experiment is run and
+never edited afterwards; the file says where small trial runs came first, and what was changed after a run. The numbers
+are on cards in the labs and lessons, below the cells that judge. Where times were measured, this table has the recorded
+verdict, because another machine may give another one.
 
 - **supported**: over the seeds, the whole interval of the effect lies on the claim's side of the smallest effect that
   matters.
 - **refuted**: the whole interval lies on the other side.
 - **inconclusive**: the seeds do not decide.
-- **supported in part**: the claim holds under some of its conditions only.
+- **supported in part**: at least one condition of the claim supports it, and not all do.
+
+Where a claim has several conditions, each gets a verdict. If all are alike, the claim has that verdict. Otherwise it is
+supported in part if any condition supports it, and refuted if none does.
 """
 
 
@@ -44,7 +49,8 @@ def verdicts_page(paths):
     for found in verdicts(paths):
         claim = found.claim
         link = f"[{found.place}]({'' if '/' in found.page else '../'}{found.stem}.ipynb)"
-        rows.append(f"| {claim.statement} | {claim.source} | **{found.card['verdict']}** | {link} |")
+        verdict = claim.verdict if found.card.get("timed") else found.card["verdict"]
+        rows.append(f"| {claim.statement} | {claim.source} | **{verdict}** | {link} |")
     return INTRODUCTION + "\n" + "\n".join(rows) + "\n"
 
 

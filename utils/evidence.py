@@ -248,8 +248,14 @@ def check(claim_id, error, tolerance, *, path=CLAIMS):
 def _finish(card):
     if card.differs and _strict():
         raise AssertionError(
-            f"claim {card.claim.id}: the verdict is {card.verdict!r}, data/claims.toml records {card.claim.verdict!r} "
-            f"({card.numbers(card.parts[0])}). If the experiment is right, record the new verdict and say why."
+            "\n".join(
+                [
+                    f"claim {card.claim.id}: the verdict is {card.verdict!r}, data/claims.toml records "
+                    f"{card.claim.verdict!r}:",
+                    *card._lines(),
+                    "If the experiment is right, correct verdict and why in data/claims.toml, then run make notebooks.",
+                ]
+            )
         )
     return card
 
