@@ -185,6 +185,7 @@ def _work(rank, folder, world_size, timeout, job, arguments):  # pragma: no cove
     with open(folder / f"printed{rank}", "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)  # so that it keeps its place among the errors
     torch.set_num_threads(1)
     for loopback in {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
