@@ -17,6 +17,8 @@ from utils.arrays import instance, number, one_of, whole
 __all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "mlp"]
 
 #: Activation functions by name.
+#:
+#: :meta hide-value:
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
@@ -27,6 +29,8 @@ ACTIVATIONS = {
     "identity": nn.Identity,
 }
 #: Initial weights by name; "default" is PyTorch's own for linear layers and convolutions, uniform within ±1/√fan_in.
+#:
+#: :meta hide-value:
 INITS = {
     "default": lambda weight, generator: nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator),
     "kaiming_normal": lambda weight, generator: nn.init.kaiming_normal_(weight, generator=generator),
@@ -38,6 +42,8 @@ INITS = {
 }
 #: Norms by name: from the number of features, or of the channels of images, to a module. The layer norm of images is
 #: over channels and pixels.
+#:
+#: :meta hide-value:
 NORMS = {
     "batch": lambda channels, images: (nn.BatchNorm2d if images else nn.BatchNorm1d)(channels),
     "layer": lambda channels, images: nn.GroupNorm(1, channels),
