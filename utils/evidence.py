@@ -248,14 +248,9 @@ def check(claim_id, error, tolerance, *, path=CLAIMS):
 def _finish(card):
     if card.differs and _strict():
         raise AssertionError(
-            "\n".join(
-                [
-                    f"claim {card.claim.id}: the verdict is {card.verdict!r}, data/claims.toml records "
-                    f"{card.claim.verdict!r}:",
-                    *card._lines(),
-                    "If the experiment is right, correct verdict and why in data/claims.toml, then run make notebooks.",
-                ]
-            )
+            f"claim {card.claim.id}: the verdict is {card.verdict!r}, data/claims.toml records {card.claim.verdict!r}:"
+            + "".join(f"\n{line}" for line in card._lines())
+            + "\nIf the experiment is right, correct verdict and why in data/claims.toml, then run make notebooks."
         )
     return card
 
