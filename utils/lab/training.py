@@ -21,7 +21,7 @@ _EXAMPLES_AT_ONCE = 128  # of each replica in an evaluation: larger blocks leave
 
 
 def batches(n, batch_size, steps, seed, *, reshuffle=True):
-    """Which examples each step sees: every example once an epoch, in random order; what is left over is dropped.
+    """Which examples each step sees: every example once per epoch, in random order; a rest is dropped.
 
     Parameters
     ----------
