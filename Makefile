@@ -17,6 +17,13 @@ VARIANT ?=
 ASSIGNMENT ?=
 WORKERS ?= 2
 SCHEDULER ?=
+LABS ?=
+BUDGETS ?=
+DATASETS ?=
+SEEDS ?=
+DEVICE ?=
+SIGN ?=
+FORGET ?=
 SANDBOX ?= bwrap
 # make and the shell would read these signs in a path as something else, and write to another place.
 SIGNS := $$ " `
@@ -36,7 +43,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course labs lab test test-labs check notebooks readme homework grade site slides test-browser bench lock clean
+.PHONY: help env course labs evidence lab test test-labs check notebooks readme homework grade site slides test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -51,6 +58,13 @@ course: env  ## execute the lessons and leave copies, HTML and times in build/co
 
 labs: env  ## execute the labs, the experiments of the lessons, in the same way, in build/labs
 	@$(RUN) tools/course.py --labs --out "$(BUILD)/labs" $(NOTEBOOKS)
+
+# SEEDS=16, BUDGETS="1 4", DATASETS="digits mnist_5k", LABS="01 02" choose; SIGN=1 renews fingerprints, DEVICE=cuda uses a
+# GPU, SCHEDULER=tcp://host:8786 a cluster of dask.distributed.
+evidence: env  ## the long run: every experiment of the labs, all seeds, into data/evidence.json; it can be interrupted
+	@$(RUN) tools/evidence.py --labs "$(LABS)" --budgets "$(BUDGETS)" --datasets "$(DATASETS)" --workers "$(WORKERS)" \
+		$(if $(SEEDS),--seeds "$(SEEDS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
+		$(if $(SIGN),--sign) $(if $(FORGET),--forget "$(FORGET)")
 
 lab: env  ## open JupyterLab at lesson 01
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) \

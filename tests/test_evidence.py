@@ -21,6 +21,7 @@ ENTRIES = {
     "direction": "at least",
     "unit": "points",
     "notebook": "01_input_standardization",
+    "edition": 1,
     "verdict": "supported",
     "why": "Because.",
 }

@@ -1,124 +1,22 @@
-"""Claims and their verdicts: one effect per seed, the median with an exact interval, judged by a rule fixed beforehand.
-
-The claims are in ``data/claims.toml``, each with the prediction made before its experiment was run and the smallest
-effect that would matter. `judge` weighs a statistical claim, `check` an exact identity; both return a `Card` that shows
-itself in a notebook and leaves the same as JSON in the output of the cell.
-"""
+"""The rule of the first edition, for claims that no lab has taken over: a verdict from one run of the notebook."""
 
 import html
 import os
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import quantile_test
 
-from utils.arrays import number, numeric, one_of
-from utils.data_files import data_file
+from utils.arrays import number, numeric
+from utils.evidence.cards import MIME
+from utils.evidence.claims import CLAIMS, Claim
+from utils.evidence.claims import claim_called as _claim
 
-__all__ = ["CLAIMS", "MIME", "VERDICTS", "Card", "Cards", "Claim", "check", "claims", "judge"]
+__all__ = ["OldCard", "check", "judge"]
 
-#: The claims of the course.
-#:
-#: :meta hide-value:
-CLAIMS = data_file("claims.toml")
-#: The type of a card among the outputs of a cell.
-MIME = "application/vnd.course.claim+json"
-#: What a verdict can be.
-VERDICTS = ("supported", "supported in part", "refuted", "inconclusive")
 CONFIDENCE = 0.95
 # Colour-blind safe and with a word beside it: colour is never the only sign.
 _COLOURS = {"supported": "#0072B2", "supported in part": "#56B4E9", "refuted": "#D55E00", "inconclusive": "#777777"}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One table of ``claims.toml``.
-
-    Parameters
-    ----------
-    id : str
-    statement : str
-        In the course's words.
-    quote, source : str
-        In the words of who says it, and where.
-    prediction : str
-        Made before the experiment was run.
-    smallest : float
-        The smallest (for direction "at most": the largest) effect with which the statement holds; for an identity
-        the tolerance.
-    direction : {"at least", "at most"}
-        On which side of `smallest` the effect has to lie.
-    unit : str
-    verdict : str
-        As recorded; one of `VERDICTS`.
-    why : str
-        One sentence.
-    notebook, lab : str
-        File name, without ending, of the lesson or of the lab that judges it; the other one is empty.
-    """
-
-    id: str
-    statement: str
-    quote: str
-    source: str
-    prediction: str
-    smallest: float
-    direction: str
-    unit: str
-    verdict: str
-    why: str
-    notebook: str = ""
-    lab: str = ""
-
-    def __post_init__(self):
-        if bool(self.notebook) == bool(self.lab):
-            raise ValueError(
-                f"claim {self.id}: expected either notebook, a lesson, or lab, got notebook {self.notebook!r} and lab "
-                f"{self.lab!r}: name the one that judges it, and leave out the other"
-            )
-        if self.direction not in ("at least", "at most"):
-            raise ValueError(f"claim {self.id}: direction: expected 'at least' or 'at most', got {self.direction!r}")
-        number(self.smallest, f"claim {self.id}: smallest")
-        if self.verdict not in VERDICTS:
-            raise ValueError(f"claim {self.id}: verdict: expected one of {', '.join(VERDICTS)}, got {self.verdict!r}")
-
-
-def claims(path=CLAIMS):
-    """Read the claims.
-
-    Parameters
-    ----------
-    path : path-like
-        A file with a table ``[claims.<id>]`` for each claim.
-
-    Returns
-    -------
-    dict of str to Claim
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, or a table lacks an entry, has one too many, or one with a value that is not
-        allowed.
-    """
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("claims", {})
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path: expected a TOML file such as {CLAIMS}, got: {error}") from None
-    places = {"notebook", "lab"}  # one of them
-    wanted = set(Claim.__dataclass_fields__) - {"id"} - places
-    for name, table in tables.items():
-        if set(table) - places != wanted:
-            missing, extra = sorted(wanted - set(table)), sorted(set(table) - wanted - places)
-            raise ValueError(f"claim {name}: expected the entries {sorted(wanted)}; missing {missing}, unknown {extra}")
-    return {name: Claim(id=name, **table) for name, table in tables.items()}
-
-
-def _claim(name, path):
-    known = claims(path)
-    return known[one_of(name, known, "claim_id", hint=f"; add a table [claims.{name}]")]
 
 
 def _strict():
@@ -187,7 +85,7 @@ def judge(claim_id, *, effect, timed=False, path=CLAIMS):
 
     Returns
     -------
-    Card
+    OldCard
 
     Raises
     ------
@@ -209,7 +107,7 @@ def judge(claim_id, *, effect, timed=False, path=CLAIMS):
         parts = [{"condition": str(name), **_weigh(values, claim)} for name, values in effect.items()]
     else:
         parts = [_weigh(effect, claim)]
-    card = Card(claim, _together([part["verdict"] for part in parts]), tuple(parts), claim.unit, timed=timed)
+    card = OldCard(claim, _together([part["verdict"] for part in parts]), tuple(parts), claim.unit, timed=timed)
     return card if timed else _finish(card)
 
 
@@ -229,7 +127,7 @@ def check(claim_id, error, tolerance, *, path=CLAIMS):
 
     Returns
     -------
-    Card
+    OldCard
 
     Raises
     ------
@@ -242,7 +140,7 @@ def check(claim_id, error, tolerance, *, path=CLAIMS):
     tolerance = number(tolerance, "tolerance", above=0)
     verdict = "supported" if error <= tolerance else "refuted"
     part = {"verdict": verdict, "median": error, "low": error, "high": error, "n": 1}
-    return _finish(Card(claim, verdict, (part,), claim.unit, tolerance))
+    return _finish(OldCard(claim, verdict, (part,), claim.unit, tolerance))
 
 
 def _finish(card):
@@ -268,7 +166,7 @@ def _json(x):
 
 
 @dataclass(frozen=True, eq=False)
-class Card:
+class OldCard:
     """A verdict that can be seen: text, HTML, and JSON for the tools that collect it.
 
     Parameters
@@ -369,28 +267,3 @@ class Card:
             f"{rows}<div>{escape(self._remark())} <code>{escape(self.claim.id)}</code></div></div>"
         )
         return {"text/plain": repr(self), "text/html": card, MIME: self.to_json()}
-
-
-class Cards(dict):
-    """The cards of a notebook by the ids of their claims, for a table at its end."""
-
-    def keep(self, card):
-        """Put a card in.
-
-        Parameters
-        ----------
-        card : Card
-
-        Returns
-        -------
-        Card
-            The same, for the notebook to show.
-        """
-        self[card.claim.id] = card
-        return card
-
-    def __repr__(self):
-        rows = [f"| {card.claim.statement} | {card.claim.prediction} | **{card.verdict}** |" for card in self.values()]
-        return "\n".join(["| statement | predicted before the run | verdict |", "|---|---|---|", *rows])
-
-    _repr_markdown_ = __repr__

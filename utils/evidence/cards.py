@@ -1,0 +1,286 @@
+"""Cards: what the record and a live run say of a claim, as text, as HTML, and as JSON for the tools that collect it."""
+
+import html
+import os
+import textwrap
+from dataclasses import dataclass, field
+
+from utils.evidence.claims import Claim
+from utils.evidence.protocol import in_points
+from utils.evidence.statistics import NOT_JUDGED, counts, coverage
+
+__all__ = ["MIME", "Card", "Cards"]
+
+#: The type of a card among the outputs of a cell.
+MIME = "application/vnd.course.claim+json"
+WIDTH = 90
+MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", NOT_JUDGED: "–"}
+# White on each of these, and each on white, has a contrast of at least 4.5 to 1; a word always stands beside it.
+COLOURS = {"holds": "#00609c", "depends": "#6a4a9c", "fails": "#a84300", "undecided": "#5f5f5f"}
+NAMES = {"mnist_5k": "MNIST", "own data": ""}
+UNRECORDED = "not recorded yet"
+
+
+def strict():
+    """Whether a live run that contradicts the record is an error: in CI only."""
+    return os.environ.get("CI", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def number_in_words(x):
+    """Three digits at most, without an exponent where none is needed."""
+    if abs(x) == float("inf"):
+        return "∞" if x > 0 else "−∞"
+    if x and (abs(x) >= 1e5 or abs(x) < 1e-3):
+        return f"{x:.0e}".replace("-", "−")
+    text = f"{x:.2g}" if abs(x) < 10 else f"{x:,.0f}".replace(",", " ") if abs(x) >= 99.5 else f"{x:.3g}"
+    return text.replace("-", "−")
+
+
+def column_name(run):
+    """The head of a column: ``digits 4T``."""
+    budget = {0: "", 1: "T"}.get(run["budget"], f"{run['budget']}T")
+    parts = (NAMES.get(run["dataset"], run["dataset"].replace("_", " ")), budget if run.get("trains", True) else "")
+    return " ".join(part for part in parts if part) or "measured"
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """What is known of a claim.
+
+    Parameters
+    ----------
+    claim : Claim
+    word : str or None
+        That of the record; None if nothing is recorded.
+    runs : list of dict
+        A column each: dataset, budget, n, live, trains and conditions.
+    waived : dict of str to str
+        Rules that the experiment does not keep, with the reasons.
+    note : str
+        Where the numbers come from, if that has to be said.
+    """
+
+    claim: Claim
+    word: str | None
+    runs: list
+    waived: dict = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def verdict(self):
+        """The word in words."""
+        return self.word or UNRECORDED
+
+    @property
+    def sentence(self):
+        """What a student can repeat."""
+        return self.claim.conclusion.get(self.word, self.claim.statement)
+
+    @property
+    def labels(self):
+        """The names of all conditions, in order."""
+        return list(dict.fromkeys(each["name"] for run in self.runs for each in run["conditions"]))
+
+    def cells(self, label):
+        """One condition's cell in every column; an empty text where it was not measured."""
+        for run in self.runs:
+            found = [each for each in run["conditions"] if each["name"] == label]
+            yield self._cell(found[0]) if found else ""
+
+    def _cell(self, each):
+        mark = MARKS[each["word"]]
+        if self.claim.kind == "identity":
+            return f"error {each['median']:.0e} {mark}"
+        low, middle, high = (self._number(each[key]) for key in ("low", "median", "high"))
+        return f"{middle} ({low} to {high}) {mark}"
+
+    def _number(self, x):
+        """Points with one digit after the point: test sets of a thousand images show no finer step."""
+        if in_points(self.claim) and abs(x) != float("inf"):
+            return f"{x:.1f}".replace("-", "−").replace("−0.0", "0.0")
+        return number_in_words(x)
+
+    @property
+    def threshold(self):
+        """When a condition holds."""
+        if self.claim.kind == "identity":
+            return f"holds if the {self.claim.unit} is at most {self.claim.smallest:.0e}"
+        unit = self.claim.unit
+        if abs(self.claim.smallest) == 1:
+            unit = unit.replace("points", "point", 1)
+        return f"holds if {self.claim.direction} {number_in_words(self.claim.smallest)} {unit}"
+
+    @property
+    def heads(self):
+        """The heads of the columns, with the number of seeds."""
+        for run in self.runs:
+            seeds = "" if self.claim.kind == "identity" else f", {run['n']} seeds"
+            yield f"{column_name(run)}{seeds}{', now' if run['live'] else ''}"
+
+    def _words(self):
+        return [each["word"] for run in self.runs for each in run["conditions"]]
+
+    def details(self):
+        """What is folded: statement, source, prediction, method, and what has to be said openly."""
+        sizes = sorted({run["n"] for run in self.runs})
+        if self.claim.kind != "identity" and sizes:
+            exact = ", ".join(f"{100 * coverage(n):.1f} % of {n}" for n in sizes)
+            method = f"median over the seeds (exact interval: {exact}); {counts(self._words())}"
+        else:
+            method = "the largest deviation from an identity"
+        found = {
+            "Statement": self.claim.statement,
+            "Source": f"“{self.claim.quote}” — {self.claim.source}",
+            "Predicted before the run": self.claim.prediction,
+            "Method": method,
+            "Changed after a run": self.claim.changed,
+            **{f"Rule not kept ({rule})": reason for rule, reason in self.waived.items()},
+        }
+        for run in self.runs:
+            for each in run["conditions"]:
+                if "reason" in each:
+                    found[f"Not judged ({column_name(run)}, {each['name']})"] = each["reason"]
+        return {key: text for key, text in found.items() if text}
+
+    def to_json(self):
+        """What is stored in the notebook.
+
+        Returns
+        -------
+        dict
+            Keys id, edition, word, n (of the first column), and conditions: one for each column and condition, with
+            name, dataset, budget, n, live, median, low, high, word.
+        """
+        conditions = [
+            {
+                "name": each["name"],
+                **{key: run[key] for key in ("dataset", "budget", "n", "live", "trains")},
+                **{key: _as_json(each[key]) for key in ("median", "low", "high")},
+                "word": each["word"],
+                **({"reason": each["reason"]} if "reason" in each else {}),
+            }
+            for run in self.runs
+            for each in run["conditions"]
+        ]
+        n = self.runs[0]["n"] if self.runs else 0
+        found = {"id": self.claim.id, "edition": 2, "word": self.word, "n": n, "conditions": conditions}
+        return found | ({"waived": self.waived} if self.waived else {})
+
+    def __repr__(self):
+        lines = textwrap.wrap(f"{self.verdict.upper()}: {self.sentence}", WIDTH)
+        lines += textwrap.wrap(self.note, WIDTH)
+        rows = [["", *self.heads], *([label, *self.cells(label)] for label in self.labels)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
+        together = sum(widths) + 3 * len(widths) <= WIDTH - 2
+        lines += textwrap.wrap(self.threshold, WIDTH)
+        for label, *cells in rows:
+            lines += textwrap.wrap(label, WIDTH)
+            if together:
+                padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+                lines.append("  " + " | ".join(padded).rstrip())
+            elif label:
+                named = zip(self.heads, cells, strict=True)
+                lines += [f"  {head}: {cell}" for head, cell in named]
+        for key, text in self.details().items():
+            lines += textwrap.wrap(f"{key}: {text}", WIDTH)
+        return "\n".join([*lines, f"[{self.claim.id}]"])
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/plain": repr(self), "text/html": self.to_html(), MIME: self.to_json()}
+
+    def to_html(self):
+        """The card for a page of any theme.
+
+        Returns
+        -------
+        str
+        """
+        escape, colour = html.escape, COLOURS.get(self.word, COLOURS["undecided"])
+        cell = "padding: 0.2em 0.8em 0.2em 0; text-align: left; vertical-align: top; white-space: nowrap; border: 0"
+        wide = cell.replace("nowrap", "normal") + "; min-width: 10em; font-weight: normal"
+        head = "".join(f'<th scope="col" style="{cell}">{escape(name)}</th>' for name in self.heads)
+        rows = "".join(
+            f'<tr style="background: none"><th scope="row" style="{wide}">{escape(label)}</th>'
+            + "".join(f'<td style="{cell}">{_spoken(text)}</td>' for text in self.cells(label))
+            + "</tr>"
+            for label in self.labels
+        )
+        folded = "".join(
+            f"<p style='margin: 0.3em 0'><b>{escape(k)}.</b> {escape(t)}</p>" for k, t in self.details().items()
+        )
+        note = f'<div style="margin-top: 0.3em">{escape(self.note)}</div>' if self.note else ""
+        return (
+            f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
+            f'max-width: 62em; font-size: 1em">'
+            f'<div><b style="background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em">'
+            f"{escape(self.verdict)}</b> &nbsp;{escape(self.sentence)}</div>{note}"
+            f'<div style="overflow-x: auto; margin: 0.4em 0" tabindex="0" role="region" '
+            f'aria-label="Numbers of {escape(self.claim.id)}">'
+            f'<table style="border-collapse: collapse; margin: 0; font-size: 0.92em"><thead>'
+            f'<tr style="background: none"><th scope="col" style="{wide}"><i>{escape(self.threshold)}</i></th>{head}'
+            f"</tr></thead><tbody>{rows}</tbody></table></div>"
+            f"<details><summary>Statement, source, prediction, method</summary>{folded}"
+            f"<p style='margin: 0.3em 0'><code>{escape(self.claim.id)}</code></p></details></div>"
+        )
+
+
+def _spoken(text):
+    """A cell whose mark is read as a word."""
+    for word, mark in MARKS.items():
+        if text.endswith(mark):
+            return f'{html.escape(text[: -len(mark)])}<span role="img" aria-label="{word}"><b>{mark}</b></span>'
+    return html.escape(text)
+
+
+def _as_json(x):
+    """JSON has no infinity: it travels as the word that float() reads."""
+    return x if abs(x) != float("inf") else ("Infinity" if x > 0 else "-Infinity")
+
+
+def from_json(found, claim, note=""):
+    """The card that a notebook has stored.
+
+    Parameters
+    ----------
+    found : dict
+        As `Card.to_json` gives it.
+    claim : Claim
+    note : str
+
+    Returns
+    -------
+    Card
+    """
+    runs = {}
+    for each in found["conditions"]:
+        key = each["dataset"], each["budget"]
+        run = {name: each[name] for name in ("dataset", "budget", "n", "live", "trains")} | {"conditions": []}
+        numbers = {name: float(each[name]) for name in ("median", "low", "high")}
+        kept = {name: each[name] for name in ("name", "word", "reason") if name in each}
+        runs.setdefault(key, run)["conditions"].append({**kept, **numbers})
+    return Card(claim, found["word"], list(runs.values()), found.get("waived", {}), note)
+
+
+class Cards(dict):
+    """The cards of a notebook by the ids of their claims, for a table at its end."""
+
+    def keep(self, card):
+        """Put a card in.
+
+        Parameters
+        ----------
+        card : Card
+
+        Returns
+        -------
+        Card
+            The same, for the notebook to show.
+        """
+        self[card.claim.id] = card
+        return card
+
+    def __repr__(self):
+        rows = [f"| {card.claim.statement} | {card.claim.prediction} | **{card.verdict}** |" for card in self.values()]
+        return "\n".join(["| statement | predicted before the run | verdict |", "|---|---|---|", *rows])
+
+    _repr_markdown_ = __repr__

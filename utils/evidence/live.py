@@ -1,0 +1,185 @@
+"""In a notebook: run a declared experiment on its first seeds, and show what the record says."""
+
+import json
+import os
+from dataclasses import dataclass
+
+from tqdm.auto import tqdm
+
+from utils.data_files import data_file
+from utils.evidence.cards import MIME, Card, from_json, strict
+from utils.evidence.claims import CLAIMS, claim_called
+from utils.evidence.experiments import Experiment
+from utils.evidence.record import RECORD, Record, judged, not_judged
+from utils.evidence.running import as_unit, run
+from utils.evidence.statistics import NOT_JUDGED
+
+__all__ = ["Live", "live", "recorded"]
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """What an experiment gave just now.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    measured : dict of str to utils.evidence.running.Measured
+        For each data set that it ran on, at budget T.
+    n : int
+        How many seeds.
+    record : path-like
+    """
+
+    experiment: Experiment
+    measured: dict
+    n: int
+    record: object = RECORD
+
+    def __getitem__(self, dataset):
+        """The numbers of one data set."""
+        return self.measured[dataset]
+
+    @property
+    def first(self):
+        """The numbers of the first data set."""
+        return next(iter(self.measured.values()))
+
+    def card(self, claim_id):
+        """The card of a claim: what was measured now, beside what is recorded.
+
+        Parameters
+        ----------
+        claim_id : str
+            Of a claim that the experiment declares.
+
+        Returns
+        -------
+        Card
+
+        Raises
+        ------
+        ValueError
+            If the experiment does not declare the claim.
+        AssertionError
+            In CI, if a condition holds now and fails in the record, or the other way round. Never in a reader's hands.
+        """
+        if claim_id not in self.experiment.claims:
+            raise ValueError(f"claim_id: expected one of {', '.join(self.experiment.claims)}, got {claim_id!r}")
+        claim = self.experiment.facts[claim_id]
+        now = [self._column(claim, dataset, measured) for dataset, measured in self.measured.items()]
+        record = Record(self.record, known=None if self.experiment.path == CLAIMS else {claim_id: claim})
+        then = {(each["dataset"], each["budget"]): each for each in record.runs(claim_id)}
+        if strict() and claim.kind != "timing":
+            for each in now:
+                _refuse_contradiction(claim_id, each, then.get((each["dataset"], 1)))
+        shown = {(each["dataset"], 1): each for each in now}
+        for key in then:
+            if key not in shown:
+                shown[key] = {**then[key], "live": False}
+        order = self.experiment.columns()
+        columns = sorted(shown, key=lambda key: order.index(key) if key in order else -1)
+        word = record.word(claim_id, order)
+        return Card(claim, word, [shown[key] for key in columns], self.experiment.waive)
+
+    def _column(self, claim, dataset, measured):
+        unit = {**as_unit(self.experiment, measured), "n": self.n}
+        conditions = []
+        for label, effects in measured.effects[claim.id].items():
+            found = {"name": label, **judged(list(effects), claim)}
+            if claim.kind != "identity" and (reason := not_judged(label, claim, [unit])):
+                found |= {"word": NOT_JUDGED, "reason": reason}
+            conditions.append(found)
+        trains = bool(self.experiment.steps)
+        return {
+            "dataset": dataset,
+            "budget": 1,
+            "n": self.n,
+            "live": True,
+            "trains": trains,
+            "conditions": conditions,
+        }
+
+
+def _refuse_contradiction(claim_id, now, then):
+    recorded_words = {each["name"]: each["word"] for each in then["conditions"]} if then else {}
+    for each in now["conditions"]:
+        word = recorded_words.get(each["name"])
+        if {each["word"], word} == {"holds", "fails"}:
+            raise AssertionError(
+                f"claim {claim_id}, {each['name']}, on {now['dataset']}: {each['word']} now ({each['median']:.3g}, "
+                f"{each['low']:.3g} to {each['high']:.3g}), and the record says that it {word}: find out what has "
+                "changed, then run make evidence"
+            )
+
+
+def live(experiment, *, record=RECORD):
+    """Run an experiment now, on its first seeds, at budget T.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        One on images runs on digits, or on the data set that the environment variable ``DATASET`` names; others run on
+        all their data sets.
+    record : path-like
+        Where the record is.
+
+    Returns
+    -------
+    Live
+
+    Raises
+    ------
+    ValueError
+        If the function of the experiment returns something else than was agreed.
+    """
+    if experiment.kind == "experiment":
+        datasets = [os.environ.get("DATASET") or experiment.datasets[0]]
+    else:
+        datasets = experiment.datasets
+    seeds = range(1 if experiment.kind == "identity" else experiment.live)
+    bar = tqdm(datasets, disable=None if len(datasets) > 1 else True, unit="data set", leave=False)
+    return Live(experiment, {data: run(experiment, seeds, data=data) for data in bar}, len(seeds), record)
+
+
+def recorded(claim_id, *, record=RECORD, path=CLAIMS):
+    """What the record says of a claim; before there is a record, what its lab measured when it last ran.
+
+    Parameters
+    ----------
+    claim_id : str
+    record, path : path-like
+        Where the record and the claims are.
+
+    Returns
+    -------
+    Card
+
+    Raises
+    ------
+    ValueError
+        For an unknown claim, or a record that cannot be read.
+    """
+    claim = claim_called(claim_id, path)
+    found = Record(record, known=None if path == CLAIMS else {claim_id: claim})
+    stored = _stored(claim)
+    if runs := found.runs(claim_id):
+        runs = [{**each, "live": False} for each in runs]
+        return Card(claim, found.saved_word(claim_id), runs, (stored or {}).get("waived", {}))
+    if stored is None:
+        return Card(claim, None, [], note="The lab has not run yet.")
+    note = f"Nothing is recorded yet. This is from the last run of the lab: {stored['n']} seeds, T."
+    return from_json(stored, claim, note)
+
+
+def _stored(claim):
+    """The JSON of the card in the lab's notebook, if the checkout has it."""
+    path = data_file("claims.toml").parent.parent / "notebooks" / "labs" / f"{claim.lab}.ipynb"
+    if not claim.lab or not path.exists():
+        return None
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            card = output.get("data", {}).get(MIME, {})
+            if card.get("id") == claim.id and card.get("edition") == 2:
+                return card
+    return None

@@ -1,0 +1,280 @@
+"""The record of the long runs, ``data/evidence.json``: effects per seed, and the words that follow from them."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from utils.data_files import data_file
+from utils.evidence.claims import CLAIMS, claims
+from utils.evidence.running import SHARE_AT_END
+from utils.evidence.statistics import NOT_JUDGED, condition, median, together
+from utils.files import write_atomically
+
+__all__ = ["RECORD", "Record"]
+
+#: The record of the course.
+#:
+#: :meta hide-value:
+RECORD = data_file("evidence.json")
+VERSION = 2
+_UNIT = {
+    "experiment": str,
+    "dataset": str,
+    "budget": int,
+    "first": int,
+    "n": int,
+    "steps": int,
+    "fingerprint": str,
+    "device": str,
+    "effects": dict,
+    "grids": dict,
+    "at_end": dict,
+    "controls": dict,
+    "seconds": float,
+}
+
+
+class Record:
+    """What was measured: units of work, each some seeds of an experiment on one data set at one budget.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that need not be there yet.
+    known : dict of str to Claim, optional
+        The claims that it may speak of; those of the course by default.
+    forget : collection of str
+        Ids of claims to leave out.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, of another version, or speaks of a claim that there is not.
+    """
+
+    def __init__(self, path=RECORD, known=None, forget=()):
+        self.path, self.known = Path(path), claims(CLAIMS) if known is None else known
+        self.units, self._saved = {}, {}
+        for unit in self._read(forget):
+            self.units[_key(unit)] = unit
+
+    def _read(self, forget):
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.path}: expected a record that can be read, got: {error}") from None
+        advice = "restore the file from git, or remove it and run make evidence"
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise ValueError(
+                f"{self.path}: expected JSON to its end, got a truncated or damaged file: {advice}"
+            ) from None
+        version = found.get("version") if isinstance(found, dict) else None
+        if version != VERSION:
+            raise ValueError(f"{self.path}: expected a record of version {VERSION}, got version {version}: {advice}")
+        units, self._saved = found.get("units"), found.get("claims", {})
+        for unit in units if isinstance(units, list) else [None]:
+            for name in forget:
+                unit["effects"].pop(name, None)
+            self._check(unit, advice)
+        return [unit for unit in units if unit["effects"]]
+
+    def _check(self, unit, advice):
+        kinds = {key: kind for key, kind in _UNIT.items() if kind is not float}
+        if not isinstance(unit, dict) or any(not isinstance(unit.get(key), kind) for key, kind in kinds.items()):
+            raise ValueError(f"{self.path}: expected units with the entries {', '.join(_UNIT)}, got another: {advice}")
+        for name, conditions in unit["effects"].items():
+            if name not in self.known:
+                raise ValueError(
+                    f"{self.path}: expected claims of data/claims.toml, got {name!r}: put the claim back, or take it "
+                    f"out of the record with make evidence FORGET={name}"
+                )
+            for label, values in conditions.items():
+                if len(values) != unit["n"] or any(math.isnan(float(x)) for x in values):
+                    raise ValueError(
+                        f"{self.path}: claim {name}, {label}: expected {unit['n']} effects, one per seed, none of them "
+                        f"NaN, got {values}: {advice}"
+                    )
+
+    def add(self, unit):
+        """Put a unit in, in place of one with the same first seed, unless that has more seeds.
+
+        Parameters
+        ----------
+        unit : dict
+            As `utils.evidence.running.as_unit` makes it, with experiment, dataset, budget, first, n, fingerprint and
+            device.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, a seed's effect is missing, or one is NaN.
+        """
+        self._check(unit, "run it again")
+        self.units[_key(unit)] = unit
+
+    def drop(self, wanted):
+        """Leave out the units for which `wanted` is false.
+
+        Parameters
+        ----------
+        wanted : callable
+            From a unit to bool.
+        """
+        self.units = {key: unit for key, unit in self.units.items() if wanted(unit)}
+
+    def runs(self, claim_id):
+        """The runs of one claim: its conditions for each data set and budget.
+
+        Parameters
+        ----------
+        claim_id : str
+
+        Returns
+        -------
+        list of dict
+            Keys dataset, budget, n, trains (whether budgets matter), fingerprint, conditions.
+        """
+        columns = {}
+        for unit in sorted(self.units.values(), key=_order):
+            if claim_id in unit["effects"]:
+                columns.setdefault((unit["dataset"], unit["budget"]), []).append(unit)
+        return [
+            {
+                "dataset": dataset,
+                "budget": budget,
+                "n": sum(unit["n"] for unit in units),
+                "trains": units[0]["steps"] > 0,
+                "fingerprint": " ".join(sorted({unit["fingerprint"] for unit in units})),
+                "conditions": [
+                    _condition(label, self.known[claim_id], units) for label in units[0]["effects"][claim_id]
+                ],
+            }
+            for (dataset, budget), units in columns.items()
+        ]
+
+    def words(self, claim_id):
+        """The words of all recorded conditions of a claim.
+
+        Parameters
+        ----------
+        claim_id : str
+
+        Returns
+        -------
+        list of str
+        """
+        return [each["word"] for run in self.runs(claim_id) for each in run["conditions"]]
+
+    def saved_word(self, claim_id):
+        """The word of a claim as it was written.
+
+        Parameters
+        ----------
+        claim_id : str
+
+        Returns
+        -------
+        str or None
+        """
+        return self._saved.get(claim_id, {}).get("word")
+
+    def word(self, claim_id, columns=None):
+        """The word of a claim.
+
+        Parameters
+        ----------
+        claim_id : str
+        columns : list of tuple of str and int, optional
+            The data sets and budgets that the protocol wants; while one is missing, nothing holds or fails as a whole.
+
+        Returns
+        -------
+        str or None
+            None if nothing is recorded.
+        """
+        runs = self.runs(claim_id)
+        if not runs:
+            return None
+        words = self.words(claim_id)
+        there = {(run["dataset"], run["budget"]) for run in runs}
+        return together(words + ["undecided"] * (not set(columns or ()) <= there))
+
+    def save(self, columns=None):
+        """Write the record as a whole or not at all.
+
+        Parameters
+        ----------
+        columns : dict of str to list, optional
+            For each claim those that the protocol wants; a claim that is not in it keeps its word.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; what was there is there still.
+        """
+        units = [dict(self.units[key]) for key in sorted(self.units)]
+        ids = dict.fromkeys(name for unit in units for name in unit["effects"])
+        found = {}
+        for name in sorted(ids):
+            runs = [{**run, "conditions": [_as_json(each) for each in run["conditions"]]} for run in self.runs(name)]
+            word = self.word(name, columns[name]) if name in (columns or {}) else self.saved_word(name)
+            found[name] = {"word": word, "runs": runs}
+        parts = [f'"version": {VERSION}']
+        parts.append(
+            '"claims": {\n' + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items()) + "\n}"
+        )
+        parts.append('"units": [\n' + ",\n".join(json.dumps(unit) for unit in units) + "\n]")
+        write_atomically(self.path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def _key(unit):
+    return unit["experiment"], unit["dataset"], unit["budget"], unit["first"]
+
+
+def _order(unit):
+    return unit["budget"], unit["first"]
+
+
+def _as_json(each):
+    """A condition with numbers that JSON has."""
+    return {key: _number(x) if isinstance(x, float) else x for key, x in each.items() if key != "effects"}
+
+
+def _number(x):
+    return float(f"{x:.4g}") if np.isfinite(x) else {np.inf: "Infinity", -np.inf: "-Infinity"}[x]
+
+
+def _condition(label, claim, units):
+    """One condition over all units of a column."""
+    effects = [float(x) for unit in units for x in unit["effects"][claim.id][label]]
+    found = {"name": label, **judged(effects, claim)}
+    if claim.kind != "identity" and (reason := not_judged(label, claim, units)):
+        found |= {"word": NOT_JUDGED, "reason": reason}
+    return found
+
+
+def judged(effects, claim):
+    """Median, interval and word of effects; of an identity, which has no interval, the largest error and the word."""
+    if claim.kind != "identity":
+        return condition(effects, claim)
+    error = max(effects)
+    return {"median": error, "low": error, "high": error, "word": "holds" if error <= claim.smallest else "fails"}
+
+
+def not_judged(label, claim, units):
+    """Why a condition cannot be judged, which only a run can show; None if it can."""
+    n = sum(unit["n"] for unit in units)
+    for arm in units[0].get("uses", {}).get(claim.id, {}).get(label, ()):
+        at_end = sum(unit["at_end"].get(arm, 0) for unit in units)
+        if at_end > SHARE_AT_END * n:
+            return f"{at_end} of {n} seeds choose the end of the grid of {arm}, which has grown three times"
+    controls = [unit["controls"].get(claim.id, {}).get(label) for unit in units]
+    if None not in controls and 100 - median(np.array(controls, dtype=float)) < claim.smallest:
+        return f"nothing to gain: what it is compared with reaches {median(np.array(controls, dtype=float)):.1f} %"
+    return None

@@ -1,0 +1,213 @@
+"""Run an experiment on some seeds: every seed chooses its own learning rate, and a grid that is too short grows."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.arrays import numeric
+from utils.evidence.protocol import in_points
+from utils.evidence.statistics import median
+
+__all__ = ["Measured", "run"]
+
+GROWTHS = 3
+SHARE_AT_END = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What an experiment gave for some seeds, on one data set, at one budget.
+
+    Parameters
+    ----------
+    tables : dict of str to dict of float to ndarray, shape (n, 2)
+        For each arm and rate the scores on validation and test images; without rates, for each arm an array (n,).
+    best : dict of str to ndarray, shape (n,)
+        For each arm the test score of every seed at its own rate.
+    chosen : dict of str to ndarray, shape (n,)
+        For each arm these rates.
+    effects : dict of str to dict of str to ndarray, shape (n,)
+        For each claim and condition.
+    seconds : float
+    """
+
+    tables: dict
+    best: dict
+    chosen: dict
+    effects: dict
+    seconds: float
+
+    @property
+    def grids(self):
+        """The rates of every arm, ascending, with those that were added."""
+        return {arm: sorted(self.tables[arm]) for arm in self.chosen}
+
+    @property
+    def at_end(self):
+        """How many seeds chose the first or the last rate of each arm's grid, whichever more did."""
+        return {arm: max(_at_ends(rates, self.grids[arm])) for arm, rates in self.chosen.items()}
+
+
+def run(experiment, seeds, *, data=None, budget=1, device="cpu", grids=None):
+    """Run an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    seeds : range
+    data : str, optional
+        Of the data set; its first one by default.
+    budget : int
+        Factor of T.
+    device : str
+    grids : dict of str to sequence of float, optional
+        Rates to take instead of the declared ones; they do not grow.
+
+    Returns
+    -------
+    Measured
+
+    Raises
+    ------
+    ValueError
+        If the function returns something else than was agreed, or NaN.
+    """
+    began = time.perf_counter()
+    data = experiment.datasets[0] if data is None else data
+    steps = experiment.steps * budget
+
+    def measured(rates):
+        return experiment.function(seeds=seeds, data=data, steps=steps, rates=rates, device=device)
+
+    if experiment.kind == "identity":
+        errors = experiment.function()
+        effects = {
+            name: {label: _column([abs(error)], 1, label) for label, error in errors.items()}
+            for name in experiment.claims
+        }
+        return Measured({}, {}, {}, effects, time.perf_counter() - began)
+    if not experiment.rates:
+        best = {arm: _column(values, len(seeds), arm) for arm, values in measured({}).items()}
+        tables, chosen = best, {}
+    else:
+        tables = _tables(measured(dict(grids or experiment.rates)), len(seeds))
+        for _ in range(0 if grids else GROWTHS):
+            wanted = {arm: rates for arm, table in tables.items() if (rates := _more(table))}
+            if not wanted:
+                break
+            for arm, more in _tables(measured(wanted), len(seeds)).items():
+                tables[arm] |= more
+        chosen = {arm: choose(table) for arm, table in tables.items()}
+        best = {arm: _at(table, chosen[arm]) for arm, table in tables.items()}
+    effects = {
+        name: {label: _effect(best, *parts) for label, parts in conditions.items()}
+        for name, conditions in experiment.claims.items()
+    }
+    return Measured(tables, best, chosen, effects, time.perf_counter() - began)
+
+
+def choose(table):
+    """The rate with the best score on validation images, for every seed; of equals the one in the middle."""
+    rates = np.array(sorted(table))
+    scores = np.array([table[rate][:, 0] for rate in rates])
+    best = scores == scores.max(axis=0)
+    middle = (best.sum(axis=0) - 1) // 2  # how many of the equals come before it
+    place = (best.cumsum(axis=0) > middle).argmax(axis=0)
+    return rates[place]
+
+
+def _at(table, rates):
+    """The test score of every seed at its rate."""
+    return np.array([table[rate][seed, 1] for seed, rate in enumerate(rates)])
+
+
+def _at_ends(chosen, grid):
+    return int((chosen == grid[0]).sum()), int((chosen == grid[-1]).sum())
+
+
+def _more(table):
+    """The rates by which a grid should grow: beyond each end that more than a quarter of the seeds choose."""
+    grid = sorted(table)
+    low, high = _at_ends(choose(table), grid)
+    limit = SHARE_AT_END * len(next(iter(table.values())))
+    below = [grid[0] ** 2 / grid[1]] if low > limit else []
+    return tuple(below + ([grid[-1] ** 2 / grid[-2]] if high > limit else []))
+
+
+def _effect(best, function, *arms):
+    values = [best[arm] for arm in arms]
+    if function is not None:
+        return _column(function(*values), len(values[0]), "a condition")
+    return values[0] if len(values) == 1 else values[0] - values[1]
+
+
+def _column(values, n, what):
+    values = numeric(values, what).astype(np.float64)
+    if values.shape != (n,) or np.isnan(values).any():
+        raise ValueError(f"{what}: expected {n} numbers, one per seed, none of them NaN, got {values}")
+    return values
+
+
+def _tables(found, n):
+    """The scores of every arm and rate as arrays, if they are those of n seeds."""
+    tables = {}
+    for arm, table in found.items():
+        tables[arm] = {}
+        for rate, values in table.items():
+            values = numeric(values, f"{arm} at {rate}").astype(np.float64)
+            if values.shape != (n, 2) or np.isnan(values).any():
+                raise ValueError(
+                    f"{arm} at {rate}: expected scores on validation and test images of shape ({n}, 2), without NaN, "
+                    f"got shape {values.shape}"
+                )
+            tables[arm][float(rate)] = values
+    return tables
+
+
+def as_unit(experiment, measured):
+    """What the record keeps of it: effects with four digits, grids, and what only a run can show.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    measured : Measured
+
+    Returns
+    -------
+    dict
+    """
+    effects = {
+        name: {label: [_rounded(x) for x in values] for label, values in conditions.items()}
+        for name, conditions in measured.effects.items()
+    }
+    return {
+        "effects": effects,
+        "uses": {
+            name: {label: list(arms) for label, (_, *arms) in conditions.items()}
+            for name, conditions in experiment.claims.items()
+        }
+        if experiment.rates
+        else {},
+        "grids": measured.grids,
+        "at_end": measured.at_end,
+        "controls": _controls(experiment, measured),
+        "seconds": round(measured.seconds, 1),
+    }
+
+
+def _rounded(x):
+    """Four digits; JSON has no infinity, which travels as the word that float() reads."""
+    return float(f"{x:.4g}") if np.isfinite(x) else ("Infinity" if x > 0 else "-Infinity")
+
+
+def _controls(experiment, measured):
+    """The median accuracy of the arm that is subtracted, where more than its distance to 100 cannot be gained."""
+    found = {}
+    for name, claim in experiment.facts.items():
+        if in_points(claim) and claim.direction == "at least" and claim.smallest > 0:
+            pairs = {label: arms for label, (function, *arms) in experiment.claims[name].items() if function is None}
+            found[name] = {
+                label: round(median(measured.best[arms[1]]), 2) for label, arms in pairs.items() if len(arms) == 2
+            }
+    return found
