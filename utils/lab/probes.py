@@ -113,14 +113,12 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
+    model, x, kinds
+        As in `activations`.
     layer, unit : int
-        Which hidden layer and which of its units (or channels).
+        Which hidden layer and which of its units (or channels); Ioffe and Szegedy (2015), figure 1: the last layer.
     q : sequence of float
         Percent.
-    kinds : tuple of type
-        Of the activation functions.
 
     Returns
     -------
@@ -130,10 +128,6 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
     ------
     ValueError
         If there is no such layer or unit, or x does not fit the model.
-
-    Notes
-    -----
-    Ioffe and Szegedy (2015), figure 1 (b, c), with the last hidden layer.
     """
     layers, q = activations(model, x, kinds), numeric(q, "q")
     if q.ndim > 1 or not ((q >= 0) & (q <= 100)).all():
@@ -240,13 +234,12 @@ class Landscape(NamedTuple):
 
 
 def landscape(model, x, y, lengths):
-    r"""Walk along the current gradient and look at loss and gradient on the way; the batch stays the same.
+    """Walk along the current gradient and look at loss and gradient on the way; the batch stays the same.
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `gradient_norms`.
     lengths : array_like, shape (K,) or (K, R)
         Positive step lengths.
 
@@ -262,9 +255,6 @@ def landscape(model, x, y, lengths):
     Notes
     -----
     Santurkar, Tsipras, Ilyas and Madry (2018), figure 4, where the lengths are 1/2 to 4 times the learning rate.
-
-    .. math:: L(p - \eta g), \quad \|g(p) - g(p - \eta g)\|, \quad
-              \max_\eta \frac{\|g(p) - g(p - \eta g)\|}{\|\eta g\|}
     """
     losses, differences = [], []
     with _untouched(model, x, y) as drawn:
@@ -295,15 +285,15 @@ def _norm(tensors):
 
 @by_identity
 class CovariateShift(NamedTuple):
-    """How much the gradient of a layer changes when the layers before it are updated.
+    """How much the gradient of a layer changes when the layers before it are updated; shapes (layers, R), float64.
 
     Parameters
     ----------
-    difference : ndarray, shape (layers, R), float64
+    difference : ndarray
         Norm of the difference of the two gradients.
-    relative : ndarray, shape (layers, R), float64
+    relative : ndarray
         The same over the norm of the gradient before.
-    cosine : ndarray, shape (layers, R), float64
+    cosine : ndarray
         Of the angle between the two.
     """
 
@@ -317,9 +307,8 @@ def covariate_shift(model, x, y, learning_rates):
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `gradient_norms`.
     learning_rates : float or array_like, shape (R,)
         Of the update, a step of gradient descent.
 
