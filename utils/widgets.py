@@ -119,18 +119,12 @@ class Explorer:
 class Walk(NamedTuple):
     """The numbers behind one position of the sliders of `loss_surface_explorer`."""
 
-    X: np.ndarray
-    """Shape (n, 2): the examples, which make the bowl."""
-    y: np.ndarray
-    """Shape (n,): their targets."""
-    minimum: np.ndarray
-    """Shape (2,): the weights at the bottom of the bowl."""
-    path: np.ndarray
-    """Shape (steps + 1, 2): the weights before the first and after every step."""
-    excess: np.ndarray
-    """Shape (steps + 1,): the loss above its minimum along the path."""
-    largest_lr: float
-    """The learning rate from which descent with all examples and without momentum diverges."""
+    X: np.ndarray  #: Shape (n, 2): the examples, which make the bowl.
+    y: np.ndarray  #: Shape (n,): their targets.
+    minimum: np.ndarray  #: Shape (2,): the weights at the bottom of the bowl.
+    path: np.ndarray  #: Shape (steps + 1, 2): the weights before the first and after every step.
+    excess: np.ndarray  #: Shape (steps + 1,): the loss above its minimum along the path.
+    largest_lr: float  #: The learning rate from which descent with all examples and without momentum diverges.
 
 
 def loss_surface_walk(*, seed, steps, lr, ratio, momentum=0.0, batch_size=_EXAMPLES):
@@ -174,10 +168,8 @@ def loss_surface_explorer(*, seed, steps=25):
 
     Parameters
     ----------
-    seed : int
-        Draws the examples, and the batches the same way at every redraw.
-    steps : int
-        Of the walk.
+    seed, steps : int
+        As in `loss_surface_walk`.
 
     Returns
     -------

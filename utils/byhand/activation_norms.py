@@ -120,22 +120,13 @@ def group_norm_backward(dy, cache):
 
 @by_identity
 class RMSCache(NamedTuple):
-    """What `rms_norm_backward` needs to know of the forward pass.
+    """What `rms_norm_backward` needs to know of the forward pass."""
 
-    Parameters
-    ----------
-    x_hat : ndarray, shape of x
-        x divided by its root mean square.
-    inv_rms : ndarray, shape of x with 1 in the reduced axes
-    gamma, axes, dtype
-        As in `utils.byhand.normalization.Cache`.
-    """
-
-    x_hat: np.ndarray
-    inv_rms: np.ndarray
-    gamma: np.ndarray | None
-    axes: tuple
-    dtype: np.dtype
+    x_hat: np.ndarray  #: x divided by its root mean square, shape of x.
+    inv_rms: np.ndarray  #: Shape of x with 1 in the reduced axes.
+    gamma: np.ndarray | None  #: As given, float64.
+    axes: tuple  #: The reduced axes.
+    dtype: np.dtype  #: Of x.
 
 
 @_quiet

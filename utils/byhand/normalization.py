@@ -16,33 +16,16 @@ __all__ = ["BatchNorm", "Cache", "normalize_backward", "normalize_forward"]
 
 @by_identity
 class Cache(NamedTuple):
-    """What the backward pass needs to know of the forward pass.
+    """What the backward pass needs to know of the forward pass."""
 
-    Parameters
-    ----------
-    x_hat : ndarray, shape of x
-        The normalized values, in x's precision (float32 for float16).
-    inv_std : ndarray, shape of x with 1 in the reduced axes, float64
-        One over the square root of variance plus eps.
-    mean, var : ndarray, shape of inv_std, float64
-        Mean and biased variance.
-    gamma : ndarray or None
-        As given, float64.
-    beta_shape : tuple or None
-        Shape of beta as given.
-    axes : tuple of int
-    dtype : numpy.dtype
-        Of x.
-    """
-
-    x_hat: np.ndarray
-    inv_std: np.ndarray
-    mean: np.ndarray
-    var: np.ndarray
-    gamma: np.ndarray | None
-    beta_shape: tuple | None
-    axes: tuple
-    dtype: np.dtype
+    x_hat: np.ndarray  #: Normalized values, shape of x, in x's precision (float32 for float16).
+    inv_std: np.ndarray  #: 1 / √(var + eps), shape of x with 1 in the reduced axes, float64.
+    mean: np.ndarray  #: Shape of inv_std, float64.
+    var: np.ndarray  #: The biased variance, shape of inv_std, float64.
+    gamma: np.ndarray | None  #: As given, float64.
+    beta_shape: tuple | None  #: Shape of beta as given.
+    axes: tuple  #: The reduced axes.
+    dtype: np.dtype  #: Of x.
 
 
 # Divergence shows as NaN or infinity in the numbers, without a warning.

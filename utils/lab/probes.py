@@ -193,24 +193,13 @@ def jacobian_singular_values(model, x):
 
 @by_identity
 class Landscape(NamedTuple):
-    """The loss along the direction of the current gradient g.
+    """The loss along the direction of the current gradient g; arrays of float64."""
 
-    Parameters
-    ----------
-    lengths : ndarray, shape (K, R), float64
-        Step lengths eta: the places are p - eta g.
-    loss_here, gradient_norm : ndarray, shape (R,), float64
-        Where the walk begins.
-    loss : ndarray, shape (K, R), float64
-    gradient_difference : ndarray, shape (K, R), float64
-        Norm of the difference of the gradient *vectors* there and here.
-    """
-
-    lengths: np.ndarray
-    loss_here: np.ndarray
-    gradient_norm: np.ndarray
-    loss: np.ndarray
-    gradient_difference: np.ndarray
+    lengths: np.ndarray  #: Step lengths eta, shape (K, R): the places are p - eta g.
+    loss_here: np.ndarray  #: Where the walk begins, shape (R,).
+    gradient_norm: np.ndarray  #: Where the walk begins, shape (R,).
+    loss: np.ndarray  #: At the places, shape (K, R).
+    gradient_difference: np.ndarray  #: Norm of the difference of the gradient *vectors* there and here, shape (K, R).
 
     @property
     def loss_range(self):
@@ -285,21 +274,11 @@ def _norm(tensors):
 
 @by_identity
 class CovariateShift(NamedTuple):
-    """How much the gradient of a layer changes when the layers before it are updated; shapes (layers, R), float64.
+    """How much the gradient of a layer changes when the layers before it are updated; shapes (layers, R), float64."""
 
-    Parameters
-    ----------
-    difference : ndarray
-        Norm of the difference of the two gradients.
-    relative : ndarray
-        The same over the norm of the gradient before.
-    cosine : ndarray
-        Of the angle between the two.
-    """
-
-    difference: np.ndarray
-    relative: np.ndarray
-    cosine: np.ndarray
+    difference: np.ndarray  #: Norm of the difference of the two gradients.
+    relative: np.ndarray  #: The same over the norm of the gradient before.
+    cosine: np.ndarray  #: Of the angle between the two.
 
 
 def covariate_shift(model, x, y, learning_rates):
