@@ -70,11 +70,6 @@ def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
     Notes
     -----
     Wu and He, Group normalization (2018), section 3.1, equation 7.
-
-    Examples
-    --------
-    >>> group_norm_forward([[1.0, 3.0, 10.0, 30.0]], groups=2, eps=0.0)[0]
-    array([[-1.,  1., -1.,  1.]])
     """
     x = float_array(x, "x", finite=False)
     if x.ndim < 2:
@@ -256,11 +251,7 @@ class BatchRenorm(BatchNorm):
         Parameters
         ----------
         x
-            As in `BatchNorm.forward`, with the same errors.
-
-        Returns
-        -------
-        ndarray, shape and dtype of x
+            As in `BatchNorm.forward`, like the result and the errors.
         """
         if not self.training:
             y, self._correction = super().forward(x), None
@@ -279,15 +270,12 @@ class BatchRenorm(BatchNorm):
 
     @_quiet
     def backward(self, dy):
-        """Gradient of a loss, as `BatchNorm.backward`.
+        """Gradient of a loss with respect to the last input; sets grad_gamma and grad_beta.
 
         Parameters
         ----------
-        dy : array_like, shape of the last x, float
-
-        Returns
-        -------
-        ndarray, shape and dtype of the last x
+        dy
+            As in `BatchNorm.backward`, like the result and the errors.
         """
         if self._correction is None:
             return super().backward(dy)

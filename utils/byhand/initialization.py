@@ -157,9 +157,9 @@ def normal(shape, *, std, rng):
 
     Parameters
     ----------
-    shape : sequence of int
+    shape, rng
+        As in `lecun_normal`.
     std : float
-    rng : int or numpy.random.Generator
 
     Returns
     -------
@@ -207,8 +207,8 @@ def xavier_normal(shape, *, rng, gain=1.0):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
+    shape, rng
+        As in `lecun_normal`.
     gain : float
         See the function of this name.
 
@@ -245,8 +245,8 @@ def kaiming_normal(shape, *, rng, mode="fan_in", a=0.0):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
+    shape, rng
+        As in `lecun_normal`.
     mode : {"fan_in", "fan_out"}
         Keep the second moment of the signal on its way forward, or of the gradient on its way back.
     a : float
@@ -334,7 +334,8 @@ def lsuv(weights, activation, X):
     Returns
     -------
     list of ndarray
-        New arrays; the arguments stay as they are.
+        New arrays. The variance is that of all outputs of a layer before its activation, over units and examples;
+        without biases it goes with the square of the weights, so that the paper's loop ends after its first round.
 
     Raises
     ------
@@ -343,9 +344,7 @@ def lsuv(weights, activation, X):
 
     Notes
     -----
-    Layer-sequential unit variance, Mishkin and Matas (2016), algorithm 1. The variance is that of all outputs of a
-    layer before its activation, over units and examples. Without biases it goes with the square of the weights, so
-    that one division is exact and the paper's loop ends after its first round.
+    Layer-sequential unit variance, Mishkin and Matas (2016), algorithm 1.
     """
     signal, scaled = matrix(X, "X"), []
     instance(weights, Iterable, "weights", what="a sequence of arrays")
