@@ -317,13 +317,9 @@ def covariate_shift(model, x, y, learning_rates):
             weight = group[0]
             _, (after,) = _gradients(model, x, y, [weight], drawn)
             a, b = (t.double().flatten(1) for t in (before[id(weight)], after))
-            rows.append(
-                (
-                    (a - b).norm(dim=1),
-                    (a - b).norm(dim=1) / a.norm(dim=1).clamp_min(1e-300),
-                    F.cosine_similarity(a, b, dim=1),
-                )
-            )
+            difference = (a - b).norm(dim=1)
+            relative = difference / a.norm(dim=1).clamp_min(1e-300)
+            rows.append((difference, relative, F.cosine_similarity(a, b, dim=1)))
             with torch.no_grad():  # this layer precedes all that follow
                 for p in group:
                     p -= rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * before[id(p)]

@@ -229,7 +229,7 @@ def run(world_size=2, *, job=compare, timeout=60.0, **arguments):
     Parameters
     ----------
     world_size : int
-        Number of processes.
+        Number of processes; each computes with one thread.
     job : callable
         A function of a module, not of a notebook or script; every process calls it, with torch.distributed ready.
     timeout : float
@@ -254,8 +254,8 @@ def run(world_size=2, *, job=compare, timeout=60.0, **arguments):
     Notes
     -----
     Whatever happens, no process is left: they are killed when one fails, when the time is over and at Ctrl-C, and they
-    leave by themselves when their parent is killed. They meet in a file of a temporary folder, so no port is needed,
-    and compute with one thread each. A script that calls this needs no ``if __name__ == "__main__"``.
+    leave by themselves when their parent is killed. They meet in a file of a temporary folder, so no port is needed. A
+    script that calls this needs no ``if __name__ == "__main__"``.
     """
     world_size, timeout = whole(world_size, "world_size"), number(timeout, "timeout", above=0)
     with tempfile.TemporaryDirectory() as name:

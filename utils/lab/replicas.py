@@ -219,10 +219,6 @@ class Stack(nn.Module):
             From a seed to a network.
         seeds : sequence of int, length R
 
-        Returns
-        -------
-        Stack
-
         Raises
         ------
         ValueError

@@ -186,8 +186,8 @@ def outputs(model, split, part="test"):
 
     Parameters
     ----------
-    model : Stack
-    split : Split or list of R Split
+    model, split
+        As in `fit`.
     part : {"train", "validation", "test"}
 
     Returns
