@@ -153,7 +153,6 @@ class Split:
         Parameters
         ----------
         n : int
-            1 to the number of training examples.
 
         Returns
         -------
@@ -162,7 +161,7 @@ class Split:
         Raises
         ------
         ValueError
-            If there are not that many.
+            If there are not that many, or n is not positive.
         """
         n = whole(n, "n", at_most=len(self.x_train), hint="; there are no more training examples")
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
@@ -179,7 +178,6 @@ class Split:
         Returns
         -------
         Split
-            Its other parts are as before.
 
         Raises
         ------
