@@ -69,12 +69,7 @@ def combine(counts, means, squares):
     -------
     count : Tensor, shape ()
     mean, var : Tensor, shape (C,)
-        The biased variance, which is divided by the count.
-
-    Notes
-    -----
-    .. math:: \mu = \frac{1}{n} \sum_p n_p \mu_p, \qquad
-              n \sigma^2 = \sum_p \big( s_p + n_p (\mu_p - \mu)^2 \big)
+        The biased variance, :math:`\frac{1}{n} \sum_p \big( s_p + n_p (\mu_p - \mu)^2 \big)`.
     """
     count = counts.sum()
     mean = (counts[:, None] * means).sum(0) / count
@@ -133,7 +128,7 @@ class _Normalize(torch.autograd.Function):
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    r"""Batch norm whose statistics are those of the batches of all processes together.
+    """Batch norm whose statistics are those of the batches of all processes together.
 
     Parameters
     ----------
@@ -151,15 +146,11 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     Notes
     -----
-    In the forward pass, the processes gather counts, means and sums of squares. In the backward pass, they add up two
-    more sums over the n values that a channel has in all processes:
-
-    .. math:: \frac{\partial L}{\partial x_i} = \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}}
-              \Big( g_i - \frac{1}{n} \sum_j g_j - \frac{\hat x_i}{n} \sum_j g_j \hat x_j \Big)
-
-    The running variance is the unbiased variance of the whole batch. The gradients of weight and bias are those of this
-    process's examples; they are averaged along with all others. Statistics and sums are in at least single precision;
-    outputs and gradients have the dtypes of their inputs.
+    In the forward pass, the processes gather counts, means and sums of squares. In the backward pass, which is that of
+    `utils.byhand.normalization.normalize_backward`, they add up two more sums. The running variance is the unbiased
+    variance of the whole batch. The gradients of weight and bias are those of this process's examples; they are
+    averaged along with all others. Statistics and sums are in at least single precision; outputs and gradients have the
+    dtypes of their inputs.
 
     A process whose part is empty has to take part, too, forward and backward. Its mean loss would be NaN, and so would
     the average of all gradients: use ``reduction="sum"`` and divide by the size of the whole batch.
