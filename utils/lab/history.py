@@ -25,7 +25,7 @@ def different(rates):
 
 
 def one_or_each(values, n, name, what="replicas"):
-    """One number for all, or one for each of n, as float64 of shape (n,); the message says of `what` there are n."""
+    """One number for all, or one for each of n, float64 of shape (n,); `what` is the word for the n in the message."""
     values, n = numeric(values, name), whole(n, "n")
     if values.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one, or one for each of the {n} {what}, got shape {values.shape}")

@@ -146,9 +146,8 @@ def gradient_norms(model, x, y):
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
 
     Returns
     -------
@@ -228,7 +227,7 @@ def landscape(model, x, y, lengths):
     Parameters
     ----------
     model, x, y
-        As in `gradient_norms`.
+        As in `utils.lab.training.cross_entropy`.
     lengths : array_like, shape (K,) or (K, R)
         Positive step lengths.
 
@@ -287,7 +286,7 @@ def covariate_shift(model, x, y, learning_rates):
     Parameters
     ----------
     model, x, y
-        As in `gradient_norms`.
+        As in `utils.lab.training.cross_entropy`.
     learning_rates : float or array_like, shape (R,)
         Of the update, a step of gradient descent.
 

@@ -16,7 +16,7 @@ __all__ = ["Processes", "SyncBatchNorm", "combine", "convert"]
 
 
 class Processes:
-    """The processes of torch.distributed, or of one of its groups, and how batch norm puts their numbers together."""
+    """The processes of torch.distributed, or of one ProcessGroup, and how batch norm puts their numbers together."""
 
     def __init__(self, group=None):
         self.group = group
