@@ -113,14 +113,12 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
+    model, x, kinds
+        As in `activations`.
     layer, unit : int
-        Which hidden layer and which of its units (or channels).
+        Which hidden layer and which of its units (or channels); Ioffe and Szegedy (2015), figure 1: the last layer.
     q : sequence of float
         Percent.
-    kinds : tuple of type
-        Of the activation functions.
 
     Returns
     -------
@@ -130,10 +128,6 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
     ------
     ValueError
         If there is no such layer or unit, or x does not fit the model.
-
-    Notes
-    -----
-    Ioffe and Szegedy (2015), figure 1 (b, c), with the last hidden layer.
     """
     layers, q = activations(model, x, kinds), numeric(q, "q")
     if q.ndim > 1 or not ((q >= 0) & (q <= 100)).all():
@@ -152,9 +146,8 @@ def gradient_norms(model, x, y):
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
 
     Returns
     -------
@@ -199,24 +192,13 @@ def jacobian_singular_values(model, x):
 
 @by_identity
 class Landscape(NamedTuple):
-    """The loss along the direction of the current gradient g.
+    """The loss along the direction of the current gradient g; arrays of float64."""
 
-    Parameters
-    ----------
-    lengths : ndarray, shape (K, R), float64
-        Step lengths eta: the places are p - eta g.
-    loss_here, gradient_norm : ndarray, shape (R,), float64
-        Where the walk begins.
-    loss : ndarray, shape (K, R), float64
-    gradient_difference : ndarray, shape (K, R), float64
-        Norm of the difference of the gradient *vectors* there and here.
-    """
-
-    lengths: np.ndarray
-    loss_here: np.ndarray
-    gradient_norm: np.ndarray
-    loss: np.ndarray
-    gradient_difference: np.ndarray
+    lengths: np.ndarray  #: Step lengths eta, shape (K, R): the places are p - eta g.
+    loss_here: np.ndarray  #: Where the walk begins, shape (R,).
+    gradient_norm: np.ndarray  #: Where the walk begins, shape (R,).
+    loss: np.ndarray  #: At the places, shape (K, R).
+    gradient_difference: np.ndarray  #: Norm of the difference of the gradient *vectors* there and here, shape (K, R).
 
     @property
     def loss_range(self):
@@ -240,13 +222,12 @@ class Landscape(NamedTuple):
 
 
 def landscape(model, x, y, lengths):
-    r"""Walk along the current gradient and look at loss and gradient on the way; the batch stays the same.
+    """Walk along the current gradient and look at loss and gradient on the way; the batch stays the same.
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
     lengths : array_like, shape (K,) or (K, R)
         Positive step lengths.
 
@@ -262,9 +243,6 @@ def landscape(model, x, y, lengths):
     Notes
     -----
     Santurkar, Tsipras, Ilyas and Madry (2018), figure 4, where the lengths are 1/2 to 4 times the learning rate.
-
-    .. math:: L(p - \eta g), \quad \|g(p) - g(p - \eta g)\|, \quad
-              \max_\eta \frac{\|g(p) - g(p - \eta g)\|}{\|\eta g\|}
     """
     losses, differences = [], []
     with _untouched(model, x, y) as drawn:
@@ -295,21 +273,11 @@ def _norm(tensors):
 
 @by_identity
 class CovariateShift(NamedTuple):
-    """How much the gradient of a layer changes when the layers before it are updated.
+    """How much the gradient of a layer changes when the layers before it are updated; shapes (layers, R), float64."""
 
-    Parameters
-    ----------
-    difference : ndarray, shape (layers, R), float64
-        Norm of the difference of the two gradients.
-    relative : ndarray, shape (layers, R), float64
-        The same over the norm of the gradient before.
-    cosine : ndarray, shape (layers, R), float64
-        Of the angle between the two.
-    """
-
-    difference: np.ndarray
-    relative: np.ndarray
-    cosine: np.ndarray
+    difference: np.ndarray  #: Norm of the difference of the two gradients.
+    relative: np.ndarray  #: The same over the norm of the gradient before.
+    cosine: np.ndarray  #: Of the angle between the two.
 
 
 def covariate_shift(model, x, y, learning_rates):
@@ -317,9 +285,8 @@ def covariate_shift(model, x, y, learning_rates):
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
     learning_rates : float or array_like, shape (R,)
         Of the update, a step of gradient descent.
 
@@ -349,13 +316,9 @@ def covariate_shift(model, x, y, learning_rates):
             weight = group[0]
             _, (after,) = _gradients(model, x, y, [weight], drawn)
             a, b = (t.double().flatten(1) for t in (before[id(weight)], after))
-            rows.append(
-                (
-                    (a - b).norm(dim=1),
-                    (a - b).norm(dim=1) / a.norm(dim=1).clamp_min(1e-300),
-                    F.cosine_similarity(a, b, dim=1),
-                )
-            )
+            difference = (a - b).norm(dim=1)
+            relative = difference / a.norm(dim=1).clamp_min(1e-300)
+            rows.append((difference, relative, F.cosine_similarity(a, b, dim=1)))
             with torch.no_grad():  # this layer precedes all that follow
                 for p in group:
                     p -= rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * before[id(p)]

@@ -25,9 +25,8 @@ def batches(n, batch_size, steps, seed, *, reshuffle=True):
 
     Parameters
     ----------
-    n : int
-        Examples.
-    batch_size, steps : int
+    n, batch_size, steps : int
+        Number of examples, of them in a batch, and of batches.
     seed : int
     reshuffle : bool
         Draw a new order for every epoch; otherwise the batches of the first epoch come again and again.
@@ -83,8 +82,8 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
         How many steps, after which the networks are evaluated; or several steps after each of which they are, such as
         ``range(50, 401, 50)``, where the last is the end.
     batch_size : int or callable
-        Examples per step, drawn as in `batches`; or a function that gives, for a seed, the rows of the training part
-        that each step sees, an array of integers of shape (steps, batch_size), such as
+        Examples per step, drawn as in `batches`; or a function from a seed to the rows of the training part that each
+        step sees, integers of shape (steps, batch_size), such as
         ``functools.partial(batches, len(split.x_train), 32, steps, reshuffle=False)``.
     learning_rates : float or sequence of R floats
         One for all replicas, or one per replica; `sweep` trains every seed at every rate.
@@ -187,8 +186,8 @@ def outputs(model, split, part="test"):
 
     Parameters
     ----------
-    model : Stack
-    split : Split or list of R Split
+    model, split
+        As in `fit`.
     part : {"train", "validation", "test"}
 
     Returns
