@@ -84,7 +84,7 @@ def _what_failed(notebook, error, at):
 def _environment():
     """The variables of a kernel: those of this process, with this checkout's helpers first."""
     others = [folder for folder in (os.environ.get("PYTHONPATH"),) if folder]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *others])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *others]), "TQDM_DISABLE": "1"}
 
 
 @contextlib.asynccontextmanager

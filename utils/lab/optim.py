@@ -32,7 +32,7 @@ class _Optimizer:
                 raise ValueError(
                     f"learning_rates: expected one for each of {p.shape[0]} replicas, got shape {tuple(rates.shape)}"
                 )
-        self._rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
+        self._rates = [rates.to(p.device, p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
 
     @torch.no_grad()
     def step(self, gradients):
@@ -117,7 +117,7 @@ class Adam(_Optimizer):
         both = numeric(betas, "betas")
         if both.shape != (2,) or not ((both >= 0) & (both < 1)).all():
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
-        self._moves = [torch.zeros(p.shape, dtype=p.dtype) for p in self.parameters]
+        self._moves = [torch.zeros(p.shape, dtype=p.dtype, device=p.device) for p in self.parameters]
         self._m, self._v = ([torch.zeros_like(move) for move in self._moves] for _ in range(2))
         self._t = [torch.tensor(0.0) for _ in self.parameters]
         eps, (beta1, beta2) = number(eps, "eps", at_least=0), both.tolist()

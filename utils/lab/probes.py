@@ -138,7 +138,7 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
         )
     inputs = layers[whole(layer, "layer", at_least=-len(layers), at_most=len(layers) - 1)][0]
     unit = whole(unit, "unit", at_least=0, at_most=inputs.shape[1] - 1)
-    return np.percentile(inputs[:, unit].double().numpy(), q, axis=1).T
+    return np.percentile(inputs[:, unit].double().cpu().numpy(), q, axis=1).T
 
 
 def gradient_norms(model, x, y):
@@ -161,7 +161,7 @@ def gradient_norms(model, x, y):
     """
     with _untouched(model, x, y) as drawn:
         _, gradients = _gradients(model, x, y, _weights(model), drawn)
-    return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).numpy()
+    return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).cpu().numpy()
 
 
 def jacobian_singular_values(model, x):
@@ -187,7 +187,7 @@ def jacobian_singular_values(model, x):
     with _untouched(model, x), evaluation_mode(model):
         logits = model(x.requires_grad_())[:, 0]
         rows = [torch.autograd.grad(one.sum(), x, retain_graph=True)[0][:, 0] for one in logits.unbind(1)]
-    return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).numpy()
+    return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).cpu().numpy()
 
 
 @by_identity
@@ -263,7 +263,7 @@ def landscape(model, x, y, lengths):
             losses.append(loss.double())
             differences.append(_norm(a - b for a, b in zip(there, g, strict=True)))
     results = (loss_here.double(), _norm(g), torch.stack(losses), torch.stack(differences))
-    return Landscape(lengths, *(value.numpy() for value in results))
+    return Landscape(lengths, *(value.cpu().numpy() for value in results))
 
 
 def _norm(tensors):
@@ -322,7 +322,7 @@ def covariate_shift(model, x, y, learning_rates):
             with torch.no_grad():  # this layer precedes all that follow
                 for p in group:
                     p -= rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * before[id(p)]
-    return CovariateShift(*(torch.stack(column).numpy() for column in zip(*rows, strict=True)))
+    return CovariateShift(*(torch.stack(column).cpu().numpy() for column in zip(*rows, strict=True)))
 
 
 def _parameter_groups(model):
