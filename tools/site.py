@@ -1,6 +1,7 @@
 """Build the web site from the committed notebooks: nothing is executed, and its pages fetch nothing from elsewhere."""
 
 import argparse
+import contextlib
 import os
 import runpy
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import assets
@@ -25,22 +27,14 @@ from utils import evidence
 
 SITE = ROOT / "site"
 SECONDS = 3600  # for Sphinx: it needs one minute, and longer to ask every address
-NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinxcontrib.bibtex")
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "pybtex")  # of the extra `site`
 SIDEBAR = ("run", "evidence", "teach", "homework", "glossary", "bibliography", "api")
 NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
 
 
 def missing_packages():
-    """The packages of the extra `site` that are not installed."""
-    from importlib.util import find_spec
-
-    def is_there(name):
-        try:
-            return find_spec(name) is not None
-        except ModuleNotFoundError:  # of the package around it
-            return False
-
-    return [name for name in NEEDED if not is_there(name)]
+    """The packages that the site needs and that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]
 
 
 def stage(folder, notebooks):
@@ -120,21 +114,17 @@ def build(source, *, builder="html"):
 
 def _build_into(out, builder):
     """Build in a new folder, then put the site in its place: the old one stays where the new one fails."""
-    with Results.alone(out) as results:
+    with Results.alone(out) as results, contextlib.ExitStack() as cleanup:
         results.check([])
         work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
-        keep = False
-        try:
-            stage(work / "source", find_notebooks([], LESSONS, LABS))
-            part = build(work / "source", builder=builder)
-            if part is None:
-                keep = True
-                Results(work, shared=True).adopt()
-                sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
-            results.write_tree(part)
-        finally:
-            if not keep:
-                shutil.rmtree(work, ignore_errors=True)
+        cleanup.callback(shutil.rmtree, work, ignore_errors=True)
+        stage(work / "source", find_notebooks([], LESSONS, LABS))
+        part = build(work / "source", builder=builder)
+        if part is None:
+            cleanup.pop_all()  # the folder stays
+            Results(work, shared=True).adopt()
+            sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
+        results.write_tree(part)
 
 
 @one_sentence("site", RESULTS, assets.AssetError, ValueError)
