@@ -26,6 +26,11 @@ CHECKOUT = "run it in another copy of the course, for it writes into the course 
 sys.path.insert(0, str(ROOT))
 
 
+def environment():
+    """The variables of this process, for one that it starts and that finds this checkout's helpers first."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
 class BusyError(OSError):
     """Another run writes to the same place; the message says what to do."""
 

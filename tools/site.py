@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import runpy
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ import nbformat
 import pages
 from collected import summary, title, verdicts
 from execute import LABS, LESSONS, find_notebooks, label
-from guard import RESULTS, ROOT, one_sentence
+from guard import RESULTS, ROOT, environment, one_sentence
 from publish import launch_links, published
 from results import Results
 
@@ -100,9 +99,8 @@ def build(source, *, builder="html"):
     part = source.with_name(builder)
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
     command += ["-d", str(source.with_name("trees")), str(source), str(part)]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     try:
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=SECONDS, check=False)
+        done = subprocess.run(command, env=environment(), timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
         sys.exit(f"site: expected Sphinx to end within {SECONDS} seconds, it still ran; run the same command again")
     if done.returncode:
