@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 from pathlib import Path
 
 try:
@@ -61,8 +60,7 @@ def one_sentence(command, remedy, *kinds):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path has letters that not every terminal has
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except kinds as error:
@@ -75,8 +73,7 @@ def one_sentence(command, remedy, *kinds):
     except KeyboardInterrupt:
         sys.exit(f"\n{command}: interrupted; run the same command again")
     finally:
-        if main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_writable(folder):

@@ -27,9 +27,9 @@ def notebooks_table(summaries, labs):
     return table("lesson | minutes | you will be able to | lab", rows)
 
 
-def toctree(names, caption="", *, hidden=True):
+def toctree(names, caption=""):
     """A table of contents for the side bar; names are pages without ending, or "title <page>"."""
-    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden
+    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"]
     return "\n".join(["```{toctree}", *options, "", *names, "```"])
 
 

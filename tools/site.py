@@ -43,8 +43,8 @@ def stage(folder, notebooks):
     fragments = explorers.build(folder / "explorers")
     settings = runpy.run_path(str(SITE / "conf.py"))
     if "/OWNER/" in settings["REPOSITORY"]:
-        said = "site: git's origin is not on GitHub, so links to the repository say OWNER; put yours into site/conf.py"
-        print(said, flush=True)
+        hint = "site: git's origin is not on GitHub, so links to the repository say OWNER; put yours into site/conf.py"
+        print(hint, flush=True)
     _stage_notebooks(folder, notebooks, fragments, settings)
     ideas = _stage_modules(folder)
     assignments = sorted((ROOT / "homework" / "release").glob("*/*.ipynb"))
@@ -58,7 +58,7 @@ def stage(folder, notebooks):
         assignments=assignments,
         readme=(ROOT / "homework" / "README.md").read_text(encoding="utf-8"),
         fragments=fragments,
-        others=[name for name in SIDEBAR if (folder / f"{name}.md").exists()],
+        others=SIDEBAR,
         repository=settings["REPOSITORY"],
         branch=settings["BRANCH"],
         bibliography=bibliography.entries(),
@@ -70,15 +70,12 @@ def stage(folder, notebooks):
 def _stage_notebooks(folder, notebooks, fragments, settings):
     claims = evidence.claims()
     for name in ("notebooks/labs", "downloads/labs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(parents=True)
     for path in notebooks:
         page = label(path)
         launch = launch_links(page, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
         notebook = nbformat.read(path, as_version=4)
-        try:
-            made = published(notebook, page, claims=claims, launch=launch, explorers=fragments)
-        except ValueError as error:
-            raise ValueError(f"{page}.ipynb: {error}") from None
+        made = published(notebook, page, claims=claims, launch=launch, explorers=fragments)
         nbformat.write(made, folder / "notebooks" / f"{page}.ipynb")
         shutil.copy(path, folder / "downloads" / f"{page}.ipynb")
 
@@ -86,15 +83,13 @@ def _stage_notebooks(folder, notebooks, fragments, settings):
 def _stage_modules(folder):
     """A page for each module of `utils`; gives what each is about."""
     names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    (folder / "api").mkdir(exist_ok=True)
-    ideas = {}
+    (folder / "api").mkdir()
     for name in names:
-        ideas[name] = pages.idea_of(name)
         (folder / "api" / f"{name}.md").write_text(pages.module_page(name), encoding="utf-8")
-    return ideas
+    return {name: pages.idea_of(name) for name in names}
 
 
-def build(source, *, builder="html"):
+def build(source, builder):
     """Run Sphinx, for which a warning is an error: the folder of the site, or None where it complained."""
     part = source.with_name(builder)
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
@@ -117,7 +112,7 @@ def _build_into(out, builder):
         work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
         cleanup.callback(shutil.rmtree, work, ignore_errors=True)
         stage(work / "source", find_notebooks([], LESSONS, LABS))
-        part = build(work / "source", builder=builder)
+        part = build(work / "source", builder)
         if part is None:
             cleanup.pop_all()  # the folder stays
             Results(work, shared=True).adopt()
