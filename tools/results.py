@@ -56,6 +56,7 @@ class Results:
     def alone(cls, folder, *, shared=False):
         """The folder while no other run writes there; the parameters are those of the class."""
         Path(folder).mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
         with alone(folder):
             yield cls(folder, shared=shared)
 
@@ -67,7 +68,6 @@ class Results:
 
     def check(self, names):
         """Refuse to replace a file that the course did not write, or that was changed since; paths have slashes."""
-        check_writable(self.folder)
         paths = {name: self.folder / name for name in names}
         there = {name for name, path in paths.items() if os.path.lexists(path) or path.resolve() != path}
         if others := {name for name in there if not self._is_ours(name)}:

@@ -160,11 +160,9 @@ def main():
     arguments = parser.parse_args()
     out = arguments.build.resolve() / "slides"
     paths = find_notebooks(arguments.notebooks)
-    with Results.alone(out) as results:
-        results.check([])
-        with tempfile.TemporaryDirectory(prefix="slides-work-", dir=out.parent) as folder:
-            decks = write_decks(paths, Path(folder))
-            results.write_tree(Path(folder), whole=not arguments.notebooks)
+    with Results.alone(out) as results, tempfile.TemporaryDirectory(prefix="slides-work-", dir=out.parent) as folder:
+        decks = write_decks(paths, Path(folder))
+        results.write_tree(Path(folder), whole=not arguments.notebooks)
     print(f"Slides: {len(decks)} decks, open {out / 'index.html'}")
 
 
