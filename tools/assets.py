@@ -16,7 +16,7 @@ from utils import download
 from utils.files import write_atomically
 
 ASSETS = ROOT / "site" / "assets.toml"
-NPM = "https://registry.npmjs.org"
+NPM = "registry.npmjs.org"
 
 
 class AssetError(RuntimeError):
@@ -41,7 +41,7 @@ def fetch(name, *, path=ASSETS):
     tables = packages(path)
     if name not in tables:
         raise AssetError(f"package: expected one of {', '.join(tables)}, which {path} has, got {name!r}")
-    server = os.environ.get("NPM_CONFIG_REGISTRY") or NPM
+    server = os.environ.get("NPM_CONFIG_REGISTRY") or f"https://{NPM}"
     file = f"{name.split('/')[-1]}-{tables[name]['version']}.tgz"
     entry = {"name": file, "size": tables[name]["size"], "hash": tables[name]["hash"]}
     registry = {"npm": {"mirrors": [f"{server.rstrip('/')}/{name}/-/"], "files": [entry]}}
