@@ -116,8 +116,7 @@ def definitions(notebook, wanted, *, given):
             raise ValueError(f"{notebook.name}: expected a cell {cell!r} with {', '.join(names)}, found none")
         missing = set(names)
         for statement in ast.parse(cells[cell]).body:
-            defined = _defined(statement) & set(names)
-            if defined:
+            if defined := _defined(statement) & set(names):
                 exec(compile(ast.Module([statement], []), f"{notebook.name}, cell {cell}", "exec"), namespace)
                 missing -= defined
         if missing:
