@@ -184,7 +184,7 @@ ANEW = {"another level": gzip.compress(CONTENT, 1, mtime=5), "two members": pack
 SUMS = {
     name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in (("packed", PACKED), ("unpacked", CONTENT))
 }
-EXPECTED = f"{SUMS['packed']}, or a file that holds {SUMS['unpacked']}"
+EXPECTED = f"{SUMS['packed']} or, unpacked, {SUMS['unpacked']}"
 
 
 @pytest.fixture
@@ -223,10 +223,10 @@ def test_an_unpacked_file_does_where_there_is_no_packed_one(packed_place, server
     [
         (packed(OTHER), "sha256:" + hashlib.sha256(OTHER).hexdigest()),
         (packed(CONTENT + b"x"), "sha256:" + hashlib.sha256(CONTENT + b"x").hexdigest()),
-        (PACKED[:-9], "nothing that can be unpacked"),
-        (PACKED[:-1] + b"x", "nothing that can be unpacked"),
-        (PACKED[:20] + bytes(20) + PACKED[40:], "nothing that can be unpacked"),
-        (CONTENT, "nothing that can be unpacked"),
+        (PACKED[:-9], "nothing that can be read"),
+        (PACKED[:-1] + b"x", "nothing that can be read"),
+        (PACKED[:20] + bytes(20) + PACKED[40:], "nothing that can be read"),
+        (CONTENT, "nothing that can be read"),
         (b"", "sha256:" + hashlib.sha256(b"").hexdigest()),
     ],
 )
@@ -239,7 +239,7 @@ def test_other_content_is_refused_with_both_checksums_and_fetched_again(
     with pytest.raises(DownloadError) as caught:
         packed_place.fetch()
     found = "sha256:" + hashlib.sha256(content).hexdigest()
-    assert f"{packed_place.file} is corrupted (expected {EXPECTED}, found {found}, which holds {holds})" in str(
+    assert f"{packed_place.file} is corrupted (expected {EXPECTED}, found {found} and, unpacked, {holds})" in str(
         caught.value
     )
     assert packed_place.file.read_bytes() == content

@@ -62,7 +62,7 @@ class _File:
     @property
     def sums(self):
         """What the checksums have to be, for a message."""
-        return self.hash + (f", or a file that holds {self.unpacked}" if self.unpacked else "")
+        return self.hash + (f" or, unpacked, {self.unpacked}" if self.unpacked else "")
 
     @property
     def advice(self):
@@ -84,7 +84,7 @@ def _hash_of(path, algorithm, opened, state):
         with opened(path, "rb") as file:
             return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        return "nothing that can be unpacked"
+        return "nothing that can be read"
 
 
 def _pooch():
@@ -181,8 +181,8 @@ def fetch(name, *, registry=None):
 
 def _why_offline(file):
     found = _hash(file.path, file.hash, open)
-    holds = f", which holds {_hash(file.path, file.unpacked, gzip.open)}" if found and file.unpacked else ""
-    state = f"is corrupted (expected {file.sums}, found {found}{holds})" if found else "is not in the cache"
+    inside = f" and, unpacked, {_hash(file.path, file.unpacked, gzip.open)}" if found and file.unpacked else ""
+    state = f"is corrupted (expected {file.sums}, found {found}{inside})" if found else "is not in the cache"
     return (
         f"{file.path.parent.name}: {file.path} {state}, and COURSE_OFFLINE={os.environ['COURSE_OFFLINE']} forbids a "
         f"download. {'Delete it and unset' if found else 'Unset'} COURSE_OFFLINE to have it downloaded from\n  "
