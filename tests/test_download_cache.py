@@ -225,7 +225,7 @@ def test_an_unpacked_file_does_where_there_is_no_packed_one(packed_place, server
         (packed(CONTENT + b"x"), "sha256:" + hashlib.sha256(CONTENT + b"x").hexdigest()),
         (PACKED[:-9], "nothing that can be read"),
         (PACKED[:-1] + b"x", "nothing that can be read"),
-        (PACKED[:20] + bytes(20) + PACKED[40:], "nothing that can be read"),
+        (PACKED[:10] + b"\7" + PACKED[11:], "nothing that can be read"),  # no such block
         (CONTENT, "nothing that can be read"),
         (b"", "sha256:" + hashlib.sha256(b"").hexdigest()),
     ],
