@@ -71,7 +71,7 @@ def mnist_5k(*, seed=0, n_train=4000, n_test=1000):
     -------
     Split
         image_shape (1, 28, 28), pixels of 0 to 255 in float32, row by row, y in {0, ..., 9}. No image is in both parts.
-        In each part, no digit occurs more than once more often than another.
+        Within a part, the numbers of images of any two digits differ by at most 1.
 
     Raises
     ------
