@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity import CHECKS, TOLERANCE, Pair, batch
+from parity import CHECKS
+from twins import TOLERANCE, Pair, batch
 
 from utils.byhand.normalization import BatchNorm
 
