@@ -127,9 +127,6 @@ def axes_bad_numbers(norm):
         compare(*axes_pair(norm, *AXES[name], bad=bad), where=f"{name}, {bad}: ")
 
 
-# Group norm
-
-
 def group_pair(norm, shape, groups, *, affine=True, eps=1e-5, **how):
     x, dy = examples(shape, **how)
     given = parameters(shape[1]) if affine else (None, None)
@@ -175,9 +172,6 @@ def group_single(norm):
 def group_bad_numbers(norm):
     for case, bad in itertools.product([((5, 12), 3), (GROUPED, 1), (GROUPED, 2), (GROUPED, 6)], BAD_PLACES):
         compare(*group_pair(norm, *case, bad=bad), where=f"{case}, {bad}: ")
-
-
-# RMS norm
 
 
 def rms_pair(norm, shape, axes=-1, *, affine=True, eps=1e-5, **how):

@@ -55,9 +55,6 @@ def failures(norm, checks=CHECKS):
     return found
 
 
-# One training step on (5, 3)
-
-
 @check
 def fresh_state(make):
     same_state(MODULES[2](3, **OPTIONS).state_dict(), make(3, **OPTIONS).state_dict())
@@ -74,9 +71,6 @@ def num_batches_tracked(make):
     pair = Pair(make)
     for seed in range(3):
         pair.step(*batch(seed=seed)).compare("num_batches_tracked")
-
-
-# Training and evaluation
 
 
 def evaluated(make, *names):
@@ -151,9 +145,6 @@ def no_tracking(make):
     pair.eval().step(*batch(seed=1)).compare(where="evaluation ")
 
 
-# State
-
-
 @check
 def state_dict_to_torch(make):
     for affine, tracking in itertools.product((True, False), repeat=2):
@@ -212,9 +203,6 @@ def deepcopy(make):
     same_state(state_of(twin), state_of(norm))
 
 
-# Shapes
-
-
 @check
 def image_axes(make):
     for shape in IMAGES:
@@ -248,9 +236,6 @@ def one_value_refused(make):
 def one_image(make):
     Pair(make, 4).step(*batch((1, 3, 3, 3))).compare()
     Pair(make, 3).step(*batch((1, 3, 2))).compare("y", "running_mean", "running_var")
-
-
-# Numbers
 
 
 @check

@@ -45,9 +45,6 @@ def renorm(x, *, training=True, **options):
     return norm.train(training)
 
 
-# Group norm
-
-
 def test_group_norm_by_hand():
     y, cache = group_norm_forward([[1.0, 3.0, 10.0, 30.0]], [1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 1.0, 1.0], groups=2, eps=0)
     np.testing.assert_allclose(y, [[-1, 2, -2, 5]], rtol=0, atol=ATOL)
@@ -146,9 +143,6 @@ def test_rms_norm_of_centred_values_is_layer_norm():
     np.testing.assert_allclose(rms_norm_forward(x)[0], normalize_forward(x, axes=1)[0], rtol=0, atol=ATOL)
 
 
-# RMS norm
-
-
 def test_rms_norm_by_hand():
     y, cache = rms_norm_forward([[1.0, 7.0]], eps=0.0)  # (1 + 49) / 2 = 25
     np.testing.assert_allclose(y, [[1 / 5, 7 / 5]], rtol=0, atol=ATOL)
@@ -228,9 +222,6 @@ def test_backward_refuses_another_shape(shape):
     ):
         with pytest.raises(ValueError, match=r"dy: expected the shape of x, \(2, 6\), got"):
             backward(np.ones(shape), cache)
-
-
-# Batch renormalization
 
 
 def test_renorm_by_hand():
@@ -330,9 +321,6 @@ def test_renorm_backward_refuses():
         norm.train(training).forward(np.ones((5, 3)))
         with pytest.raises(ValueError, match=r"dy: expected the shape of x, \(5, 3\), got \(4, 3\)"):
             norm.backward(np.ones((4, 3)))
-
-
-# Numbers that are hard to bear
 
 
 CALLS = {

@@ -16,14 +16,7 @@ from matplotlib.figure import Figure
 
 import utils
 from utils import arrays, data, download, evidence, image_files, plotting, runtime, widgets
-from utils.byhand import (
-    activation_norms,
-    gradient_check,
-    initialization,
-    loss_surface,
-    normalization,
-    standardization,
-)
+from utils.byhand import activation_norms, gradient_check, initialization, loss_surface, normalization, standardization
 from utils.lab import history, networks, optim, probes, processes, replicas, sequences, sync_batch_norm, training
 
 RNG = np.random.default_rng

@@ -94,10 +94,7 @@ def test_two_rates_are_one_if_they_differ_by_rounding_only(one, other, same):
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5),
-    st.lists(st.integers(-3, 3), min_size=5, max_size=5),
-)
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5), st.lists(st.integers(-3, 3), min_size=5, max_size=5))
 def test_every_rate_finds_itself_and_what_rates_calls_one(rates, steps):
     rates = np.array([rate + k * np.spacing(rate) for rate in rates for k in steps])
     history = History(np.arange(len(rates)), rates, np.array([1]), {}, np.ones((1, len(rates))), rates, 1.0)

@@ -36,9 +36,6 @@ def kinds(network):
     return [type(module).__name__ for module in network]
 
 
-# Fully connected and convolutional networks
-
-
 def test_a_dense_network_is_what_one_writes_with_pytorch():
     network = shaken(dense(activation="tanh", norm="batch", dropout=0.0))
     hidden = [(nn.Linear(n, 8, bias=False), nn.BatchNorm1d(8), nn.Tanh()) for n in (6, 8)]
@@ -136,9 +133,6 @@ def test_the_bias_is_left_out_directly_before_a_batch_norm_only(build, norm, pla
     assert [layer.bias is None for layer in hidden] == [left_out, left_out, False]
 
 
-# Initial weights
-
-
 DISTRIBUTIONS = {
     "default": (lambda fan_in, fan_out: 1 / math.sqrt(3 * fan_in), UNIFORM),
     "kaiming_normal": (lambda fan_in, fan_out: math.sqrt(2 / fan_in), NORMAL),
@@ -214,9 +208,6 @@ def test_the_initial_weights_do_not_depend_on_what_is_between_the_layers(build, 
     assert [bool(bias.any()) for bias in biases] == [init == "default"] * 3
 
 
-# Dropout
-
-
 def test_dropout_drops_a_share_and_scales_up_the_rest():
     x = torch.full((100, 250), 3.0, requires_grad=True)
     layer = Dropout(0.2, generator=torch.Generator().manual_seed(0))
@@ -256,9 +247,6 @@ def test_masks_have_nothing_to_do_with_each_other_or_with_the_weights():
     for a, b in itertools.combinations([*masks, network[0].weight < 0], 2):
         # Five standard errors: two independent masks agree in half of the places.
         assert abs((a == b).double().mean() - 0.5) < 5 * math.sqrt(0.25 / 1600)
-
-
-# Random numbers and refusals
 
 
 class Drawn(nn.Module):

@@ -71,9 +71,6 @@ def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, **TIGHT)
 
 
-# Activations
-
-
 @every_kind
 @both_modes
 def test_activations_are_those_of_the_networks_alone(kind, training):
@@ -129,9 +126,6 @@ def test_percentiles_of_what_is_not_there(how, message):
     assert probes.percentiles(stack(), batch()[0], layer=-2, unit=7).shape == (3, 3)
 
 
-# Gradients
-
-
 @every_kind
 @both_modes
 def test_gradient_norms_are_those_of_the_networks_alone(kind, training):
@@ -160,9 +154,6 @@ def test_the_jacobian_is_that_of_the_network_alone_in_evaluation(kind, training)
     assert not x.requires_grad
     narrow = Stack.of(lambda seed: mlp(2, CLASSES, seed=seed, width=8, depth=1), SEEDS)
     assert probes.jacobian_singular_values(narrow, torch.ones(3, 2)).shape == (3, 2)
-
-
-# The loss along a step
 
 
 @every_kind
@@ -194,9 +185,6 @@ def test_a_walk_along_the_gradient(kind, training, lengths):
 def test_lengths_that_are_none_are_refused(lengths):
     with pytest.raises(ValueError, match=r"lengths: expected positive numbers, shape \(K,\) or \(K, 3\), got"):
         probes.landscape(stack(), *batch(), lengths)
-
-
-# Internal covariate shift
 
 
 def shift_by_hand(kind, net, x, y, rates):

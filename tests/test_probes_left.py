@@ -16,9 +16,6 @@ from utils.lab import probes
 from utils.lab.replicas import Stack
 from utils.lab.training import fit
 
-# Nothing is left behind
-
-
 PROBES = {
     "activations": lambda net, x, y: probes.activations(net, x),
     "percentiles": lambda net, x, y: probes.percentiles(net, x),

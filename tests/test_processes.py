@@ -120,9 +120,6 @@ def test_nothing_is_left_when_the_parent_goes(start, tmp_path):
     assert wait_until(lambda: not any(child.is_running() and child.status() not in gone for child in children))
 
 
-# One process, here
-
-
 def test_a_world_of_one_is_the_whole(monkeypatch, capsys):
     variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():

@@ -134,9 +134,6 @@ def test_group_norm_of_numbers_far_from_zero_stays_accurate(groups):
             assert (g[r].double() - h).abs().max() < 0.02 * h.abs().max()  # as the output, in proportion
 
 
-# Random numbers
-
-
 def test_masks_of_dropout_differ_between_replicas_and_copies_go_on():
     stack = Stack([nn.Sequential(Dropout(0.2, generator=torch.Generator().manual_seed(r))) for r in range(R)])
     x = torch.ones(R, 100, 250)
@@ -158,9 +155,6 @@ def test_global_random_numbers_are_drawn_replica_by_replica():
     y = Stack(alone)(inputs())
     torch.manual_seed(0)
     assert_close(y, torch.stack([network(x) for network, x in zip(alone, inputs(), strict=True)]))
-
-
-# Divergence
 
 
 @all_kinds

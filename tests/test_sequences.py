@@ -21,9 +21,6 @@ from torch import nn
 
 from utils.lab.sequences import RNN, Transformer
 
-# Recurrent networks
-
-
 NORM_OF_FEATURES = {None: None, "layer": nn.LayerNorm, nn.LayerNorm: nn.LayerNorm, nn.RMSNorm: nn.RMSNorm}
 
 

@@ -31,8 +31,6 @@ from torch import nn
 from utils.lab.networks import mlp
 from utils.lab.replicas import Stack, evaluation_mode
 
-# Replicas and their structure
-
 
 @all_kinds
 def test_a_replica_has_the_structure_the_modes_and_what_is_frozen(build):
@@ -217,9 +215,6 @@ def test_a_norm_of_one_value_is_refused():
     for build in (lambda: dense(nn.GroupNorm(16, 16)), lambda: images(nn.MaxPool2d(8), nn.GroupNorm(8, 8))):
         with pytest.raises(ValueError, match="group norm: expected more than one value per group, got one; use fewer"):
             Stack(several(build)).eval()(inputs())
-
-
-# Looking and checking
 
 
 def recorded_alone(network, x, kinds):

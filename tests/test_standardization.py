@@ -15,9 +15,7 @@ from utils.byhand.standardization import Standardizer, Whitener
 SCALERS = [Standardizer, Whitener, lambda: Whitener("pca")]
 # Eighths of small integers: differences are exact, so a constant column is constant and others are clearly not.
 TABLES = hnp.arrays(
-    np.float64,
-    st.tuples(st.integers(2, 12), st.integers(1, 4)),
-    elements=st.integers(-8000, 8000).map(lambda k: k / 8),
+    np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.integers(-8000, 8000).map(lambda k: k / 8)
 )
 
 

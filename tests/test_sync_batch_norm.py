@@ -105,9 +105,6 @@ def deviations(module, x, upstream, sizes, *how, **options):
     return {name: float((a.double() - b).abs().max() / b.abs().max()) for name, (a, b) in pairs}
 
 
-# Statistics
-
-
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 0), st.integers(0, 2**31))
 def test_parts_combine_to_the_whole(sizes, seed):
     x = torch.from_numpy(np.random.default_rng(seed).standard_normal((sum(sizes), 3)) + 10)
@@ -134,9 +131,6 @@ def test_a_large_mean_costs_no_digits_and_a_difference_of_means_of_squares_does(
     assert variance_in_single_precision(sync_batch_norm) < 1e-3
     old, new = "squares = (x - _columns(mean, x)).square().sum(axes)", "squares = x.square().sum(axes) - n * mean**2"
     assert variance_in_single_precision(changed(old, new)) > 1e-1
-
-
-# The layer
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

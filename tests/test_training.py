@@ -28,8 +28,6 @@ from utils.lab.optim import SGD, Adam
 from utils.lab.replicas import Stack
 from utils.lab.training import batches, cross_entropy, fit, outputs, sweep
 
-# Every network of a stack is trained as it is alone
-
 
 def train_alone(
     net, split, rows, rate, *, optimizer=torch.optim.SGD, schedule=lambda step: 1, term=lambda net: 0, **settings
@@ -163,9 +161,6 @@ def test_a_network_whose_outputs_are_not_numbers_classifies_nothing():
     assert fit(net, split, steps=1, batch_size=4, learning_rates=0.0).final().tolist() == [100, 0, 0]
 
 
-# Evaluation
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_leaves_the_training_alone(kind):
     how = {"dropout": 0.4, "norm": "batch"} if kind in ("mlp", "conv_net") else {}
@@ -218,9 +213,6 @@ def test_accuracies_are_those_after_the_step():
     for part, values in early.accuracy.items():
         np.testing.assert_array_equal(values[-1], late.accuracy[part][0])
     assert list(fit(stack(), examples(0), **HOW).accuracy) == ["test"]
-
-
-# The same numbers again
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv_net"])
@@ -279,9 +271,6 @@ def test_frozen_parameters_stay(optimizer):
     fit(net, examples(0), optimizer=functools.partial(optimizer, weight_decay=0.1), **HOW)
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert set(before) - moved == {"network.0.weight", "network.1.bias"}
-
-
-# Sweeps
 
 
 def test_a_sweep_is_a_fit_of_every_seed_at_every_rate():

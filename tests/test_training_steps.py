@@ -20,8 +20,6 @@ from utils.lab.optim import SGD
 from utils.lab.replicas import Stack
 from utils.lab.training import batches, cross_entropy, fit, outputs
 
-# What can be seen of a training
-
 
 def test_a_progress_bar_on_a_terminal_only(capsys, monkeypatch):
     fit(stack(), examples(0), **HOW)
@@ -88,9 +86,6 @@ def test_training_is_in_training_mode_whatever_came_before_or_a_watch_does():
         assert states_equal(net, nets[0])
         assert all(module.training for module in net.modules())
     assert modes == [True] * 10
-
-
-# Batches
 
 
 def test_batches_are_the_epochs_one_after_the_other():
@@ -160,9 +155,6 @@ def test_rows_that_cannot_be_trained_on_are_refused(rows, message):
     assert states_equal(net, before)
 
 
-# Losses
-
-
 class Idle(nn.Module):
     """A linear layer beside parameters of which it makes no use."""
 
@@ -197,9 +189,6 @@ def test_a_loss_of_another_shape_is_refused(value):
     with pytest.raises(ValueError, match=r"loss: expected a Tensor of shape \(3,\), .*, got (\(|float)"):
         fit(net, examples(0), loss=lambda *_: value, **HOW)
     assert states_equal(net, before)
-
-
-# What does not fit together
 
 
 def labels(y):
