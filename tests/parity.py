@@ -290,7 +290,7 @@ def inputs_untouched(make):
 
 @check
 def bad_input(make):
-    options = {}, {"affine": False}, {"momentum": None}, {"momentum": 1.0}
+    options = {}, {"affine": False}, {"momentum": None}, {"momentum": 0.0}, {"momentum": 1.0}
     for bad, shape, how in itertools.product(BAD, [(5, 3), IMAGES[1]], options):
         pair, (x, dy) = Pair(make, len(shape), with_statistics=True, **how), batch(shape)
         pair.step(spoilt(x, bad), dy).compare(where=f"{bad} in x, training: ")

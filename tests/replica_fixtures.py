@@ -65,15 +65,6 @@ class Tied(nn.Module):
         return torch.tanh(self.again(torch.tanh(self.second(self.first(x)))))
 
 
-class Recurrent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.RNN(8, N_OUT, batch_first=True)
-
-    def forward(self, x):
-        return self.layer(x)[0][:, -1]
-
-
 def changed(module, **attributes):
     """The module after a reader has changed it."""
     vars(module).update(attributes)
@@ -84,14 +75,16 @@ def frozen(module):
     return module.requires_grad_(False)
 
 
-def hooked(module, kind):
+HOOKS = {
+    "forward_pre_hook": lambda module, x: (2 * x[0],),
+    "forward_hook": lambda module, x, y: 2 * y,
+    "full_backward_hook": lambda module, dx, dy: (2 * dx[0],),
+}
+
+
+def hooked(module, kind="forward_hook"):
     """The module with a hook that doubles what it gets, gives, or hands back."""
-    if kind == "before":
-        module.register_forward_pre_hook(lambda m, x: (2 * x[0],))
-    elif kind == "after":
-        module.register_forward_hook(lambda m, x, y: 2 * y)
-    else:
-        module.register_full_backward_hook(lambda m, dx, dy: (2 * dx[0],))
+    getattr(module, f"register_{kind}")(HOOKS[kind])
     return module
 
 
@@ -101,14 +94,8 @@ def dense(*between, **linear):
 
 def images(*between, channels=8, **how):
     first = nn.Conv2d(1, channels, **({"kernel_size": 3, "padding": 1} | how))
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)),
-        first,
-        *between,
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4 * channels, N_OUT),
-    )
+    last = nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, N_OUT)
+    return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), first, *between, *last)
 
 
 # Layers that are fused, with their options.
@@ -164,7 +151,7 @@ OTHER_KINDS = {
         f"norm, {keep}": lambda keep=keep: dense(LpNorm(16, keep))
         for keep in ("in place", "anew", "plain tensor", "sometimes")
     },
-    "norm in a loop": lambda: dense(nn.Sequential(hooked(nn.Identity(), "after"), LpNorm(16, "anew"))),
+    "norm in a loop": lambda: dense(nn.Sequential(hooked(nn.Identity()), LpNorm(16, "anew"))),
     "norm within": lambda: dense(Own(nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16, momentum=None), nn.Tanh()))),
     "weight norm": lambda: dense(parametrizations.weight_norm(nn.Linear(16, 16))),
     "spectral norm": lambda: dense(parametrizations.spectral_norm(nn.Linear(16, 16))),
@@ -172,11 +159,11 @@ OTHER_KINDS = {
     "tied": lambda: dense(Tied()),
     "subclass": lambda: dense(Doubled(16, 16)),
     "forward of its own": lambda: dense(changed(nn.Linear(16, 16), forward=torch.tanh)),
-    "hook before": lambda: dense(hooked(nn.Linear(16, 16), "before"), nn.Tanh()),
-    "hook after": lambda: dense(hooked(nn.BatchNorm1d(16), "after"), nn.Tanh()),
-    "hook backward": lambda: dense(hooked(nn.Tanh(), "backward"), nn.Tanh()),
-    "hook on a sequence": lambda: hooked(dense(nn.Tanh()), "after"),
-    "hook within": lambda: dense(Own(nn.Sequential(hooked(nn.Linear(16, 16), "after"), nn.Tanh()))),
+    "hook before": lambda: dense(hooked(nn.Linear(16, 16), "forward_pre_hook"), nn.Tanh()),
+    "hook after": lambda: dense(hooked(nn.BatchNorm1d(16)), nn.Tanh()),
+    "hook backward": lambda: dense(hooked(nn.Tanh(), "full_backward_hook"), nn.Tanh()),
+    "hook on a sequence": lambda: hooked(dense(nn.Tanh())),
+    "hook within": lambda: dense(Own(nn.Sequential(hooked(nn.Linear(16, 16)), nn.Tanh()))),
     **{
         f"border, {mode}": lambda mode=mode: images(nn.ReLU(), stride=2, padding_mode=mode)
         for mode in ("replicate", "reflect", "circular")
@@ -193,7 +180,6 @@ OTHER_KINDS = {
     ),
     "recurrent": lambda: RNN(N_IN, N_OUT, seed=0, token=8, norm=nn.LayerNorm),
     "recurrent with batch norm": lambda: RNN(N_IN, N_OUT, seed=0, token=8, norm="batch"),
-    "recurrent of PyTorch": lambda: nn.Sequential(nn.Unflatten(1, (8, 8)), Recurrent()),
     "transformer": lambda: Transformer(N_IN, N_OUT, seed=0, token=8),
 }
 KINDS = {f"fused: {name}": build for name, build in FUSED_KINDS.items()} | OTHER_KINDS

@@ -289,7 +289,7 @@ class TestNumbersOfTheory:
         critical = optimize.brentq(lambda variance: slope(variance)[0] - 1, 1.2, 3.0, xtol=1e-4)
         assert critical == pytest.approx(1.76, abs=0.005)
 
-        def growth(variance, width=1000, depth=20):
+        def growth(variance, width=500, depth=20):
             """Of the distance of two close inputs, a layer; it starts from signals of the size that stays."""
             rng = np.random.default_rng(0)
             x = np.sqrt(slope(variance)[1]) * rng.standard_normal(width)
@@ -300,6 +300,6 @@ class TestNumbersOfTheory:
                 pair = np.tanh(pair @ w.T + 0.05**0.5 * rng.standard_normal(width))
             return (np.linalg.norm(pair[1] - pair[0]) / before) ** (1 / depth)
 
-        assert growth(critical) == pytest.approx(1, abs=0.02)  # a layer of a thousand units scatters by 1 / √1000 / √20
+        assert growth(critical) == pytest.approx(1, abs=0.02)  # layers of 500 units scatter by 1 / √500 / √20
         assert growth(critical / 2) < 0.9
         assert growth(critical * 2) > 1.1

@@ -141,32 +141,19 @@ def test_parts_are_as_the_whole(sizes, shape, how):
     assert max(found.values()) < 1e-12, found  # float64 with numbers of size 1: a few roundings
 
 
+LOCAL = "parts = torch.cat([mean.new_tensor([n]), mean, squares])[None]"
+TWICE = "zip((along_std * count, along_mean * count), ctx"
 MUTANTS = {
-    "local statistics": (
-        "parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))",
-        "parts = torch.cat([mean.new_tensor([n]), mean, squares])[None]",
-    ),
+    "local statistics": ("parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))", LOCAL),
     "mean of the variances": ("(squares + counts[:, None] * (means - mean).square())", "squares"),
     "equal weights for unequal parts": ("mean = (counts[:, None] * means).sum(0) / count", "mean = means.mean(0)"),
     "unbiased variance to normalize": (".square()).sum(0) / count", ".square()).sum(0) / (count - 1)"),
     "biased running variance": ("var * (count / (count - 1))", "var"),
-    "unbiased with the local count": (
-        "var * (count / (count - 1))",
-        "var * (x[:, 0].numel() / max(x[:, 0].numel() - 1, 1))",
-    ),
+    "unbiased with the local count": ("(count / (count - 1))", "(x[:, 0].numel() / max(x[:, 0].numel() - 1, 1))"),
     "momentum the wrong way round": ("(1 - p) * _wide(running) + p * new", "p * _wide(running) + (1 - p) * new"),
-    "backward without the other processes": (
-        "ctx.group.add(torch.stack([dbeta, dgamma]))",
-        "torch.stack([dbeta, dgamma])",
-    ),
-    "backward with the local count": (
-        "torch.stack([dbeta, dgamma])) / count",
-        "torch.stack([dbeta, dgamma])) / max(dy[:, 0].numel(), 1)",
-    ),
-    "gradients of the parameters added up twice": (
-        "zip((dgamma, dbeta), ctx",
-        "zip((along_std * count, along_mean * count), ctx",
-    ),
+    "backward without the other processes": ("ctx.group.add(torch.stack([dbeta", "(torch.stack([dbeta"),
+    "backward with the local count": ("dgamma])) / count", "dgamma])) / max(dy[:, 0].numel(), 1)"),
+    "gradients of the parameters added up twice": ("zip((dgamma, dbeta), ctx", TWICE),
     "no way through the variance": (" - x_hat * _columns(along_std, dy)", ""),
 }
 HALF = {
@@ -205,25 +192,18 @@ def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad, momentu
 
 
 SUMS = "mean = x.sum(axes) / max(n, 1)\n    squares = (x - _columns(mean, x)).square().sum(axes)"
+WIDE, KEPT = "x, axes, n = _wide(x)", "running.copy_((1 - p) * _wide(running) + p * new)"
 HIDING = {
     "skipped in the statistics": (SUMS, SUMS.replace(".sum(", ".nansum("), "mean"),
-    "zero on input": (
-        "x, axes, n = _wide(x), _all_but",
-        "x, axes, n = _wide(x).nan_to_num(posinf=0, neginf=0), _all_but",
-        "mean",
-    ),
+    "zero on input": (WIDE, f"{WIDE}.nan_to_num(posinf=0, neginf=0)", "mean"),
     "zero on output": ("else y + _columns(beta, x)).to(x.dtype)", "else y + _columns(beta, x)).nan_to_num()", "output"),
     "skipped in running statistics": (
-        "running.copy_((1 - p) * _wide(running) + p * new)",
-        "running.copy_(torch.where(new.isfinite(), (1 - p) * _wide(running) + p * new, running))",
+        KEPT,
+        f"running.copy_(torch.where(new.isfinite(), {KEPT[14:-1]}, running))",
         "mean",
     ),
     "skipped backward": ("return dx.to(dtype), *(", "return dx.nan_to_num().to(dtype), *(", "dx"),
-    "interpolated running statistics": (
-        "running.copy_((1 - p) * _wide(running) + p * new)",
-        "running.lerp_(new.to(running), p)",
-        "later-mean",
-    ),
+    "interpolated running statistics": (KEPT, "running.lerp_(new.to(running), p)", "later-mean"),
 }
 
 
