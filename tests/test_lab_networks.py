@@ -1,7 +1,6 @@
 """Networks of one seed against PyTorch's own layers, against closed forms, and against loops written out by hand."""
 
 import copy
-import functools
 import itertools
 import math
 import pickle
@@ -30,10 +29,6 @@ from utils.lab.networks import ACTIVATIONS, INITS, NORMS, PLACES, Dropout, conv_
 
 layered = pytest.mark.parametrize("build", [dense, conv])
 all_kinds = pytest.mark.parametrize("build", N_IN)
-
-
-def kinds(network):
-    return [type(module).__name__ for module in network]
 
 
 def test_a_dense_network_is_what_one_writes_with_pytorch():
@@ -67,6 +62,9 @@ def test_a_convolutional_network_written_out():
 
 @pytest.mark.parametrize(("place", "position"), [("before", 1), ("after", 2), ("after_pool", 3)])
 def test_order_of_the_parts_of_a_layer(place, position):
+    def kinds(network):
+        return [type(module).__name__ for module in network]
+
     order = ["Conv2d", "Tanh", "MaxPool2d", "Dropout"]
     order.insert(position, "BatchNorm2d")
     how = {"norm": "batch", "place": place, "activation": "tanh", "dropout": 0.5, "norm_input": nn.BatchNorm2d}
@@ -105,11 +103,8 @@ def test_activations_are_what_their_names_say(build, name):
     assert len(set(found)) == 2
     x = torch.linspace(-3, 3, 61, dtype=torch.float64)
     assert_close(found[0](x), FUNCTIONS[name](x), 1e-14)  # some roundings of numbers up to three
-
-
-@pytest.mark.parametrize("own", [nn.Softplus, lambda: nn.Softplus(), functools.partial(nn.Softplus, beta=1)])
-def test_an_activation_may_be_a_class_or_function(own):
-    assert len({layer for layer in dense(activation=own) if isinstance(layer, nn.Softplus)}) == 2
+    for own in (ACTIVATIONS[name], lambda: ACTIVATIONS[name]()):
+        assert len({layer for layer in build(activation=own) if isinstance(layer, ACTIVATIONS[name])}) == 2
 
 
 @pytest.mark.parametrize(("name", "groups"), [("layer", 1), ("instance", 8), ("group", 4)])
