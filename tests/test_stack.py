@@ -223,7 +223,6 @@ def test_what_is_recorded_is_what_hooks_see_in_each_network_alone(build):
     alone = several(build)
     stack = Stack(alone)
     names = {module: name for name, module in stack.network.named_modules()}
-    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in stack.modules()]
     found = stack.record(inputs(), kinds)
     for r, network in enumerate(alone):
         expected = recorded_alone(network, inputs()[r], kinds)
@@ -232,7 +231,6 @@ def test_what_is_recorded_is_what_hooks_see_in_each_network_alone(build):
             assert_close(x[r], own_x)
             assert_close(y[r], own_y)
         assert_same_numbers(stack.replica(r), network)
-    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in stack.modules()] == hooks
     assert stack.record(inputs(), (nn.Hardswish,)) == []
 
 
