@@ -11,7 +11,6 @@ from replica_fixtures import (
     FUSED_KINDS,
     N_IN,
     N_OUT,
-    B,
     LpNorm,
     Own,
     R,
@@ -26,7 +25,7 @@ from replica_fixtures import (
 from torch import nn
 
 from utils.lab import fused, replicas
-from utils.lab.networks import ACTIVATIONS, NORMS, PLACES, Dropout, conv_net, mlp
+from utils.lab.networks import Dropout
 from utils.lab.replicas import Stack
 
 
@@ -67,17 +66,6 @@ def test_what_is_fused_is_what_vmap_gives_and_needs_no_vmap(build, monkeypatch):
     monkeypatch.setattr(replicas, "FUSED", {})
     assert_close(Stack(alone)(x), expected)
     assert len(took) > 1
-
-
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("place", PLACES)
-def test_our_own_networks_are_fused(norm, place, monkeypatch):
-    assert set(ACTIVATIONS.values()) <= set(fused.FUSED)
-    monkeypatch.delattr(Stack, "_one_by_one")
-    how = {"norm": norm, "place": place, "norm_input": "batch", "dropout": 0.5}
-    builds = [lambda seed: conv_net((2, 4, 8), 3, seed, channels=(4, 8), **how), lambda seed: mlp(N_IN, 3, seed, **how)]
-    for build in builds[: 1 if norm == "instance" else 2]:
-        assert Stack.of(build, range(R))(inputs().float()).shape == (R, B, 3)
 
 
 def test_averages_over_different_numbers_of_batches():
