@@ -134,8 +134,8 @@ def calls_in_numpy():
     yield takes(relatives.rms_norm_forward, x=seen, gamma=of_scale, axes=May(-1, "-1"), eps=eps)
     yield takes(relatives.rms_norm_backward, dy=dy, cache=cache_of(relatives.rms_norm_forward, x))
 
-    f, step = May(X, "2.5", "six axes", "empty"), at_least_zero(1e-5)
-    yield takes(gradient_check.numerical_gradient, f=np.sum, x=f, step=step)
+    anywhere, step = May(X, "2.5", "six axes", "empty"), at_least_zero(1e-5)
+    yield takes(gradient_check.numerical_gradient, f=np.sum, x=anywhere, step=step)
     yield takes(gradient_check.relative_error, ours=X, reference=X)
 
     own = {"shape": (3, 4), "rng": 0}

@@ -192,16 +192,13 @@ def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad, momentu
 
 
 SUMS = "mean = x.sum(axes) / max(n, 1)\n    squares = (x - _columns(mean, x)).square().sum(axes)"
-WIDE, KEPT = "x, axes, n = _wide(x)", "running.copy_((1 - p) * _wide(running) + p * new)"
+WIDE, MOVED = "x, axes, n = _wide(x)", "(1 - p) * _wide(running) + p * new"
+KEPT, FINITE = f"running.copy_({MOVED})", f"running.copy_(torch.where(new.isfinite(), {MOVED}, running))"
 HIDING = {
     "skipped in the statistics": (SUMS, SUMS.replace(".sum(", ".nansum("), "mean"),
     "zero on input": (WIDE, f"{WIDE}.nan_to_num(posinf=0, neginf=0)", "mean"),
     "zero on output": ("else y + _columns(beta, x)).to(x.dtype)", "else y + _columns(beta, x)).nan_to_num()", "output"),
-    "skipped in running statistics": (
-        KEPT,
-        f"running.copy_(torch.where(new.isfinite(), {KEPT[14:-1]}, running))",
-        "mean",
-    ),
+    "skipped in running statistics": (KEPT, FINITE, "mean"),
     "skipped backward": ("return dx.to(dtype), *(", "return dx.nan_to_num().to(dtype), *(", "dx"),
     "interpolated running statistics": (KEPT, "running.lerp_(new.to(running), p)", "later-mean"),
 }
