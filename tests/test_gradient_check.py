@@ -56,9 +56,8 @@ def test_the_point_is_left_alone():
     [
         *(({"x": np.ones(2, dtype=kind)}, f"x: expected float64, got {kind}") for kind in ("float32", "float16")),
         ({"x": [1, 2]}, "x: expected floating-point numbers"),
-        ({"x": [[1.0], [1.0, 2.0]]}, "x: expected an array of numbers"),
         ({"x": np.array([1.0, np.nan])}, "x: expected finite numbers, got 1 NaN"),
-        *(({"step": step}, "step: expected a positive number") for step in (0, -1e-5, np.nan)),
+        *(({"step": step}, "step: expected a positive number") for step in (0, -1e-5)),
         ({"f": lambda x: x}, r"f: expected one number, got an array of shape \(2,\)"),
         ({"f": lambda x: x[:0]}, r"f: expected one number, got an array of shape \(0,\)"),
     ],

@@ -281,13 +281,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"lr": np.nan}, "lr: expected .*got nan"),
             ({"lr": [0.1, 0.2]}, r"lr: expected a finite number .*or one for each of the 3 weights, got \[0\.1 0\.2\]"),
             ({"lr": [0.1, -0.2, 0.1]}, r"lr: expected .*got \[ 0\.1 -0\.2"),
-            ({"momentum": -0.1}, r"momentum: expected a number .*got -0\.1"),
             ({"start": np.ones(2)}, r"expected shape \(.*3.*\), .*got \(2,\)"),
             ({"start": np.ones((2, 3))}, r"start: expected shape \(3,\), got \(2, 3\)"),
-            ({"start": [0, 0, 0]}, "expected floating-point numbers.*got int64"),
             ({"batch_size": 2, "rng": None}, r"rng: expected a numpy\.random\.Generator .*got None"),
             ({"batch_size": 0}, "batch_size: expected a positive integer, got 0"),
         ],

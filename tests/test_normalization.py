@@ -221,12 +221,10 @@ def test_a_gamma_changed_after_the_forward_pass_does_not_reach_the_backward_pass
             for kind in ("int64", "bool", "complex128")
         ),
         ({"x": [[1, 2], [3, 4]]}, "x: expected floating-point numbers .*got int64"),
-        ({"x": [[1.0], [1.0, 2.0]]}, "x: expected an array of numbers, got rows of different lengths"),
         ({"x": np.empty((0, 3))}, r"x: expected an array with at least one element, got shape \(0, 3\)"),
         ({"x": np.empty((3, 0))}, r"x: expected an array with at least one element, got shape \(3, 0\)"),
         ({"x": np.float64(3)}, r"x: expected an array with at least one element, got shape \(\)"),
         *(({"axes": axes}, "axes") for axes in [2, -3, (0, 2), (0, 0), (0, -2), ()]),
-        *(({"eps": eps}, "eps: expected a number of at least 0, got") for eps in (-1e-5, np.nan)),
     ],
 )
 def test_other_input_is_refused(options, message):

