@@ -40,7 +40,7 @@ class Wrong(NamedTuple):
     assignment: str
     name: str
     loses: frozenset
-    told: str
+    told: tuple
     edits: tuple
     code: str
 
@@ -71,8 +71,9 @@ def read():
     for path in sorted(Path(__file__).parent.glob("*.toml")):
         for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
             edits = tuple((find, replace) for find, replace in table.get("edits", ()))
-            loses = frozenset(table["loses"])
-            yield Wrong(path.stem, name, loses, table.get("told", ""), edits, table.get("code", ""))
+            loses, told = frozenset(table["loses"]), table.get("told", ())
+            told = (told,) if isinstance(told, str) else tuple(told)
+            yield Wrong(path.stem, name, loses, told, edits, table.get("code", ""))
 
 
 WRONG = list(read())
