@@ -28,7 +28,7 @@ class TestSubmissions:
     def test_moodle(self, tmp_path):
         names = [
             "Zoë Müller-Łukasz_123_assignsubmission_file_/hw00.ipynb",
-            "O'Neil_7_assignsubmission_file/my work.ipynb",
+            "O'Neil, Sinéad_7_assignsubmission_file/my work.ipynb",
         ]
         students, log = found(zipped(tmp_path / "a.zip", [(name, b"{}") for name in names]), tmp_path / "keep")
         assert [(s.id, s.name) for s in students] == [("7", "O'Neil, Sinéad"), ("123", "Zoë Müller-Łukasz")]
