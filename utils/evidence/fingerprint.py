@@ -20,17 +20,18 @@ class _Module:
 
     def __init__(self, source, package):
         self.statements, self.imports = {}, {}
-        for statement in ast.parse(source).body:
-            if isinstance(statement, ast.ImportFrom | ast.Import):
-                self._import(statement, package)
-                continue
+        tree = ast.parse(source)
+        for statement in tree.body:
             for name in _bound(statement):
                 self.statements.setdefault(name, []).append(statement)
+        for statement in ast.walk(tree):  # functions import, too
+            if isinstance(statement, ast.ImportFrom | ast.Import):
+                self._import(statement, package)
 
     def _import(self, statement, package):
         if isinstance(statement, ast.Import):
             for alias in statement.names:
-                if alias.name.startswith("utils."):
+                if alias.name.split(".")[0] == "utils":
                     # `import utils.data` binds utils; `import utils.data as data` binds data
                     self.imports[alias.asname or "utils"] = (alias.name if alias.asname else "utils", None)
             return
@@ -90,17 +91,20 @@ class _Reached:
         self.found[module_name, name] = None
         if name in module.imports:
             self._imported(*module.imports[name])
-            return
-        self.found[module_name, name] = [_plain(statement) for statement in module.statements[name]]
-        for statement in module.statements[name]:
-            self._inside(module_name, module, statement)
+        if name in module.statements:
+            self.found[module_name, name] = [_plain(statement) for statement in module.statements[name]]
+            for statement in module.statements[name]:
+                self._inside(module_name, module, statement)
 
-    def _inside(self, module_name, module, statement):
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Attribute):
-                self._attribute(module, _dotted(node))
-            elif isinstance(node, ast.Name):
-                self.name(module_name, module, node.id)
+    def _inside(self, module_name, module, node):
+        if isinstance(node, ast.Attribute):
+            self._attribute(module, _dotted(node))
+        elif isinstance(node, ast.Name):
+            self.name(module_name, module, node.id)
+        for value in _fields(node).values():
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    self._inside(module_name, module, child)
 
     def _attribute(self, module, dotted):
         """Follow ``training.fit``, where training is a module."""
@@ -135,25 +139,33 @@ def _dotted(node):
     return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else []
 
 
+def _fields(node):
+    """What of a node can change a number: no messages, no docstrings, and of a declaration what is measured."""
+    if isinstance(node, ast.Raise):
+        return {"exc": node.exc.func if isinstance(node.exc, ast.Call) else node.exc}
+    if isinstance(node, ast.Assert):
+        return {"test": node.test}
+    fields = {name: getattr(node, name, None) for name in node._fields if name not in ("ctx", "kind", "type_comment")}
+    if isinstance(fields.get("body"), list):
+        fields["body"] = [each for each in node.body if not _is_text(each)]
+    if isinstance(node, ast.Call) and _dotted(node.func)[-1:] == ["experiment"]:
+        fields["keywords"] = [each for each in node.keywords if each.arg not in _NOT_MEASURED]
+    return fields
+
+
+def _is_text(statement):
+    """A docstring, or a string that stands alone."""
+    alone = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return alone and isinstance(statement.value.value, str)
+
+
 def _plain(node):
-    """A syntax tree as nested tuples, without docstrings and messages, the same in all versions of Python."""
+    """A syntax tree as nested tuples, the same in all versions of Python."""
     if isinstance(node, list):
         return tuple(_plain(each) for each in node)
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.Raise):
-        raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        return ("Raise", _plain(raised))
-    if isinstance(node, ast.Assert):
-        return ("Assert", _plain(node.test))
-    fields = {name: getattr(node, name, None) for name in node._fields if name not in ("ctx", "kind", "type_comment")}
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        body = fields["body"]
-        has_text = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        fields["body"] = body[1:] if has_text and isinstance(body[0].value.value, str) else body
-    if isinstance(node, ast.Call) and _dotted(node.func)[-1:] == ["experiment"]:
-        fields["keywords"] = [each for each in node.keywords if each.arg not in _NOT_MEASURED]
-    kept = ((name, _plain(value)) for name, value in sorted(fields.items()) if value is not None and value != [])
+    kept = ((name, _plain(value)) for name, value in sorted(_fields(node).items()) if value is not None and value != [])
     return (type(node).__name__, *kept)
 
 

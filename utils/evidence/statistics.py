@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 from scipy.stats import binom
@@ -31,8 +32,7 @@ def interval(n):
     The k-th smallest of n lies above the median when fewer than k of n fair coins show heads: exact for the median of
     any distribution (H. A. David and H. N. Nagaraja, Order Statistics, 2003, section 7.1).
     """
-    k = int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
-    return k + 1 if binom.cdf(k, n, 0.5) <= (1 - CONFIDENCE) / 2 else k
+    return _interval(n)[0]
 
 
 def coverage(n):
@@ -47,7 +47,15 @@ def coverage(n):
     float
         At least 0.95; 1 where the interval is without bounds.
     """
-    return float(1 - 2 * binom.cdf(interval(n) - 1, n, 0.5))
+    return _interval(n)[1]
+
+
+@cache
+def _interval(n):
+    """The order statistic and the confidence that it gives."""
+    k = int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
+    k += bool(binom.cdf(k, n, 0.5) <= (1 - CONFIDENCE) / 2)
+    return k, float(1 - 2 * binom.cdf(k - 1, n, 0.5))
 
 
 def median(values):
