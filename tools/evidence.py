@@ -177,7 +177,7 @@ def _agree(before, now, n):
         for label, values in conditions.items()
         for a, b in zip(values[:n], now[name][label], strict=True)
     ]
-    return all(a == b or abs(a - b) <= AGREE * max(1, abs(a)) for a, b in pairs)
+    return all(math.isclose(a, b, rel_tol=AGREE, abs_tol=AGREE) for a, b in pairs)
 
 
 def word_counts(record, columns):

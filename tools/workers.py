@@ -7,6 +7,7 @@ is run again, twice at most. A job that raises is not run again, and stops no ot
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from multiprocessing.connection import wait
@@ -114,6 +115,29 @@ def run_here(jobs, *, workers):
             worker.process.join(SECONDS_TO_END)
 
 
+def _client(kind, scheduler, seconds):
+    """The client of a cluster, if it answers in time; a mute one would keep `Client` waiting for much longer."""
+    answers = queue.SimpleQueue()
+
+    def ask():
+        try:
+            answers.put((kind(scheduler, timeout=seconds), None))
+        except Exception as error:
+            answers.put((None, what_failed(error)))
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        client, error = answers.get(timeout=seconds + 1)
+    except queue.Empty:
+        client, error = None, "mute"
+    if client is None:
+        raise ClusterError(
+            f"expected a cluster at {scheduler}, got no answer within {seconds:g} s ({error}): start one with "
+            "dask scheduler and dask worker, or leave SCHEDULER out"
+        )
+    return client
+
+
 def run_there(jobs, *, scheduler, seconds):
     """Run jobs on a cluster of dask.distributed, whose workers have this checkout at the same path; as `run_here`.
 
@@ -129,14 +153,7 @@ def run_there(jobs, *, scheduler, seconds):
         from distributed import Client, as_completed
     except ImportError:
         raise ClusterError("expected the package distributed, found none: pip install distributed") from None
-    try:
-        client = Client(scheduler, timeout=seconds)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(
-            f"expected a cluster at {scheduler}, got no answer within {seconds:g} s ({what_failed(error)}): start one "
-            "with dask scheduler and dask worker, or leave SCHEDULER out"
-        ) from None
-    with client:
+    with _client(Client, scheduler, seconds) as client:
         names = {f"evidence-{os.getpid()}-{number}": key for number, key in enumerate(jobs)}
         futures = [client.submit(jobs[key], key=name, pure=False) for name, key in names.items()]
         for future in as_completed(futures):
