@@ -90,9 +90,7 @@ class TestLive:
         monkeypatch.setenv("CI", ci)
         measured = lab(np.array(self.VALUES[now]), units=[unit(effects={"a-claim": {"here": self.VALUES[then]}})])[1]
         if ci in ("true", "1") and {now, then} == {"holds", "fails"}:
-            with pytest.raises(
-                AssertionError, match=f"a-claim, here, on digits: {now} now .* that it {then}: "
-            ):
+            with pytest.raises(AssertionError, match=f"a-claim, here, on digits: {now} now .* that it {then}: "):
                 measured.card("a-claim")
         else:
             assert measured.card("a-claim").runs[0]["conditions"][0]["word"] == now
