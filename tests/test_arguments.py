@@ -1,6 +1,7 @@
 """Arguments that nothing can be made of: each promised ValueError is one, with a sentence, before any work."""
 
 import contextlib
+import functools
 import importlib
 import inspect
 import math
@@ -23,7 +24,19 @@ from utils.byhand import (
     normalization,
     standardization,
 )
-from utils.lab import history, networks, optim, probes, processes, replicas, sequences, sync_batch_norm, training
+from utils.evidence import fingerprint, labs, running, statistics
+from utils.lab import (
+    history,
+    networks,
+    optim,
+    probes,
+    processes,
+    replicas,
+    sequences,
+    sync_batch_norm,
+    training,
+    trials,
+)
 
 RNG = np.random.default_rng
 UNUSABLE = {
@@ -107,9 +120,111 @@ def sized(shape=(3, 4), **more):
 
 LOADED = {"seed": May(0), "test_fraction": fraction()}
 DOWNLOADED = {"seed": May(0), "n_train": May(5, "None"), "n_test": May(5, "None")}
+LAB = next((evidence.CLAIMS.parents[1] / "notebooks" / "labs").glob("01_*.ipynb"))
 IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
-CLAIM = "leakage-flatters"
+CLAIM = next(name for name, claim in evidence.claims().items() if claim.edition == 1)
+NEW_CLAIM = next(name for name, claim in evidence.claims().items() if claim.kind == "measurement")
 X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
+
+
+def measured(seeds, data, steps, rates, device):
+    """An experiment that measures two things."""
+    return {arm: np.ones(len(seeds)) for arm in ("one", "other")}
+
+
+@functools.wraps(evidence.experiment)
+def declared(**how):
+    return evidence.experiment(**how)(measured)
+
+
+def of_evidence():
+    """The part of the table below that is about evidence; what the package offers stands there by both names."""
+    made = declared(claims={NEW_CLAIM: {"one": "one", "other": "other"}}, resolution=0.01)
+    record = evidence.Record("no file")
+    unit = {**labs.as_unit(made, running.run(made, range(16))), "experiment": "x", "dataset": "own data", "budget": 1}
+    unit |= {"first": 0, "n": 16, "steps": 0, "fingerprint": "f", "device": "cpu"}
+    source = "def measured():\n    return 1"
+    found = {
+        "first_edition.check": (
+            evidence.check,
+            {
+                "claim_id": CLAIM,
+                "error": May(0.0, "nan", "inf", "-1", "2.5"),
+                "tolerance": at_least_zero(1e-9),
+                "path": evidence.CLAIMS,
+            },
+        ),
+        "first_edition.judge": (
+            evidence.judge,
+            {"claim_id": CLAIM, "effect": Y, "timed": anything(False), "path": evidence.CLAIMS},
+        ),
+        "claims.claims": (evidence.claims, {"path": evidence.CLAIMS}),
+        "claims.retired": (evidence.retired, {"path": evidence.CLAIMS}),
+        "experiments.experiment": (
+            declared,
+            {
+                "claims": {NEW_CLAIM: {"one": "one", "other": "other"}},
+                "rates": May(None, "None"),
+                "steps": 0,
+                "budgets": (1, 4),
+                "datasets": May(None, "None", "words"),
+                "resolution": May(0.01, "None", "2.5"),
+                "examples": 0,
+                "waive": May(None, "None"),
+                "live": 16,
+                "seeds": May(None, "None"),
+                "path": evidence.CLAIMS,
+            },
+        ),
+        "live.live": (evidence.live, {"experiment": made, "record": anything(evidence.RECORD)}),
+        "live.recorded": (
+            evidence.recorded,
+            {"claim_id": NEW_CLAIM, "record": May(evidence.RECORD, "word"), "path": evidence.CLAIMS},
+        ),
+        "live.Live.card": (evidence.live(made).card, {"claim_id": NEW_CLAIM}),
+        "record.Record": (
+            evidence.Record,
+            {
+                "path": May(evidence.RECORD, "word"),
+                "known": May(None, "None"),
+                "forget": May((), "empty", "words", "ragged", "six axes"),
+            },
+        ),
+        "record.Record.add": (record.add, {"unit": unit}),
+    }
+    by_both = {f"evidence.{name.split('.', 1)[1]}": each for name, each in found.items()}
+    return {
+        **{f"evidence.{name}": each for name, each in found.items()},
+        **by_both,
+        "evidence.fingerprint.fingerprint": (fingerprint.fingerprint, {"source": source, "name": "measured"}),
+        "evidence.labs.open_lab": (labs.open_lab, {"path": LAB}),
+        "evidence.running.run": (
+            running.run,
+            {
+                "experiment": made,
+                "seeds": range(16),
+                "data": May(None, "None", "word"),
+                "budget": 1,
+                "device": May("cpu", "word"),
+                "grids": May(None, "None"),
+            },
+        ),
+        "evidence.statistics.condition": (
+            statistics.condition,
+            {"effect": Y, "claim": evidence.claims()[NEW_CLAIM]},
+        ),
+        "lab.trials.scores": (
+            trials.scores,
+            {
+                "build": lambda seed: networks.mlp(4, 3, seed=seed, width=5, depth=2),
+                "splits": {0: SPLIT.with_validation(seed=0)},
+                "rates": [0.1],
+                "device": "cpu",
+                "steps": 2,
+                "batch_size": 4,
+            },
+        ),
+    }
 
 
 def calls():
@@ -269,25 +384,7 @@ def calls():
             {"world_size": 1, "job": math.sqrt, "timeout": May(0.1, "2.5")},
         ),
         "download.fetch": (download.fetch, {"name": "mnist", "registry": May(None, "None")}),
-        "evidence.check": (
-            evidence.check,
-            {
-                "claim_id": CLAIM,
-                "error": May(0.0, "nan", "inf", "-1", "2.5"),
-                "tolerance": at_least_zero(1e-9),
-                "path": evidence.CLAIMS,
-            },
-        ),
-        "evidence.claims": (evidence.claims, {"path": evidence.CLAIMS}),
-        "evidence.judge": (
-            evidence.judge,
-            {
-                "claim_id": CLAIM,
-                "effect": Y,
-                "timed": anything(False),
-                "path": evidence.CLAIMS,
-            },
-        ),
+        **of_evidence(),
         "byhand.gradient_check.numerical_gradient": (
             gradient_check.numerical_gradient,
             {"f": np.sum, "x": May(X, "2.5", "six axes", "empty"), "step": at_least_zero(1e-5)},

@@ -118,6 +118,11 @@ def test_a_waiver_names_a_broken_rule_and_a_reason(waive, message, declare):
         declare(budgets=(1,), waive=waive)
 
 
+def test_a_waiver_is_for_one_rule_only(declare):
+    with pytest.raises(ValueError, match="^experiment function: fine grid: [^\\n]*$"):
+        declare(budgets=(1,), rates=(0.1, 0.2), waive={"two budgets": "There is a reason."})
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

@@ -100,9 +100,10 @@ class TestGrowth:
         assert len(function.calls) <= 1 + GROWTHS
         assert found.at_end["one"] == (16 if max(map(abs, exponents)) == 9 else 0)
 
+    @pytest.mark.parametrize("end", [0, 3])
     @pytest.mark.parametrize(("at_the_end", "grows"), [(4, False), (5, True)])
-    def test_a_quarter_of_the_seeds_may_choose_the_end(self, at_the_end, grows):
-        found = run(made(best_at(*[3] * at_the_end, *[1] * (16 - at_the_end))), range(16))
+    def test_a_quarter_of_the_seeds_may_choose_the_end(self, at_the_end, grows, end):
+        found = run(made(best_at(*[end] * at_the_end, *[1] * (16 - at_the_end))), range(16))
         assert (len(found.grids["one"]) > len(GRID)) is grows
         assert found.at_end["one"] == (0 if grows else at_the_end)
 

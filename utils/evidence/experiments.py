@@ -83,7 +83,13 @@ class Experiment:
         return {name: claim_called(name, self.path) for name in self.claims}
 
     def columns(self):
-        """The pairs of data set and budget that the protocol wants."""
+        """The columns that the protocol wants.
+
+        Returns
+        -------
+        list of tuple of str and int
+            Data set and factor of T.
+        """
         return [(data, budget) for data in self.datasets for budget in (self.budgets if self.steps else (1,))]
 
     def __call__(self, *arguments, **named):

@@ -5,6 +5,8 @@ import hashlib
 from functools import cache, cached_property
 from pathlib import Path
 
+from utils.arrays import instance
+
 __all__ = ["fingerprint"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -187,10 +189,13 @@ def fingerprint(source, name):
     Raises
     ------
     ValueError
-        If the lab defines no such function.
+        If the source is no code, or defines no such function.
     """
-    lab = _Module(source, "")
-    if name not in lab.statements:
+    try:
+        lab = _Module(instance(source, str, "source", what="code"), "")
+    except SyntaxError as error:
+        raise ValueError(f"source: expected code, got {error}") from None
+    if not isinstance(name, str) or name not in lab.statements:
         raise ValueError(f"name: expected a function that the lab defines, got {name!r}")
     reached = _Reached()
     reached.name("lab", lab, name)

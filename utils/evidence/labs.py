@@ -3,9 +3,11 @@
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from threading import Lock
 
+from utils.arrays import instance
 from utils.evidence.experiments import registered
 from utils.evidence.fingerprint import fingerprint
 from utils.evidence.running import as_unit, run
@@ -28,7 +30,16 @@ class Lab:
     known: dict = field(default_factory=dict, repr=False)
 
     def fingerprint(self, name):
-        """The fingerprint of one of its experiments, as the code was when it was first asked for."""
+        """The fingerprint of one of its experiments, as the code was when it was first asked for.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        str
+        """
         if name not in self.known:
             self.known[name] = fingerprint(self.source, name)
         return self.known[name]
@@ -89,7 +100,7 @@ def open_lab(path):
     ValueError
         If the file is no notebook, its definitions do not run, or an experiment breaks a rule of the protocol.
     """
-    path = Path(path)
+    path = Path(instance(path, str | PathLike, "path", what="a path"))
     with _OPENING:
         return _opened(path, path.stat().st_mtime_ns if path.exists() else 0)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tqdm.auto import tqdm
 
+from utils.arrays import instance, one_of
 from utils.data_files import data_file
 from utils.evidence.cards import MIME, Card, from_json, strict
 from utils.evidence.claims import CLAIMS, claim_called, claims
@@ -64,8 +65,7 @@ class Live:
         AssertionError
             In CI, if a condition holds now and fails in the record, or the other way round. Never in a reader's hands.
         """
-        if claim_id not in self.experiment.claims:
-            raise ValueError(f"claim_id: expected one of {', '.join(self.experiment.claims)}, got {claim_id!r}")
+        one_of(claim_id, self.experiment.claims, "claim_id")
         claim = self.experiment.facts[claim_id]
         now = [self._column(claim, dataset, measured) for dataset, measured in self.measured.items()]
         record = Record(self.record, known=claims(self.experiment.path))
@@ -133,7 +133,7 @@ def live(experiment, *, record=RECORD):
     ValueError
         If the function of the experiment returns something else than was agreed.
     """
-    if experiment.kind == "experiment":
+    if instance(experiment, Experiment, "experiment", what="a declared experiment").kind == "experiment":
         datasets = [os.environ.get("DATASET") or experiment.datasets[0]]
     else:
         datasets = experiment.datasets

@@ -2,10 +2,13 @@
 
 import json
 import math
+from collections.abc import Iterable
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
+from utils.arrays import instance
 from utils.data_files import data_file
 from utils.evidence.claims import CLAIMS, claims
 from utils.evidence.running import SHARE_AT_END
@@ -51,13 +54,17 @@ class Record:
     Raises
     ------
     ValueError
-        If the file is truncated, of another version, or speaks of a claim that there is not.
+        If an argument is of another kind; if the file is truncated, of another version, or speaks of a claim that there
+        is not.
     """
 
     def __init__(self, path=RECORD, known=None, forget=()):
-        self.path, self.known = Path(path), claims(CLAIMS) if known is None else known
+        self.path = instance(path, str | PathLike, "path", what="a path") and Path(path)
+        self.known = claims(CLAIMS) if known is None else instance(known, dict, "known", what="claims by their ids")
         self.units, self._saved = {}, {}
-        for unit in self._read(forget):
+        if isinstance(forget, str) or not isinstance(forget, Iterable):
+            raise ValueError(f"forget: expected ids of claims, got {forget!r}")
+        for unit in self._read(list(forget)):
             self.units[_key(unit)] = unit
 
     def _read(self, forget):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.arrays import numeric
+from utils.arrays import instance, numeric, whole
+from utils.evidence.experiments import Experiment
 from utils.evidence.protocol import in_points
 from utils.evidence.statistics import median
 
@@ -72,11 +73,16 @@ def run(experiment, seeds, *, data=None, budget=1, device="cpu", grids=None):
     Raises
     ------
     ValueError
-        If the function returns something else than was agreed, or NaN.
+        If an argument is of another kind, or the function returns something else than was agreed, or NaN.
     """
     began = time.perf_counter()
+    instance(experiment, Experiment, "experiment", what="a declared experiment")
+    instance(seeds, range, "seeds", what="a range")
+    instance(device, str, "device", what="the name of a device")
+    instance(grids, Mapping | None, "grids", what="rates by arm")
+    instance(data, str | None, "data", what="the name of a data set")
     data = experiment.datasets[0] if data is None else data
-    steps = experiment.steps * budget
+    steps = experiment.steps * whole(budget, "budget")
 
     def measured(rates):
         return experiment.function(seeds=seeds, data=data, steps=steps, rates=rates, device=device)

@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 from scipy.stats import binom
 
-from utils.arrays import numeric
+from utils.arrays import instance, numeric
+from utils.evidence.claims import Claim
 
 __all__ = ["condition", "counts", "coverage", "interval", "together"]
 
@@ -95,6 +96,7 @@ def condition(effect, claim):
             f"effect: expected numbers, got {missing} of {effect.size} that are NaN: 'never reached' is infinity, and "
             "a missing value is a fault of the experiment"
         )
+    instance(claim, Claim, "claim")
     ordered, k = np.sort(effect.astype(np.float64)), interval(effect.size)
     low, high = (float(ordered[k - 1]), float(ordered[-k])) if k else (-np.inf, np.inf)
     return {"median": median(ordered), "low": low, "high": high, "word": _word(low, high, claim)}
@@ -128,7 +130,21 @@ def together(words):
 
 
 def counts(words):
-    """How many conditions have which word, in words: "3 of 5 hold, none fails"."""
+    """How many conditions have which word, in words.
+
+    Parameters
+    ----------
+    words : sequence of str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> counts(["holds", "holds", "holds", "undecided", "undecided"])
+    '3 of 5 hold, none fails'
+    """
     found = Counter(words)
     hold, fail = found["holds"], found["fails"]
     text = f"{hold or 'none'} of {len(words)} hold{'s' if hold <= 1 else ''}"
