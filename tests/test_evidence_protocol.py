@@ -119,8 +119,9 @@ def test_a_waiver_names_a_broken_rule_and_a_reason(waive, message, declare):
 
 
 def test_a_waiver_is_for_one_rule_only(declare):
-    with pytest.raises(ValueError, match="^experiment function: fine grid: [^\\n]*$"):
+    with pytest.raises(ValueError, match="fine grid") as caught:
         declare(budgets=(1,), rates=(0.1, 0.2), waive={"two budgets": "There is a reason."})
+    assert "two budgets" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
