@@ -23,7 +23,6 @@ PLAN = ["question", "arms", "controls", "rates", "budgets", "what would refute i
 RULES, LAB_RULES = {}, {}
 # The lessons that still have no lab. The list only gets shorter.
 WITHOUT_LAB = (
-    "01_input_standardization",
     "03_batch_normalization_by_hand",
     "04_batch_normalization_in_conv_nets",
     "05_why_batch_normalization_works",

@@ -11,11 +11,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from image_fixtures import cifar_files, mnist_files
+from image_fixtures import cifar_files, mnist_files, packed
 from matplotlib.figure import Figure
 
 import utils
-from utils import arrays, data, download, evidence, image_files, plotting, runtime, widgets
+from utils import arrays, data, download, evidence, image_files, plotting, runtime, small_mnist, widgets
 from utils.byhand import (
     activation_norms,
     gradient_check,
@@ -124,6 +124,7 @@ LAB = next((evidence.CLAIMS.parents[1] / "notebooks" / "labs").glob("01_*.ipynb"
 IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
 CLAIM = next(name for name, claim in evidence.claims().items() if claim.edition == 1)
 NEW_CLAIM = next(name for name, claim in evidence.claims().items() if claim.kind == "measurement")
+MNIST_5K = packed("".join(f"{'0,' * 784}{i % 10}\n" for i in range(5000)).encode())
 X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
 
 
@@ -364,6 +365,7 @@ def calls():
             for name in ("breast_cancer", "diabetes", "diabetes_in_own_units", "digits", "iris", "wine")
         },
         **{f"data.{name}": (getattr(data, name), DOWNLOADED) for name in ("cifar10", "fashion_mnist", "mnist")},
+        **{f"{place}.mnist_5k": (data.mnist_5k, DOWNLOADED) for place in ("data", "small_mnist")},
         "data.images": (data.images, {**DOWNLOADED, "dataset": May("digits", "None")}),
         "data.photo_patches": (data.photo_patches, {"seed": 0, "n": 2, "size": 3}),
         "data.standardize_channels": (data.standardize_channels, {"split": IMAGES}),
@@ -391,6 +393,7 @@ def calls():
         ),
         "byhand.gradient_check.relative_error": (gradient_check.relative_error, {"ours": X, "reference": X}),
         "image_files.read_cifar10": (image_files.read_cifar10, {"source": CIFAR}),
+        "image_files.read_mnist_5k": (image_files.read_mnist_5k, {"source": MNIST_5K}),
         "image_files.read_idx": (image_files.read_idx, {"source": IDX[0], "kind": "images"}),
         "image_files.read_labelled_images": (
             image_files.read_labelled_images,
@@ -669,6 +672,7 @@ def _alone(monkeypatch, tmp_path):
         raise Taken
 
     monkeypatch.setattr(processes.mp, "start_processes", start)
+    monkeypatch.setattr(small_mnist, "_find", start)
     for name in ("CI", "DATASET", "COURSE_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
 

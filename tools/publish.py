@@ -27,10 +27,7 @@ def up_from(page):
 
 
 def card(claim, found, up="../"):
-    """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows.
-
-    `up` is the way from the page to the root of the site.
-    """
+    """A verdict as HTML: the lines of the card with classes for colours; `up` leads from the page to the root."""
     verdict = found.data[evidence.MIME]["verdict"]
     lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
     rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
@@ -47,49 +44,46 @@ def css_class(verdict):
     return "is-" + verdict.replace(" ", "-")
 
 
-def _published_output(output, cell, claims, up):
+def _published_output(output, cell, claims, page):
     """One output for the page: no JSON of cards, no widgets without a kernel."""
-    data = output.get("data", {})
+    data, where = output.get("data", {}), f"{page}.ipynb: cell {cell.id}"
     data.pop(VIEW, None)
     if "image/png" in data:
         alt = output.metadata.get("image/png", {}).get("alt")
         if not alt:
-            raise ValueError(f"cell {cell.id}: expected a figure with alt text, got one without: use plotting.show")
+            raise ValueError(f"{where}: expected a figure with alt text, got one without: use plotting.show")
         if "mystnb" in cell.metadata:
-            raise ValueError(f"cell {cell.id}: expected one figure a cell, got two: alt texts belong to cells here")
+            raise ValueError(f"{where}: expected one figure per cell, got two: alt texts belong to cells here")
         cell.metadata["mystnb"] = {"image": {"alt": alt}}
     if evidence.MIME in data:
-        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output, up)})
-
-
-def _new_cell(source, name):
-    return nbformat.v4.new_markdown_cell(source, id=name)
+        found = card(claims[data[evidence.MIME]["id"]], output, up_from(page))
+        output["data"] = nbformat.from_dict({"text/html": found})
 
 
 def published(notebook, page, *, claims, launch="", explorers=()):
     """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
     `page` is its place beneath notebooks/, without ending. The copy has an anchor before every card, alt text for every
-    figure, and after an explorer's picture the explorer that needs no kernel, where its fragment is one of `explorers`.
+    figure, and after the picture of each of `explorers` (fragments) the explorer itself, which needs no kernel.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
     cells = []
     for cell in notebook.cells:
         before, after = [], []
-        outputs = cell.get("outputs", [])
-        for output in outputs:
+        for output in cell.get("outputs", []):
             if evidence.MIME in output.get("data", {}):
                 before.append(f"({anchor(output.data[evidence.MIME]['id'])})=")
-            _published_output(output, cell, claims, up_from(page))
+            _published_output(output, cell, claims, page)
         fragment = EXPLORERS.get((page, cell.id))
         if fragment in explorers:
             after.append(f"This one needs no kernel:\n\n{embedded(fragment, up_from(page))}")
         if launch and cell.cell_type == "markdown" and re.match(r"# ", cell.source):
             cell.source, rest = (cell.source + "\n").split("\n", 1)
             after += [launch, *([rest] if rest.strip() else [])]
-        cells += [_new_cell(source, f"{cell.id}-before-{i}") for i, source in enumerate(before)]
-        cells += [cell, *(_new_cell(source, f"{cell.id}-after-{i}") for i, source in enumerate(after))]
+        new = nbformat.v4.new_markdown_cell
+        cells += [new(source, id=f"{cell.id}-before-{i}") for i, source in enumerate(before)]
+        cells += [cell, *(new(source, id=f"{cell.id}-after-{i}") for i, source in enumerate(after))]
     notebook.cells = cells
     return notebook
 

@@ -83,6 +83,8 @@ def run_here(jobs, *, workers):
     """
     context = multiprocessing.get_context("spawn")
     waiting, tries, busy = list(jobs)[::-1], dict.fromkeys(jobs, 0), []
+    bars = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"  # for the workers, which start with it; the bar of the run has been made
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
@@ -109,6 +111,7 @@ def run_here(jobs, *, workers):
                     code = worker.process.exitcode
                     yield key, None, f"its worker ended {TRIES} times (exit {code}): is there enough memory?"
     finally:
+        os.environ.pop("TQDM_DISABLE") if bars is None else os.environ.update(TQDM_DISABLE=bars)
         for worker in busy:
             worker.process.kill()
         for worker in busy:

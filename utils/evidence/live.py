@@ -17,6 +17,8 @@ from utils.evidence.statistics import NOT_JUDGED
 
 __all__ = ["Live", "live", "recorded"]
 
+SECONDS_WITHOUT_BAR = 2
+
 
 @dataclass(frozen=True, eq=False)
 class Live:
@@ -138,7 +140,7 @@ def live(experiment, *, record=RECORD):
     else:
         datasets = experiment.datasets
     seeds = range(1 if experiment.kind == "identity" else experiment.live)
-    bar = tqdm(datasets, disable=None if len(datasets) > 1 else True, unit="data set", leave=False)
+    bar = tqdm(datasets, unit="data set", leave=False, delay=SECONDS_WITHOUT_BAR)
     return Live(experiment, {data: run(experiment, seeds, data=data) for data in bar}, len(seeds), record)
 
 
