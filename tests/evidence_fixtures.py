@@ -1,5 +1,6 @@
 """Claims, records and a small lab for the tests of `utils.evidence` and of `make evidence`."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -145,8 +146,17 @@ class Place:
         command = [sys.executable, str(ROOT / "tools" / "evidence.py"), *self.arguments("--seeds", 16, *more)]
         return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **how)
 
+    @contextlib.contextmanager
+    def running(self, *more, **how):
+        """A run, which has ended at the end of the block."""
+        with self.start(*more, **how) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
+
     def run(self, *more, code=0):
-        with self.start(*more) as run:
+        with self.running(*more) as run:
             out, err = run.communicate(timeout=SECONDS)
         assert run.returncode == code, err
         return out, err

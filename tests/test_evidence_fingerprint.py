@@ -50,6 +50,7 @@ class Net:
 
     def forward(self, x):
         """Forward."""
+        self.colour = plotting.COLOURS["here"]
         return far.away(x) + renamed.near(x)
 
 
@@ -69,7 +70,7 @@ def trained(seeds, data, steps, rates, device):
     """Measure."""
     return {arm: helper(len(seeds)) + Net().forward(steps) for arm in rates}
 '''
-# A small chain of modules: the lab reaches `link`, which reaches `far` by an import inside a function.
+# A small chain of modules: the lab reaches `link`, which reaches `middle` and, by an import inside a function, `deep`.
 CHAIN = {
     "__init__": "from utils.chain import link\n",
     "link": '''
@@ -88,9 +89,13 @@ def lonely(x):
 SCALE = 2.0
 
 def half(x):
-    from . import far
+    from . import deep
 
-    return far.away(x) / SCALE
+    return deep.down(x) / SCALE
+""",
+    "deep": """
+def down(x):
+    return x - 1
 """,
     "far": """
 from .table import ENTRIES as entries
@@ -195,7 +200,8 @@ def test_it_does_not_change_with(old, new, package):
     [
         ("chain/link.py", "half(x) *", "half(x) +"),
         ("chain/middle.py", "SCALE = 2.0", "SCALE = 3.0"),
-        ("chain/middle.py", "away(x) /", "away(x) *"),
+        ("chain/middle.py", "down(x) /", "down(x) *"),
+        ("chain/deep.py", "x - 1", "x - 2"),
         ("chain/far.py", "by=1", "by=2"),
         ("chain/table.py", '{"a": 1}', '{"a": 2}'),
         ("chain/table.py", "= 2", "= 3"),
@@ -219,7 +225,7 @@ def test_it_changes_with_helpers_that_are_reached(file, old, new, package):
         ("evidence/cards.py", "WIDTH = 90", "WIDTH = 80"),
         ("evidence/statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.99"),
         ("evidence/running.py", ":.4g", ":.5g"),
-        ("plotting.py", "import", "import os\nimport"),
+        ("plotting.py", "COLOURS = {", "COLOURS = {'there': 1, "),
         ("runtime.py", "import", "import os\nimport"),
     ],
 )

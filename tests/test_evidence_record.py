@@ -197,6 +197,9 @@ class TestRuns:
             record.add(unit(n=1, effects={"a-claim": {name: [x] for name, x in errors.items()}}))
             assert record.word("a-claim") == word
             assert record.runs("a-claim")[0]["conditions"][0]["median"] == 1e-9
+        record = Record(tmp_path / "y.json", known)
+        record.add(unit(n=2, effects={"a-claim": {"the largest counts": [0.0, 2e-9]}}))
+        assert record.word("a-claim") == "fails"
 
 
 COLUMNS = [("digits", 1), ("digits", 4), ("mnist_5k", 1), ("mnist_5k", 4)]

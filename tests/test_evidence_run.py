@@ -35,7 +35,7 @@ def place(tmp_path):
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_kill_of_the_run_costs_what_was_in_hand_and_nothing_else(place):
     hold = place.say("hold", "mnist_5k", 1200)
-    with place.start("--workers", 1) as run:
+    with place.running("--workers", 1) as run:
         worker = place.wait_for("mnist_5k 1200 0 16")
         os.kill(run.pid, signal.SIGKILL)
         run.communicate(timeout=SECONDS)
@@ -51,7 +51,7 @@ def test_a_kill_of_the_run_costs_what_was_in_hand_and_nothing_else(place):
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_worker_that_is_killed_takes_nothing_along_and_a_second_run_is_refused(place):
     hold = place.say("hold", "digits", 1200)
-    with place.start() as run:
+    with place.running() as run:
         worker = place.wait_for("digits 1200 0 16")
         _, err = place.run(code=1)
         assert err.startswith(f"evidence: {place.folder / 'data'}: another make evidence is at work here")
@@ -86,8 +86,7 @@ def test_a_full_disk_leaves_the_record_as_it_was(place):
     place.run("--datasets", "digits")
     before = place.record.read_bytes()
     limit = len(before) + 200
-    run = place.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    with run:
+    with place.running(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) as run:
         _, err = run.communicate(timeout=SECONDS)
     assert run.returncode == 1
     assert re.fullmatch(r"evidence: .*evidence\.json: expected to .* got: .* Make room on that disk, or .*\n", err)
@@ -102,7 +101,7 @@ def test_ctrl_c_ends_it_at_once_and_a_terminal_sees_the_time_left(place):
     place.say("hold", "digits", 1200)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    with place.start("--workers", 1, stderr=theirs) as run:
+    with place.running("--workers", 1, stderr=theirs) as run:
         os.close(theirs)
         worker = place.wait_for("digits 1200 0 16")
         wait_until(lambda: place.record.read_text().count('"device": "cpu"') == 1)
@@ -128,7 +127,7 @@ def test_a_cluster_does_the_same_though_a_worker_is_killed(place):
 
     hold = place.say("hold", "digits", 1200)
     with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
-        with place.start("--scheduler", cluster.scheduler_address) as run:
+        with place.running("--scheduler", cluster.scheduler_address) as run:
             worker = place.wait_for("digits 1200 0 16")
             wait_until(lambda: place.record.exists() and place.record.read_text().count('"device": "cpu"') == 3)
             os.kill(worker, signal.SIGKILL)

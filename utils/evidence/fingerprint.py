@@ -92,6 +92,8 @@ class _Reached:
             return
         self.found[module_name, name] = None
         if name in module.imports:
+            if _is_aside(*module.imports[name]):
+                return
             self._imported(*module.imports[name])
         if name in module.statements:
             self.found[module_name, name] = [_plain(statement) for statement in module.statements[name]]
@@ -116,7 +118,7 @@ class _Reached:
         place = f"{base}.{name}" if name else base
         for depth, attribute in enumerate(dotted[1:], start=1):
             found = _utils_module(place)
-            if found is None or place.startswith(_ASIDE):
+            if found is None or _is_aside(place):
                 return
             if attribute in found.names:
                 self.name(place, found, attribute)
@@ -126,11 +128,14 @@ class _Reached:
 
     def _imported(self, base, name):
         """Follow ``from base import name``; a module itself is followed by its attributes."""
-        if base.startswith(_ASIDE) or (name and f"{base}.{name}".startswith(_ASIDE)):
-            return
         found = _utils_module(base)
         if name and found is not None:
             self.name(base, found, name)
+
+
+def _is_aside(base, name=None):
+    """Whether a module, or what is imported from it, only shows or judges."""
+    return (f"{base}.{name}" if name else base).startswith(_ASIDE)
 
 
 def _dotted(node):
