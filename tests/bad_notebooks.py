@@ -126,16 +126,56 @@ def value(count, text):
 # the rule of the setup cell with that.
 WITHOUT_CONFIGURE = swap("setup", "plotting, runtime\n\nruntime.configure()\n", "plotting\n\n")
 
+
+def cells_of(count, parts):
+    """Code cells by their names, each with its source and outputs, and a sentence before each."""
+    for number, (name, (source, *outputs)) in enumerate(parts.items(), start=count):
+        yield text(f"{name}-text", f"The next cell is called {name}.")
+        yield code(number, name, source, *outputs)
+
+
+# By number, by name, without a connection, and by a library; this computer itself may be reached. 192.0.2.1 is nobody,
+# an address for documentation.
+TRIES = {
+    "connect": [
+        'with socket.socket() as connection:\n    connection.settimeout(30)\n    connection.connect(("192.0.2.1", 80))'
+    ],
+    "lookup": ['socket.getaddrinfo("example.invalid", 80)'],
+    "datagram": [
+        'with socket.socket(type=socket.SOCK_DGRAM) as letter:\n    letter.sendto(b"hello", ("192.0.2.1", 53))'
+    ],
+    "library": ['import urllib.request\n\nurllib.request.urlopen("http://192.0.2.1/", timeout=30)'],
+    "loopback": [
+        'with socket.create_server(("localhost", 0)) as server:\n'
+        '    socket.create_connection(server.getsockname()).close()\nprint("reached")',
+        stream("reached\n"),
+    ],
+}
+# The value of a line that ends in a semicolon is not shown; what differs in every run is not compared.
+SAME = {
+    "semicolon": ["numbers.sum();"],
+    "value": ["numbers.sum()", value(6, "np.int64(136)")],
+    "underscore": ["_ + 1", value(7, "np.int64(137)")],
+    "ignored": [
+        "# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())",
+        stream("3756.669464269\n"),
+    ],
+}
+
 ANSWER = "\n\n<details><summary>Answer to the prediction</summary>\n\nNo: it lies between two of them.\n</details>"
 SHOWN = 'plotting.show(fig, alt="A straight line that rises from one to sixteen.")'
 FALLING = "A straight line that falls from sixteen to one."
 CARD = "application/vnd.course.claim+json"
 CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
+NEVER = {"two-claim": ['evidence.judge("never-written-down", effect=numbers, path=CLAIMS)']}
+UNKNOWN = insert("one-claim", *cells_of(5, NEVER))
+NOT_JUDGED = (swap("one-claim", CLAIM, "print(numbers.max())"), put("one-claim", "outputs", value=[stream("16\n")]))
 
 LESSON = " It tests the [lesson](../good.ipynb)."
 HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
 PLAN = HEAD + "\n| Where is the middle? | the numbers | none | none | sixteen numbers | a mean below two |"
 LAB = (*(drop(name) for name in ("goals", "recap", "practice", "reading")), after("title", LESSON + PLAN))
+SHORT_RECAP = swap("recap", "\n- A claim has a verdict.", "")
 
 BAD = {
     # the file
@@ -144,11 +184,7 @@ BAD = {
     "unknown_field": ("valid-format", put("one-see", "comment", value="what is this?")),
     "random_id": ("readable-ids", put("one-see", "id", value="3f2a9c1e")),
     "language_version": ("one-kernelspec", put("metadata", "language_info", "version", value="3.11.7")),
-    "other_kernelspec": (
-        "one-kernelspec",
-        put("metadata", "kernelspec", "name", value="my-env"),
-        put("metadata", "kernelspec", "display_name", value="my-env"),
-    ),
+    "other_kernelspec": ("one-kernelspec", put("metadata", "kernelspec", "name", value="my-env")),
     "timestamps": (
         "no-timestamps",
         put("one-mean", "metadata", "execution", value={"iopub.execute_input": "2020-01-01T00:00:00.000000Z"}),
@@ -157,11 +193,7 @@ BAD = {
     "no_title_first": ("one-title", insert(None, text("before-title", "Welcome."))),
     "two_titles": ("one-title", after("one-see", "\n\n# Another title")),
     "no_goals": ("goals", swap("goals", "You will be able to", "Contents")),
-    "too_few_goals": (
-        "goals",
-        swap("goals", "- *judge* a claim\n", ""),
-        swap("recap", "\n- A claim has a verdict.", ""),
-    ),
+    "too_few_goals": ("goals", swap("goals", "- *judge* a claim\n", ""), SHORT_RECAP),
     "no_minutes": ("time-and-prior", swap("goals", "**Minutes**: 5. ", "")),
     "no_prior_knowledge": ("time-and-prior", swap("goals", " **Before you start**: nothing at all.", "")),
     "closing_out_of_order": (
@@ -170,7 +202,7 @@ BAD = {
         insert("reading", text("practice", "## In practice\n\nUse `np.mean`.")),
     ),
     "section_number_skipped": ("section-numbers", swap("one-question", "## 1.", "## 2.")),
-    "recap_too_short": ("recap-mirrors-goals", swap("recap", "\n- A claim has a verdict.", "")),
+    "recap_too_short": ("recap-mirrors-goals", SHORT_RECAP),
     "setup_too_long": ("setup-cell", after("setup", "".join(f"\nsize_{i} = {i}" for i in range(12)))),
     "setup_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
     "answer_before_code": ("predict-and-answer", swap("one-see", ANSWER, ""), after("one-question", ANSWER)),
@@ -207,36 +239,7 @@ BAD = {
         "no-network",
         WITHOUT_CONFIGURE,
         before("one-mean", "import socket\n"),
-        insert(
-            "one-claim",
-            text("connect-text", "By number: `192.0.2.1` is nobody, an address for documentation."),
-            code(
-                5,
-                "connect",
-                "with socket.socket() as connection:\n"
-                "    connection.settimeout(30)\n"
-                '    connection.connect(("192.0.2.1", 80))',
-            ),
-            text("lookup-text", "By name, which asks a server for the number."),
-            code(6, "lookup", 'socket.getaddrinfo("example.invalid", 80)'),
-            text("datagram-text", "Without a connection."),
-            code(
-                7,
-                "datagram",
-                'with socket.socket(type=socket.SOCK_DGRAM) as letter:\n    letter.sendto(b"hello", ("192.0.2.1", 53))',
-            ),
-            text("library-text", "By a library."),
-            code(8, "library", 'import urllib.request\n\nurllib.request.urlopen("http://192.0.2.1/", timeout=30)'),
-            text("loopback-text", "To this computer itself, which is allowed."),
-            code(
-                9,
-                "loopback",
-                'with socket.create_server(("localhost", 0)) as server:\n'
-                "    socket.create_connection(server.getsockname()).close()\n"
-                'print("reached")',
-                stream("reached\n"),
-            ),
-        ),
+        insert("one-claim", *cells_of(5, TRIES)),
     ),
     "absolute_path": ("no-absolute-paths", before("one-mean", 'folder = "/home/somebody/course"')),
     "file_address": (
@@ -275,10 +278,7 @@ BAD = {
     ),
     "stored_error": (
         "no-stored-errors",
-        print_too(
-            "one-mean",
-            {"ename": "ValueError", "evalue": "wrong", "output_type": "error", "traceback": ["ValueError: wrong"]},
-        ),
+        print_too("one-mean", {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["no"]}),
     ),
     "stderr": ("no-stderr", print_too("one-mean", stream("a warning\n", "stderr"))),
     "alt_not_the_text": (
@@ -292,24 +292,13 @@ BAD = {
         put("one-mean", "outputs", value=[stream("mean: 8.5\n<object object at 0x7f0000000000>\n")]),
     ),
     # the claims
-    "claim_unknown": (
-        "claims-are-known",
-        insert(
-            "one-claim",
-            text("two-claim-text", "Another claim."),
-            code(5, "two-claim", 'evidence.judge("never-written-down", effect=numbers, path=CLAIMS)'),
-        ),
-    ),
+    "claim_unknown": ("claims-are-known", UNKNOWN),
     "claim_with_other_verdict": (
         "claims-are-stored",
         put("one-claim", "outputs", 0, "data", CARD, "verdict", value="refuted"),
     ),
     "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
-    "claim_not_judged": (
-        "claims-are-judged",
-        swap("one-claim", CLAIM, "print(numbers.max())"),
-        put("one-claim", "outputs", value=[stream("16\n")]),
-    ),
+    "claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
     # nothing that can be seen without a run
     "good": (None,),
     "good_despite_differences": (
@@ -319,22 +308,7 @@ BAD = {
         put("one-claim", "outputs", 0, "data", CARD, "median", value=8.25),
         swap_output("one-claim", "text/plain", "median 8.5 counts", "median 8.25 counts"),
         swap_output("one-claim", "text/html", "median 8.5 counts", "median 8.25 counts"),
-        insert(
-            "one-claim",
-            text("semicolon-text", "The value of a line that ends in a semicolon is not shown."),
-            code(5, "semicolon", "numbers.sum();"),
-            text("value-text", "This one is shown, and the next cell takes it up."),
-            code(6, "value", "numbers.sum()", value(6, "np.int64(136)")),
-            text("underscore-text", "One more than that."),
-            code(7, "underscore", "_ + 1", value(7, "np.int64(137)")),
-            text("ignored-text", "What differs in every run is not compared."),
-            code(
-                8,
-                "ignored",
-                "# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())",
-                stream("3756.669464269\n"),
-            ),
-        ),
+        insert("one-claim", *cells_of(5, SAME)),
     ),
     "changed_verdict": (None, WITHOUT_CONFIGURE, swap("one-claim", "effect=numbers", "effect=-numbers")),
     "dies": (None, before("setup", "import os\n\nos._exit(1)\n")),
@@ -369,19 +343,8 @@ BAD_LABS = {
     "lab_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
     "lab_untagged": ("core-or-optional", put("one-mean", "metadata", value={})),
     "code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
-    "lab_claim_unknown": (
-        "claims-are-known",
-        insert(
-            "one-claim",
-            text("two-claim-text", "Another claim."),
-            code(5, "two-claim", 'evidence.judge("never-written-down", effect=numbers, path=CLAIMS)'),
-        ),
-    ),
-    "lab_claim_not_judged": (
-        "claims-are-judged",
-        swap("one-claim", CLAIM, "print(numbers.max())"),
-        put("one-claim", "outputs", value=[stream("16\n")]),
-    ),
+    "lab_claim_unknown": ("claims-are-known", UNKNOWN),
+    "lab_claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
 }
 
 

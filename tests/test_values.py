@@ -40,7 +40,7 @@ VALUES = {
     evidence.Live: lambda: evidence.Live(EXPERIMENT, {"digits": A}, 16),
     running.Measured: lambda: running.Measured({"arm": A}, {"arm": A}, {"arm": A}, {}, 1.0),
     labs.Lab: lambda: labs.Lab("01_x", "x = 1", {"f": EXPERIMENT}),
-    _File: lambda: _File(Path("x"), 3, "md5:ab", ("http://x",)),
+    _File: lambda: _File(Path("x"), 3, "md5:ab", ("http://x",), None),
     assignment.Check: lambda: assignment.Check("a", 1.0, "About.", variable="x"),
     assignment.Manual: lambda: assignment.Manual("a", 1.0, "Well."),
     assignment.Question: lambda: assignment.Question(
@@ -62,16 +62,11 @@ VALUES = {
 
 def classes():
     """Every class that utils and the grader define."""
-    found = set()
-    for package in (utils, homework.grading):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.endswith("__main__"):
-                continue
-            space = importlib.import_module(module.name)
-            found |= {
-                each for each in vars(space).values() if inspect.isclass(each) and each.__module__ == space.__name__
-            }
-    return found
+    places = [*pkgutil.walk_packages(utils.__path__, "utils.")]
+    places += pkgutil.walk_packages(homework.grading.__path__, "homework.grading.")
+    spaces = [importlib.import_module(place.name) for place in places if not place.name.endswith("__main__")]
+    found = {each for space in spaces for each in vars(space).values() if inspect.isclass(each)}
+    return {each for each in found if each.__module__ in {space.__name__ for space in spaces}}
 
 
 def test_every_class_of_values_is_tried():
