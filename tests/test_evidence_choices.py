@@ -147,6 +147,14 @@ def test_fewer_seeds_than_the_record_has_run_all_of_them_again_where_the_code_is
     assert len(place.fingerprints()) == 1
 
 
+def test_more_seeds_than_the_record_has_are_run(place, alone):
+    for seeds in (8, 16, 16):
+        alone("--seeds", seeds, "--datasets", "digits", "--budgets", 1)
+    assert place.begun == ["digits 300 0 16", "digits 300 0 8"]
+    (found,) = place.recorded().units.values()
+    assert found["n"] == 16
+
+
 def test_what_is_declared_no_more_goes_and_other_labs_stay(place, alone):
     place.lab("02_other", "other-claim", "other")
     alone("--seeds", 16)

@@ -14,8 +14,8 @@ from utils.evidence.running import as_unit, run
 
 __all__ = ["DEFINES", "Lab", "measure", "open_lab"]
 
-# A worker of a cluster has several threads, and what a lab declares goes into one register.
-_OPENING = Lock()
+# A worker of a cluster has several threads; there is one register of experiments, and ast.parse bears one at a time.
+_ONE_AT_A_TIME = Lock()
 #: The tag of the cells that a worker executes.
 DEFINES = "define"
 
@@ -40,9 +40,10 @@ class Lab:
         -------
         str
         """
-        if name not in self.known:
-            self.known[name] = fingerprint(self.source, name)
-        return self.known[name]
+        with _ONE_AT_A_TIME:
+            if name not in self.known:
+                self.known[name] = fingerprint(self.source, name)
+            return self.known[name]
 
 
 def definitions(path):
@@ -101,7 +102,7 @@ def open_lab(path):
         If the file is no notebook, its definitions do not run, or an experiment breaks a rule of the protocol.
     """
     path = Path(instance(path, str | PathLike, "path", what="a path"))
-    with _OPENING:
+    with _ONE_AT_A_TIME:
         return _opened(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
