@@ -147,6 +147,14 @@ def test_fewer_seeds_than_the_record_has_run_all_of_them_again_where_the_code_is
     assert len(place.fingerprints()) == 1
 
 
+def test_seeds_beyond_those_of_a_data_set_are_run_again_with_the_others(place, alone):
+    alone("--seeds", 32, "--datasets", "mnist_5k", "--budgets", 4)
+    place.lab(edit=("BASE = 90", "BASE = 91"))
+    alone("--datasets", "mnist_5k", "--budgets", 4)
+    assert place.begun == sorted(2 * ["mnist_5k 1200 0 16", "mnist_5k 1200 16 16"])
+    assert len(place.fingerprints()) == 1
+
+
 def test_more_seeds_than_the_record_has_are_run(place, alone):
     for seeds in (8, 16, 16):
         alone("--seeds", seeds, "--datasets", "digits", "--budgets", 1)

@@ -19,6 +19,7 @@ from functools import cache
 from utils import chain, evidence, plotting
 from utils.chain import link as renamed
 import utils.chain.far as far
+import utils.chain.table
 
 WIDTH = 32
 UNUSED = 7
@@ -51,7 +52,7 @@ class Net:
     def forward(self, x):
         """Forward."""
         self.colour = plotting.COLOURS["here"]
-        return far.away(x) + renamed.near(x)
+        return far.away(x) + renamed.near(x) + utils.chain.table.LAST
 
 
 @evidence.experiment(
@@ -108,6 +109,7 @@ ENTRIES = {"a": 1}
 for name in "bc":
     ENTRIES[name] = 2
 OTHERS = {}
+LAST = 5
 """,
 }
 
@@ -206,6 +208,7 @@ def test_it_does_not_change_with(old, new, package):
         ("chain/table.py", '{"a": 1}', '{"a": 2}'),
         ("chain/table.py", "= 2", "= 3"),
         ("chain/table.py", '"bc"', '"bd"'),
+        ("chain/table.py", "LAST = 5", "LAST = 6"),
         ("evidence/running.py", "SHARE_AT_END = 0.25", "SHARE_AT_END = 0.5"),
         ("evidence/running.py", "// 2", "// 3"),
     ],
