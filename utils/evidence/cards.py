@@ -82,7 +82,16 @@ class Card:
         return list(dict.fromkeys(each["name"] for run in self.runs for each in run["conditions"]))
 
     def cells(self, label):
-        """One condition's cell in every column; an empty text where it was not measured."""
+        """One condition's cell in every column; an empty text where it was not measured.
+
+        Parameters
+        ----------
+        label : str
+
+        Yields
+        ------
+        str
+        """
         for run in self.runs:
             found = [each for each in run["conditions"] if each["name"] == label]
             yield self._cell(found[0]) if found else ""
@@ -112,7 +121,12 @@ class Card:
 
     @property
     def heads(self):
-        """The heads of the columns, with the number of seeds."""
+        """The heads of the columns, with the number of seeds.
+
+        Yields
+        ------
+        str
+        """
         for run in self.runs:
             seeds = "" if self.claim.kind == "identity" else f", {run['n']} seeds"
             yield f"{column_name(run)}{seeds}{', now' if run['live'] else ''}"
@@ -121,7 +135,12 @@ class Card:
         return [each["word"] for run in self.runs for each in run["conditions"]]
 
     def details(self):
-        """What is folded: statement, source, prediction, method, and what has to be said openly."""
+        """What is folded: statement, source, prediction, method, and what has to be said openly.
+
+        Returns
+        -------
+        dict of str to str
+        """
         sizes = sorted({run["n"] for run in self.runs})
         if self.claim.kind != "identity" and sizes:
             exact = ", ".join(f"{100 * coverage(n):.1f} % of {n}" for n in sizes)
