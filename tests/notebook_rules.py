@@ -14,7 +14,6 @@ import nbformat
 from nbformat.validator import iter_validate
 
 ROOT = Path(__file__).resolve().parents[1]
-CLAIM = "application/vnd.course.claim+json"
 SETUP_LINES, CODE_LINES, PROSE_WORDS, BYTES = 18, 25, 150, 3_000_000
 COLUMNS = 80
 GOALS = "You will be able to"
@@ -23,7 +22,6 @@ PLAN = ["question", "arms", "controls", "rates", "budgets", "what would refute i
 RULES, LAB_RULES = {}, {}
 # The lessons that still have no lab. The list only gets shorter.
 WITHOUT_LAB = (
-    "01_input_standardization",
     "03_batch_normalization_by_hand",
     "04_batch_normalization_in_conv_nets",
     "05_why_batch_normalization_works",
@@ -248,14 +246,6 @@ def found_in_code(nb, pattern):
     """Where a pattern occurs in code cells, comments and strings included."""
     for cell in code_cells(nb):
         yield from ((cell, match.group()) for match in re.finditer(pattern, cell.source))
-
-
-def judged(nb):
-    """The claims that the code judges, with their cells; None for an id that is not written out."""
-    for cell, name, call in calls(nb):
-        if name in ("evidence.judge", "evidence.check"):
-            first = call.args[0] if call.args else None
-            yield cell, first.value if isinstance(first, ast.Constant) else None
 
 
 # The file
@@ -667,44 +657,4 @@ def no_addresses(nb):
         yield from (f"{match.group()!r}, {where(cell)}" for match in re.finditer(r"\bat 0x[0-9A-Fa-f]+", text))
 
 
-# The claims
-
-
-def belongs(claim, nb):
-    """Whether claims.toml says that this notebook judges a claim."""
-    return nb.path.stem == (claim.lab if is_lab(nb) else claim.notebook)
-
-
-@rule
-def claims_are_known(nb):
-    """What is judged stands in claims.toml, with this notebook's name: that of a lab under lab."""
-    for cell, name in judged(nb):
-        if name is None:
-            yield f"a claim whose id is not written out, {where(cell)}"
-        elif name not in nb.claims:
-            yield f"claim {name} is not in claims.toml, {where(cell)}"
-        elif not belongs(nb.claims[name], nb):
-            lab, lesson = nb.claims[name].lab, nb.claims[name].notebook
-            yield f"claim {name} belongs to {f'lab {lab}' if lab else f'notebook {lesson}'}, {where(cell)}"
-
-
-@rule
-def claims_are_stored(nb):
-    """Every claim that is judged has one stored card, with the recorded verdict unless a clock was used."""
-    cards = [output.data[CLAIM] for _, output in outputs_of(nb) if CLAIM in output.get("data", {})]
-    for cell, name in judged(nb):
-        own = [card for card in cards if card.get("id") == name]
-        verdicts = [card.get("verdict") for card in own]
-        if len(own) == 1 and own[0].get("timed"):
-            continue
-        if name in nb.claims and verdicts != [nb.claims[name].verdict]:
-            yield f"claim {name} stored as {verdicts}, recorded as {nb.claims[name].verdict!r}, {where(cell)}"
-
-
-@rule
-def claims_are_judged(nb):
-    """Every claim that names this notebook is judged in it."""
-    names = {name for _, name in judged(nb)}
-    for name, claim in nb.claims.items():
-        if belongs(claim, nb) and name not in names:
-            yield f"claim {name} is not judged, in the notebook"
+import claim_rules  # noqa: E402, F401  # it needs what is above, and enters the rules about claims

@@ -27,20 +27,34 @@ def strict():
 
 
 def number_in_words(x):
-    """Three digits at most, without an exponent where none is needed."""
-    if abs(x) == float("inf"):
-        return "∞" if x > 0 else "−∞"
-    if x and (abs(x) >= 1e5 or abs(x) < 1e-3):
-        return f"{x:.0e}".replace("-", "−")
-    text = f"{x:.2g}" if abs(x) < 10 else f"{x:,.0f}".replace(",", " ") if abs(x) >= 99.5 else f"{x:.3g}"
-    return text.replace("-", "−")
+    """Three digits or so, as a reader says them; a power of ten only where the number has no name."""
+    size = abs(x)
+    if size == float("inf"):
+        text = "∞"
+    elif size >= 999.5e6 or 0 < size < 1e-3:
+        text = _as_power(size)
+    elif size >= 999.5e3:
+        text = f"{size / 1e6:.0f} million" if size >= 9.95e6 else f"{size / 1e6:.1f} million"
+    elif size >= 99.5:
+        text = f"{size:,.0f}".replace(",", " ")
+    else:
+        text = f"{size:.2g}" if 0 < size < 0.95 else f"{size:.1f}"
+    return f"−{text}" if x < 0 else text
+
+
+def _as_power(x):
+    """``3·10⁻¹⁵``, with one digit."""
+    digit, exponent = f"{x:.0e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digit}·10{raised}".removeprefix("1·")
 
 
 def column_name(run):
     """The head of a column: ``digits 4T``."""
     budget = {0: "", 1: "T"}.get(run["budget"], f"{run['budget']}T")
-    parts = (NAMES.get(run["dataset"], run["dataset"].replace("_", " ")), budget if run.get("trains", True) else "")
-    return " ".join(part for part in parts if part) or "measured"
+    data = NAMES.get(run["dataset"], run["dataset"].replace("_", " "))
+    apart = ", " if " " in data else " "
+    return apart.join(part for part in (data, budget * bool(run.get("trains", True))) if part) or "measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +104,7 @@ class Card:
     def _cell(self, each):
         mark = MARKS[each["word"]]
         if self.claim.kind == "identity":
-            return f"error {each['median']:.0e} {mark}"
+            return f"error {number_in_words(each['median'])} {mark}"
         low, middle, high = (self._number(each[key]) for key in ("low", "median", "high"))
         return f"{middle} ({low} to {high}) {mark}"
 
@@ -104,18 +118,33 @@ class Card:
     def threshold(self):
         """When a condition holds."""
         if self.claim.kind == "identity":
-            return f"holds if the {self.claim.unit} is at most {self.claim.smallest:.0e}"
-        unit = self.claim.unit
+            return f"holds if the {self.claim.unit} is at most {number_in_words(self.claim.smallest)}"
+        unit, smallest = self.claim.unit, f"{self.claim.smallest:g}".replace("-", "−")
         if abs(self.claim.smallest) == 1:
             unit = unit.replace("points", "point", 1)
-        return f"holds if {self.claim.direction} {number_in_words(self.claim.smallest)} {unit}"
+        return f"holds if {self.claim.direction} {smallest} {unit}"
+
+    def _said_of(self, run):
+        """The number of seeds of a column, and whether it was measured just now."""
+        seeds = [] if self.claim.kind == "identity" else [f"{run['n']} seeds"]
+        return seeds + ["now"] * run["live"]
+
+    @property
+    def shared(self):
+        """What is the same for all columns."""
+        said = [self._said_of(run) for run in self.runs]
+        return [part for part in said[0] if all(part in other for other in said)] if said else []
 
     @property
     def heads(self):
-        """The heads of the columns, with the number of seeds."""
+        """The heads of the columns, with what is not the same for all."""
         for run in self.runs:
-            seeds = "" if self.claim.kind == "identity" else f", {run['n']} seeds"
-            yield f"{column_name(run)}{seeds}{', now' if run['live'] else ''}"
+            yield ", ".join([column_name(run), *(part for part in self._said_of(run) if part not in self.shared)])
+
+    @property
+    def caption(self):
+        """When a condition holds, and what is the same for all columns."""
+        return "; ".join([self.threshold, *(part.replace("now", "measured now") for part in self.shared)])
 
     def _words(self):
         return [each["word"] for run in self.runs for each in run["conditions"]]
@@ -148,8 +177,8 @@ class Card:
         Returns
         -------
         dict
-            Keys id, edition, word, n (of the first column), and conditions: one for each column and condition, with
-            name, dataset, budget, n, live, median, low, high, word.
+            Keys id, edition, kind, word, n (of the first column), and conditions: one for each column and condition,
+            with name, dataset, budget, n, live, median, low, high, word.
         """
         conditions = [
             {
@@ -163,8 +192,8 @@ class Card:
             for each in run["conditions"]
         ]
         n = self.runs[0]["n"] if self.runs else 0
-        found = {"id": self.claim.id, "edition": 2, "word": self.word, "n": n, "conditions": conditions}
-        return found | ({"waived": self.waived} if self.waived else {})
+        found = {"id": self.claim.id, "edition": 2, "kind": self.claim.kind, "word": self.word, "n": n}
+        return found | {"conditions": conditions} | ({"waived": self.waived} if self.waived else {})
 
     def __repr__(self):
         lines = textwrap.wrap(f"{self.verdict.upper()}: {self.sentence}", WIDTH)
@@ -172,7 +201,7 @@ class Card:
         rows = [["", *self.heads], *([label, *self.cells(label)] for label in self.labels)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
         together = sum(widths) + 3 * len(widths) <= WIDTH - 2
-        lines += textwrap.wrap(self.threshold, WIDTH)
+        lines += textwrap.wrap(self.caption, WIDTH)
         for label, *cells in rows:
             lines += textwrap.wrap(label, WIDTH)
             if together:
