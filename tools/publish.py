@@ -4,8 +4,8 @@ import copy
 import html
 import re
 
-import guard  # noqa: F401  puts this checkout's helpers first
 import nbformat
+from collected import home
 
 from utils import evidence
 
@@ -21,16 +21,23 @@ def anchor(claim_id):
     return f"claim-{claim_id}"
 
 
+def place(claim):
+    """Where on the site a claim is judged."""
+    return f"notebooks/{home(claim)}.html#{anchor(claim.id)}"
+
+
 def up_from(page):
     """The way from the page of a notebook, such as labs/02_x, to the root of the site."""
     return "../" * (page.count("/") + 1)
 
 
-def card(claim, found, up="../"):
-    """A verdict as HTML: the lines of the card with classes in place of colours, which the style sheet knows.
-
-    `up` is the way from the page to the root of the site.
-    """
+def card(claim, found, page):
+    """A verdict as HTML: as it is stored, or in edition 1 its lines with classes for colours; with links."""
+    up = up_from(page)
+    link = f'<a class="verdict-all" href="{up}evidence.html#row-{claim.id}">all verdicts</a>'
+    if claim.edition == 2:
+        there = "" if page == home(claim) else f'<a href="{up}{place(claim)}">the experiment</a> · '
+        return f'{found.data["text/html"]}<p class="claim-links">{there}{link}</p>'
     verdict = found.data[evidence.MIME]["verdict"]
     lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
     rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
@@ -38,7 +45,7 @@ def card(claim, found, up="../"):
         f'<div class="verdict-card {css_class(verdict)}"><div><b class="verdict">{html.escape(verdict)}</b> '
         f"{html.escape(claim.statement)}</div>"
         f'<div class="verdict-quote">“{html.escape(claim.quote)}” — {html.escape(claim.source)}</div>{rows}'
-        f'<div><a class="verdict-all" href="{up}evidence.html#row-{claim.id}">all verdicts</a></div></div>'
+        f"<div>{link}</div></div>"
     )
 
 
@@ -47,7 +54,7 @@ def css_class(verdict):
     return "is-" + verdict.replace(" ", "-")
 
 
-def _published_output(output, cell, claims, up):
+def _published_output(output, cell, claims, page):
     """One output for the page: no JSON of cards, no widgets without a kernel."""
     data = output.get("data", {})
     data.pop(VIEW, None)
@@ -59,7 +66,7 @@ def _published_output(output, cell, claims, up):
             raise ValueError(f"cell {cell.id}: expected one figure a cell, got two: alt texts belong to cells here")
         cell.metadata["mystnb"] = {"image": {"alt": alt}}
     if evidence.MIME in data:
-        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output, up)})
+        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output, page)})
 
 
 def _new_cell(source, name):
@@ -69,7 +76,7 @@ def _new_cell(source, name):
 def published(notebook, page, *, claims, launch="", explorers=()):
     """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
-    `page` is its place beneath notebooks/, without ending. The copy has an anchor before every card, alt text for every
+    `page` is its place beneath notebooks/, without ending. The copy has an anchor where it judges, alt text for every
     figure, and after an explorer's picture the explorer that needs no kernel, where its fragment is one of `explorers`.
     """
     notebook = copy.deepcopy(notebook)
@@ -79,9 +86,10 @@ def published(notebook, page, *, claims, launch="", explorers=()):
         before, after = [], []
         outputs = cell.get("outputs", [])
         for output in outputs:
-            if evidence.MIME in output.get("data", {}):
-                before.append(f"({anchor(output.data[evidence.MIME]['id'])})=")
-            _published_output(output, cell, claims, up_from(page))
+            claim = claims[output.data[evidence.MIME]["id"]] if evidence.MIME in output.get("data", {}) else None
+            if claim and home(claim) == page:
+                before.append(f"({anchor(claim.id)})=")
+            _published_output(output, cell, claims, page)
         fragment = EXPLORERS.get((page, cell.id))
         if fragment in explorers:
             after.append(f"This one needs no kernel:\n\n{embedded(fragment, up_from(page))}")
