@@ -152,16 +152,18 @@ class Card:
     def details(self):
         """What is folded: statement, source, prediction, method, and what has to be said openly."""
         sizes = sorted({run["n"] for run in self.runs})
-        if self.claim.kind != "identity" and sizes:
-            exact = ", ".join(f"{100 * coverage(n):.1f} % of {n}" for n in sizes)
-            method = f"median over the seeds (exact interval: {exact}); {counts(self._words())}"
+        exact = ", ".join(f"{100 * coverage(n):.1f} % with {n}" for n in sizes)
+        if self.claim.kind == "identity":
+            method = "The number is the largest deviation from an identity."
         else:
-            method = "the largest deviation from an identity"
+            method = (
+                f"Each number is the median over the seeds, with its exact interval: {exact}. {counts(self._words())}"
+            )
         found = {
             "Statement": self.claim.statement,
             "Source": f"“{self.claim.quote}” — {self.claim.source}",
             "Predicted before the run": self.claim.prediction,
-            "Method": method,
+            "Method": method if sizes else "",
             "Changed after a run": self.claim.changed,
             **{f"Rule not kept ({rule})": reason for rule, reason in self.waived.items()},
         }
@@ -202,7 +204,7 @@ class Card:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
         together = sum(widths) + 3 * len(widths) <= WIDTH - 2
         lines += textwrap.wrap(self.caption, WIDTH)
-        for label, *cells in rows:
+        for label, *cells in rows if self.runs else []:
             lines += textwrap.wrap(label, WIDTH)
             if together:
                 padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
@@ -225,7 +227,8 @@ class Card:
         str
         """
         escape, colour = html.escape, COLOURS.get(self.word, COLOURS["undecided"])
-        cell = "padding: 0.2em 0.8em 0.2em 0; text-align: left; vertical-align: top; white-space: nowrap; border: 0"
+        line = "border: 0; border-top: 1px solid rgba(128, 128, 128, 0.4)"
+        cell = f"padding: 0.25em 1em 0.25em 0; text-align: left; vertical-align: top; white-space: nowrap; {line}"
         wide = cell.replace("nowrap", "normal") + "; min-width: 10em; font-weight: normal"
         head = "".join(f'<th scope="col" style="{cell}">{escape(name)}</th>' for name in self.heads)
         rows = "".join(
@@ -234,22 +237,23 @@ class Card:
             + "</tr>"
             for label in self.labels
         )
-        folded = "".join(
-            f"<p style='margin: 0.3em 0'><b>{escape(k)}.</b> {escape(t)}</p>" for k, t in self.details().items()
-        )
-        note = f'<div style="margin-top: 0.3em">{escape(self.note)}</div>' if self.note else ""
-        return (
-            f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
-            f'max-width: 62em; font-size: 1em">'
-            f'<div><b style="background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em">'
-            f"{escape(self.verdict)}</b> &nbsp;{escape(self.sentence)}</div>{note}"
+        table = (
             f'<div style="overflow-x: auto; margin: 0.4em 0" tabindex="0" role="region" '
             f'aria-label="Numbers of {escape(self.claim.id)}">'
             f'<table style="border-collapse: collapse; margin: 0; font-size: 0.92em"><thead>'
-            f'<tr style="background: none"><th scope="col" style="{wide}"><i>{escape(self.threshold)}</i></th>{head}'
+            f'<tr style="background: none"><th scope="col" style="{wide}"><i>{escape(self.caption)}</i></th>{head}'
             f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+        text = "max-width: 44em; margin: 0.3em 0; overflow-wrap: break-word"
+        folded = "".join(f'<p style="{text}"><b>{escape(k)}.</b> {escape(t)}</p>' for k, t in self.details().items())
+        note = f'<div style="{text}">{escape(self.note)}</div>' if self.note else ""
+        return (
+            f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
+            f'max-width: 62em"><div style="{text}">'
+            f'<b style="background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em">'
+            f"{escape(self.verdict)}</b> &nbsp;{escape(self.sentence)}</div>{note}{table if self.runs else ''}"
             f"<details><summary>Statement, source, prediction, method</summary>{folded}"
-            f"<p style='margin: 0.3em 0'><code>{escape(self.claim.id)}</code></p></details></div>"
+            f'<p style="{text}"><code>{escape(self.claim.id)}</code></p></details></div>'
         )
 
 

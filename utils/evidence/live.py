@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from utils.data_files import data_file
 from utils.evidence.cards import MIME, Card, from_json, strict
