@@ -172,7 +172,8 @@ def start_kernel(kernel, kernel_name, cwd=None, startup_timeout=60):
     end = time.monotonic() + startup_timeout
     with tempfile.TemporaryFile() as heard:
         try:
-            kernel.km.start_kernel(stderr=heard, cwd=cwd)
+            # Nobody watches: no progress bars.
+            kernel.km.start_kernel(stderr=heard, cwd=cwd, env={**os.environ, "TQDM_DISABLE": "1"})
             kernel.kc = kernel.km.client()
             kernel.kc.start_channels()
             kernel.kc.wait_for_ready(timeout=startup_timeout)

@@ -53,7 +53,7 @@ def decks(paths, out):
     return []
 if name == "site":
     module.stage, module.missing_packages = lambda folder, notebooks: folder.mkdir(parents=True), list
-    module.subprocess = SimpleNamespace(run=sphinx, TimeoutExpired=TimeoutError)
+    module.subprocess = SimpleNamespace(run=sphinx)
 else:
     module.write_decks = decks
 module.main()

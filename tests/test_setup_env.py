@@ -435,15 +435,12 @@ class TestSeveralCheckoutsMakeOne:
         shutil.rmtree(checkouts[0])
         assert scripts[1].make(str(venv)) is False
 
-    @pytest.mark.parametrize("lacks", ["the stamp knows the folder", "nothing looks for checkouts"])
-    def test_an_environment_of_an_older_course_is_upgraded(self, scripts, venv, lacks):
+    def test_an_environment_of_an_older_course_is_upgraded(self, scripts, venv):
         setup_env = scripts[0]
         setup_env.make(str(venv))
         (startup,) = venv.glob("lib/python*/site-packages/*.pth")
-        if lacks == "nothing looks for checkouts":
-            startup.unlink()
-        else:
-            (venv / "course-installed.txt").write_text("0123456789abcdef\n")
+        startup.unlink()
+        (venv / "course-installed.txt").write_text("0123456789abcdef\n")
         assert setup_env.make(str(venv)) is True
         assert startup.exists()
         assert setup_env.make(str(venv)) is False

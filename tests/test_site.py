@@ -219,7 +219,7 @@ class TestPublished:
         assert page.cells[-1].metadata["mystnb"] == {"image": {"alt": "a bowl"}}
 
     @pytest.mark.parametrize(
-        ("alts", "sentence"), [((None,), "expected a figure with alt text"), (("a", "b"), "expected one figure a cell")]
+        ("alts", "sentence"), [((None,), "expected a figure with alt text"), (("a", "b"), "expected one figure per")]
     )
     def test_a_figure_without_one_is_refused(self, alts, sentence):
         with pytest.raises(ValueError, match=f"cell cell: {sentence}"):

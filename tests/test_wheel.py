@@ -18,9 +18,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240
-READ_BY_TOOLS_ONLY = {"coverage.toml"}
+READ_BY_TESTS_ONLY = {"coverage.toml"}
 DATA = sorted(
-    {path.name for suffix in ("toml", "json") for path in (ROOT / "data").glob(f"*.{suffix}")} - READ_BY_TOOLS_ONLY
+    {path.name for suffix in ("toml", "json") for path in (ROOT / "data").glob(f"*.{suffix}")} - READ_BY_TESTS_ONLY
 )
 MODULES = {path.stem for path in (ROOT / "utils").glob("[a-z]*.py")}
 MODULES |= {f"{path.parent.name}.{path.stem}" for path in (ROOT / "utils").glob("*/[a-z]*.py")}

@@ -1,8 +1,7 @@
 """Scripts that the site and the slides carry with them: fetched from npm's registry, checked, unpacked.
 
-``site/assets.toml`` lists them. Downloads go through `utils.download`, so that ``COURSE_DATA`` names the
-folder that keeps them and ``COURSE_OFFLINE=1`` forbids the network. ``NPM_CONFIG_REGISTRY``, npm's own variable, names
-another registry.
+``site/assets.toml`` lists them. ``COURSE_DATA`` names the folder that keeps downloads, ``COURSE_OFFLINE=1`` forbids the
+network, and ``NPM_CONFIG_REGISTRY``, npm's own variable, names another registry.
 """
 
 import os
@@ -18,7 +17,6 @@ from utils.files import write_atomically
 
 ASSETS = ROOT / "site" / "assets.toml"
 NPM = "registry.npmjs.org"
-INSTEAD = "Then run the same command again."
 
 
 class AssetError(RuntimeError):
@@ -38,24 +36,19 @@ def packages(path=ASSETS):
     return tables
 
 
-def _registry(name, table):
-    """The package as `utils.download` wants it: one file, one server."""
-    server = os.environ.get("NPM_CONFIG_REGISTRY") or f"https://{NPM}"
-    file = f"{name.split('/')[-1]}-{table['version']}.tgz"
-    mirror, entry = f"{server.rstrip('/')}/{name}/-/", {"name": file, "size": table["size"], "hash": table["hash"]}
-    return file, {"npm": {"mirrors": [mirror], "files": [entry]}}
-
-
 def fetch(name, *, path=ASSETS):
     """The path of a package as it was published, a gzipped tar archive with the right checksum, in the cache."""
     tables = packages(path)
     if name not in tables:
         raise AssetError(f"package: expected one of {', '.join(tables)}, which {path} has, got {name!r}")
-    file, registry = _registry(name, tables[name])
+    server = os.environ.get("NPM_CONFIG_REGISTRY") or f"https://{NPM}"
+    file = f"{name.split('/')[-1]}-{tables[name]['version']}.tgz"
+    entry = {"name": file, "size": tables[name]["size"], "hash": tables[name]["hash"]}
+    registry = {"npm": {"mirrors": [f"{server.rstrip('/')}/{name}/-/"], "files": [entry]}}
     try:
         return download.fetch("npm", registry=registry)[file]
     except download.DownloadError as error:
-        raise AssetError(str(error).replace(download.WITHOUT, INSTEAD)) from None
+        raise AssetError(str(error).replace(download.WITHOUT, "Then run the same command again.")) from None
 
 
 def unpack(name, folder, *, path=ASSETS):

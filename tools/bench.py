@@ -4,7 +4,8 @@ import argparse
 import itertools
 import json
 import statistics
-import time
+import timeit
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +26,13 @@ WARM_UP_ROUNDS = 3
 ROUNDS = 20
 REPLICAS, N_EXAMPLES = 16, 1300
 MLP_SIZES, MLP_BATCH = (64, 100, 100, 100, 10), 60
+CONV = {"channels": (16, 32), "norm": "batch"}
 PEAK_SIZE = 512  # of the square matrices whose product sets the pace
 TORCH_LAYERS = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}
 
 
 def batch_norm(*shape):
-    """One training step of batch norm, forward and backward with a given upstream gradient, in float32.
-
-    Parameters
-    ----------
-    *shape : int
-        Of the input.
-
-    Returns
-    -------
-    ours, theirs : callable
-        Without arguments; each does the same work on the same numbers.
-    """
+    """One training step of batch norm in float32, forward and backward, as two functions: ours and theirs."""
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal(shape, dtype=np.float32), rng.standard_normal(shape, dtype=np.float32)
     layer, torch_layer = BatchNorm(shape[1]), TORCH_LAYERS[len(shape)](shape[1])
@@ -59,18 +50,9 @@ def batch_norm(*shape):
 
 
 def replicas(build, *, batch_size):
-    """One training step of 16 networks, as replicas and one after the other in the fastest plain loop that we know.
+    """One step of SGD of 16 networks, as two functions: ours as replicas, theirs as the fastest plain loop we know.
 
-    Parameters
-    ----------
-    build : callable
-        From a seed to a network for images of 64 pixels and ten classes.
-    batch_size : int
-
-    Returns
-    -------
-    ours, theirs : callable
-        Without arguments; each gathers the batches of all 16 networks and makes one step of SGD with each.
+    `build` makes a network for images of 64 pixels and ten classes from a seed.
     """
     net, rng = Stack.of(build, range(REPLICAS)), np.random.default_rng(0)
     x = torch.from_numpy(rng.standard_normal((REPLICAS, N_EXAMPLES, MLP_SIZES[0]), dtype=np.float32))
@@ -97,12 +79,8 @@ def replicas(build, *, batch_size):
 
 def _mlp(norm):
     n_in, *hidden, n_out = MLP_SIZES
-    how = {"width": hidden[0], "depth": len(hidden), "activation": "sigmoid", "norm": norm}
-    return replicas(lambda seed: mlp(n_in, n_out, seed, **how), batch_size=MLP_BATCH)
-
-
-def _conv():
-    return replicas(lambda seed: conv_net((1, 8, 8), 10, seed, channels=(16, 32), norm="batch"), batch_size=64)
+    shape = {"width": hidden[0], "depth": len(hidden), "activation": "sigmoid", "norm": norm}
+    return replicas(lambda seed: mlp(n_in, n_out, seed, **shape), batch_size=MLP_BATCH)
 
 
 # Name: the ratio of times, ours over PyTorch's, that we want to stay below, and what makes the two callables.
@@ -110,51 +88,21 @@ BENCHMARKS = {
     "batchnorm_60x50": (2.0, lambda: batch_norm(60, 50)),
     "replicas_mlp": (0.4, lambda: _mlp(None)),
     "replicas_mlp_bn": (0.4, lambda: _mlp("batch")),
-    "replicas_conv": (0.65, _conv),
+    "replicas_conv": (0.65, lambda: replicas(partial(conv_net, (1, 8, 8), 10, **CONV), batch_size=64)),
 }
 
 
-def _seconds(function):
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
 def measure(ours, theirs, rounds):
-    """Median seconds of two functions, timed in turn so that a busy machine slows both.
-
-    Parameters
-    ----------
-    ours, theirs : callable
-        Without arguments.
-    rounds : int
-
-    Returns
-    -------
-    tuple of float
-        Of ours, of theirs.
-    """
+    """Median seconds of two functions, timed in turn so that a busy machine slows both."""
     for _ in range(WARM_UP_ROUNDS):
         ours()
         theirs()
-    times = [(_seconds(ours), _seconds(theirs)) for _ in range(rounds)]
+    times = [[timeit.timeit(function, number=1) for function in (ours, theirs)] for _ in range(rounds)]
     return tuple(statistics.median(side) for side in zip(*times, strict=True))
 
 
 def share_of_peak(seconds, rounds):
-    """How much of the fastest matrix product there is the 16 networks of `_mlp` make of their time.
-
-    Parameters
-    ----------
-    seconds : float
-        Of one step of all of them.
-    rounds : int
-
-    Returns
-    -------
-    tuple of float
-        Floating-point operations per second in the matrix products of the step, and in one large product in float32.
-    """
+    """Floating-point operations per second in the matrix products of a step of `_mlp`, and in one large product."""
     forward = [2 * MLP_BATCH * n_in * n_out for n_in, n_out in itertools.pairwise(MLP_SIZES)]
     step = REPLICAS * (3 * sum(forward) - forward[0])  # backward, two products per layer; one in the first layer
     a = torch.randn(PEAK_SIZE, PEAK_SIZE, generator=torch.Generator().manual_seed(0))

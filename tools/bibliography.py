@@ -42,11 +42,8 @@ def cited(entry, text):
 
 def prose():
     """The prose cells of every lesson and lab: place beneath notebooks/, without ending -> texts."""
-    found = {}
-    for path in find_notebooks([], LESSONS, LABS):
-        cells = nbformat.read(path, as_version=4).cells
-        found[label(path)] = [cell.source for cell in cells if cell.cell_type == "markdown"]
-    return found
+    cells = {label(path): nbformat.read(path, as_version=4).cells for path in find_notebooks([], LESSONS, LABS)}
+    return {name: [cell.source for cell in found if cell.cell_type == "markdown"] for name, found in cells.items()}
 
 
 def uses(entry, notebooks, claims):
@@ -61,13 +58,11 @@ def entries():
     parts = []
     for kind, title in KINDS.items():
         parts.append(f"## {title}")
-        of_kind = [(key, entry) for key, entry in found.items() if entry.fields.get("keywords", "") == kind]
-        for key, entry in of_kind:
-            stems, ids = uses(entry, notebooks, claims)
+        for key in (key for key, entry in found.items() if entry.fields.get("keywords", "") == kind):
+            stems, ids = uses(found[key], notebooks, claims)
             names = {stem: f"lab {stem[5:7]}" if stem.startswith("labs/") else stem[:2] for stem in stems}
             read = ", ".join(f"[{name}](notebooks/{stem}.ipynb)" for stem, name in names.items())
             judged = ", ".join(f"[{name}](#claim-{name})" for name in ids)
-            lines = [f"Notebooks: {read}." if read else "", f"Claims: {judged}." if judged else ""]
             parts.append(f'```{{bibliography}}\n:list: bullet\n:filter: key == "{key}"\n```')
-            parts.append(" ".join(line for line in lines if line))
+            parts.append(" ".join([f"Notebooks: {read}."] * bool(read) + [f"Claims: {judged}."] * bool(judged)))
     return "\n\n".join(parts)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import shutil
 from pathlib import Path
 
@@ -14,9 +13,9 @@ CODE = ("utils", "tests", "tools", "homework")
 
 
 def remove_results(build):
-    """Remove the results in a folder, and in those one or two levels below it; gives what is left.
+    """Remove the results in a folder and one or two levels below it; gives what is left.
 
-    Where another run writes to one of them, a BusyError says so after the others were cleaned.
+    A BusyError, where another run writes to one of them, comes after the others were cleaned.
     """
     busy = None
     for written in sorted(path for depth in ("*/*/", "*/", "") for path in build.glob(depth + LIST)):
@@ -37,19 +36,16 @@ def remove_results(build):
 
 
 def remove_caches(root):
-    """Remove the caches of Python, pytest, Ruff, Hypothesis and coverage."""
+    """Remove the caches of Python, pytest, Ruff, Hypothesis and coverage; links are not followed."""
     for name in CACHES:
-        if not (root / name).is_symlink():
-            shutil.rmtree(root / name, ignore_errors=True)
+        shutil.rmtree(root / name, ignore_errors=True)
     (root / ".coverage").unlink(missing_ok=True)
-    for code in CODE:
-        for folder, _, names in os.walk(root / code, topdown=False):
-            if Path(folder).name == "__pycache__":
-                for name in names:
-                    if name.endswith(".pyc"):
-                        (Path(folder) / name).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+    caches = [path for code in CODE for path in (root / code).rglob("__pycache__") if not path.is_symlink()]
+    for cache in caches:
+        for path in cache.glob("*.pyc"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is something else in it
+            cache.rmdir()
 
 
 @one_sentence("clean", "remove what is left by hand")

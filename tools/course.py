@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import html
 import json
 import re
 import sys
@@ -17,14 +16,17 @@ from results import Results
 from traitlets.config import Config
 
 MATH_OR_CODE = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL)
-# The page loads nothing: no MathJax, no RequireJS, no scripts for widgets, whose picture is shown instead.
+# The page loads nothing: no MathJax, no RequireJS, no scripts for widgets, whose picture is shown instead. A picture
+# has its text, which nbconvert leaves out.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_requirejs %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
-{% block jupyter_widgets %}{% endblock %}"""
-NO_ALT = 'alt="No description has been provided for this image"'
+{% block jupyter_widgets %}{% endblock %}
+{% block data_png scoped %}
+{{ super() | replace('<img ', '<img alt="' ~ ((output.data['text/plain'] or '') | escape_html) ~ '" ') }}
+{% endblock %}"""
 SHOWN_FIRST = ["text/html", "image/png", "text/markdown", "text/plain"]
 
 
@@ -50,28 +52,14 @@ def relinked(notebook, ending):
 
 
 def as_page(notebook):
-    """A notebook as an HTML page that needs no network.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-
-    Returns
-    -------
-    str
-    """
+    """A notebook as an HTML page that needs no network."""
     notebook = relinked(notebook, ".html")
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = MATH_OR_CODE.sub(_mathml, cell.source)
     config = Config(NbConvertBase={"display_data_priority": SHOWN_FIRST})
-    exporter = HTMLExporter(raw_template=TEMPLATE, config=config)
-    page = exporter.from_notebook_node(notebook)[0]
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    alts = iter([output.data.get("text/plain", "") for output in pictures])  # nbconvert leaves them out
-    return re.sub(NO_ALT, lambda _: f'alt="{html.escape(next(alts))}"', page)
+    return HTMLExporter(raw_template=TEMPLATE, config=config).from_notebook_node(notebook)[0]
 
 
 def _add_page(run, pages):

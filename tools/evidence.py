@@ -131,6 +131,7 @@ def _end_with_parent():
 
 
 def _start_here(workers):
+    os.environ["TQDM_DISABLE"] = "1"  # for the workers; ours has been made
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from guard import ROOT
+from guard import ROOT, environment
 from jupyter_client import AsyncKernelManager
 from kernels import SECONDS_TO_START, WHICH_PYTHON, check_python, settle_matplotlib, why_not
 from nbclient import NotebookClient
@@ -37,15 +36,12 @@ class NoKernel(Exception):
 
 @dataclass
 class Run:
-    """What came of one notebook: the executed copy, the seconds it took, and what went wrong, if anything.
-
-    The copy is None if an error came before the first cell.
-    """
+    """What came of one notebook."""
 
     path: Path
-    notebook: nbformat.NotebookNode | None
+    notebook: nbformat.NotebookNode | None  # the executed copy; None if an error came before the first cell
     seconds: float
-    error: str | None
+    error: str | None  # what went wrong
 
 
 def label(path):
@@ -81,38 +77,30 @@ def _what_failed(notebook, error, at):
     return f"{where}: {' '.join(words.split())[:300]}"
 
 
-def _environment():
-    """The variables of a kernel: those of this process, with this checkout's helpers first."""
-    others = [folder for folder in (os.environ.get("PYTHONPATH"),) if folder]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *others])}
-
-
 @contextlib.asynccontextmanager
 async def _kernel(client, heard, folder):
     """Give a client a kernel of our own Python, and leave none behind, whatever happens."""
-    manager, channels = client.km, None
-    now = True
+    manager, now = client.km, True
     try:
         try:
             await manager.start_kernel(
-                extra_arguments=KERNEL_ARGUMENTS, stderr=heard, cwd=str(folder), env=_environment()
+                extra_arguments=KERNEL_ARGUMENTS, stderr=heard, cwd=str(folder), env=environment()
             )
-            channels = manager.client()
-            channels.start_channels()
-            await channels.wait_for_ready(timeout=SECONDS_TO_START)
-            client.kc = channels
+            client.kc = manager.client()
+            client.kc.start_channels()
+            await client.kc.wait_for_ready(timeout=SECONDS_TO_START)
+            client.kc.allow_stdin = False
             async with asyncio.timeout(SECONDS_TO_START):
-                asked = channels.execute("", silent=True, allow_stdin=False, user_expressions=WHICH_PYTHON)
+                asked = client.kc.execute("", silent=True, user_expressions=WHICH_PYTHON)
                 reply = await client.async_wait_for_reply(asked)
             check_python(reply["content"])
         except Exception as error:
             raise NoKernel(why_not(manager, error, heard)) from None
-        channels.allow_stdin = False
         yield
         now = False
     finally:
-        if channels:
-            channels.stop_channels()
+        if client.kc:
+            client.kc.stop_channels()
         with contextlib.suppress(Exception):
             await manager.shutdown_kernel(now=now)
 
@@ -187,7 +175,7 @@ async def _execute_all(paths, done):
 def execute_all(paths, *, done=lambda run: None):
     """Execute notebooks, two at a time; gives a Run for each, in order. One that fails does not stop the others.
 
-    As soon as a Run is there, `done` is called with it, in a thread.
+    `done` is called with each Run as soon as it is there, in a thread.
     """
     settle_matplotlib()
     # The loop has a thread of its own: in the main thread nbclient would catch Ctrl-C for itself and go on.
@@ -212,8 +200,8 @@ async def _others_done():
 
 def report_failures(runs):
     """Say what failed and end with it, if anything did."""
-    for run in runs:
-        if run.error:
-            print(f"FAILED {label(run.path)}.ipynb: {run.error}", file=sys.stderr)
-    if any(run.error for run in runs):
+    failed = [run for run in runs if run.error]
+    for run in failed:
+        print(f"FAILED {label(run.path)}.ipynb: {run.error}", file=sys.stderr)
+    if failed:
         sys.exit(1)

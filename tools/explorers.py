@@ -1,7 +1,6 @@
 """The explorers of the web page: numbers for every position of the sliders, in one HTML fragment each.
 
-A page has no kernel, so the numbers are computed here, by the code that the notebooks run, and stored in the fragment;
-its script looks them up and draws.
+A page has no kernel, so the numbers are computed here, by the code of the notebooks; the fragment's script draws them.
 """
 
 import ast
@@ -19,6 +18,12 @@ from utils.plotting import COLOURS
 from utils.widgets import loss_surface_explorer, loss_surface_walk
 
 NAMES = ("loss_surface", "signal_propagation")
+# Scales s that have a name: of layers with as many outputs as inputs, whose weights have deviation s / √n.
+MARKS = [
+    {"name": "PyTorch's default", "written": "1/√3", "s": 3**-0.5, "role": "raw"},
+    {"name": "Xavier", "written": "1", "s": 1.0, "role": "momentum"},
+    {"name": "He", "written": "√2", "s": 2**0.5, "role": "whitened"},
+]
 SOURCES = ROOT / "site" / "explorers"
 SEED, STEPS = 0, 25  # as in notebook 02
 LEVELS = 10  # contours, as in plotting.draw_bowl
@@ -93,17 +98,13 @@ def loss_surface():
     return {
         "rates": rates,
         "ratios": ratios,
-        "first": [rates.index(_nearest(rates, controls["lr"].value)), ratios.index(controls["ratio"].value)],
+        "first": [int(np.abs(np.array(rates) - controls["lr"].value).argmin()), ratios.index(controls["ratio"].value)],
         "steps": STEPS,
         "levels": LEVELS,
         "bowls": bowls,
         "paths": pack(paths),
         "losses": pack(losses),
     }
-
-
-def _nearest(values, value):
-    return min(values, key=lambda v: abs(v - value))
 
 
 def definitions(notebook, wanted, *, given):
@@ -115,8 +116,7 @@ def definitions(notebook, wanted, *, given):
             raise ValueError(f"{notebook.name}: expected a cell {cell!r} with {', '.join(names)}, found none")
         missing = set(names)
         for statement in ast.parse(cells[cell]).body:
-            defined = _defined(statement) & set(names)
-            if defined:
+            if defined := _defined(statement) & set(names):
                 exec(compile(ast.Module([statement], []), f"{notebook.name}, cell {cell}", "exec"), namespace)
                 missing -= defined
         if missing:
@@ -146,19 +146,10 @@ def propagation_of_notebook():
     )
 
 
-def marks():
-    """Scales s that have a name: of layers with as many outputs as inputs, whose weights have deviation s / √n."""
-    return [
-        {"name": "PyTorch's default", "written": "1/√3", "s": 3**-0.5, "role": "raw"},
-        {"name": "Xavier", "written": "1", "s": 1.0, "role": "momentum"},
-        {"name": "He", "written": "√2", "s": 2**0.5, "role": "whitened"},
-    ]
-
-
 def scales(control):
     """Positions of the page's scale slider: from one end of the notebook's to the other, closest where it matters."""
     even = np.concatenate([np.arange(control.min, control.max + 0.05, 0.1), np.arange(1.05, 2, 0.1)]).round(2)
-    return sorted({*even.tolist(), *(mark["s"] for mark in marks())})
+    return sorted({*even.tolist(), *(mark["s"] for mark in MARKS)})
 
 
 def signal_propagation():
@@ -186,7 +177,7 @@ def signal_propagation():
         "depths": depths,
         "first": [at_scales.index(controls["scale"].value), depths.index(controls["depth"].value)],
         "activation": controls["activation"].value,
-        "marks": [{**mark, "at": at_scales.index(mark["s"])} for mark in marks()],
+        "marks": [{**mark, "at": at_scales.index(mark["s"])} for mark in MARKS],
         "sizes": sizes,
     }
 

@@ -1,6 +1,6 @@
 """How a command ends that cannot go on, and how two runs of it keep out of each other's way.
 
-It needs nothing but the standard library, for `make clean` does without the environment.
+It needs the standard library only, because `make clean` does without the environment.
 """
 
 import contextlib
@@ -9,17 +9,26 @@ import os
 import shutil
 import signal
 import sys
-import threading
 from pathlib import Path
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RESULTS = "put the results elsewhere with BUILD=/path"
 CHECKOUT = "run it in another copy of the course, for it writes into the course itself"
 
-
 # The environment may be that of another checkout: this one's helpers come first.
 sys.path.insert(0, str(ROOT))
+
+
+def environment():
+    """The variables for a process that finds this checkout's helpers first, and shows no progress bars."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "TQDM_DISABLE": "1"}
 
 
 class BusyError(OSError):
@@ -40,8 +49,7 @@ def told(error):
 
 def _is_full(error):
     """Whether it is room on a disk that was missing; of many errors the first tells."""
-    several = isinstance(error, shutil.Error) and any(f"[Errno {number}]" in told(error) for number in FULL)
-    return several or error.errno in FULL
+    return error.errno in FULL or any(f"[Errno {number}]" in told(error) for number in FULL)
 
 
 @contextlib.contextmanager
@@ -53,8 +61,7 @@ def one_sentence(command, remedy, *kinds):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path has letters that not every terminal has
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except kinds as error:
@@ -67,8 +74,7 @@ def one_sentence(command, remedy, *kinds):
     except KeyboardInterrupt:
         sys.exit(f"\n{command}: interrupted; run the same command again")
     finally:
-        if main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_writable(folder):
@@ -84,31 +90,23 @@ def alone(*paths):
     Where another run is there, it is a BusyError.
     """
     with contextlib.ExitStack() as locks:
-        for path in sorted(set(paths)):
-            lock = _locked(path)
-            if lock is not None:
-                locks.callback(os.close, lock)
+        for path in sorted(set(paths)) if fcntl else ():
+            lock = os.open(path, os.O_RDONLY)
+            locks.callback(os.close, lock)
+            if not _is_locked(lock, path):
+                raise BusyError(
+                    f"{path}: expected to be the only run that writes there, got another one that is at it: "
+                    "wait until the other has ended"
+                )
         yield
 
 
-def _locked(path):
-    """A file or folder as it is open with a lock; None where the system has no locks."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:
-        return None
-    lock = os.open(path, os.O_RDONLY)
+def _is_locked(lock, path):
+    """Lock what is open; False where another run is there, or has just replaced it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        there = os.path.samestat(os.fstat(lock), os.stat(path))  # else the other run has just replaced it
+        return os.path.samestat(os.fstat(lock), os.stat(path))
     except BlockingIOError:
-        there = False
+        return False
     except OSError:
-        there = Path(path).exists()  # a file system without locks
-    if not there:
-        os.close(lock)
-        raise BusyError(
-            f"{path}: expected to be the only run that writes there, got another one that is at it: "
-            "wait until the other has ended"
-        )
-    return lock
+        return Path(path).exists()  # a file system without locks

@@ -19,17 +19,13 @@ class WrongPython(Exception):
 def settle_matplotlib():
     """Let matplotlib choose its folder here, silently; where the home has no room for one, kernels inherit ours.
 
-    In a kernel matplotlib would complain in the outputs of a cell, and make a temporary folder for each.
+    In a kernel matplotlib would complain in the outputs of a cell, and make a temporary folder per kernel.
     """
-    logger = logging.getLogger("matplotlib")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        import matplotlib as mpl
+    logging.disable(logging.WARNING)
+    import matplotlib
 
-        mpl.get_configdir()  # sets MPLCONFIGDIR if it has to be a temporary one, and removes that at exit
-    finally:
-        logger.setLevel(before)
+    matplotlib.get_configdir()  # sets MPLCONFIGDIR if it has to be a temporary one, and removes that at exit
+    logging.disable(logging.NOTSET)
 
 
 def check_python(reply):

@@ -1,6 +1,8 @@
 """Re-execute the committed lessons and labs in place and write them in one normal form."""
 
 import argparse
+import json
+import re
 
 import nbformat
 from execute import LABS, LESSONS, execute_all, find_notebooks, report_failures
@@ -11,41 +13,12 @@ from utils.files import write_atomically
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
-MODEL = "IPY_MODEL_"
-
-
-def _models_in(value):
-    """The ids of all models that a piece of widget state refers to, in order."""
-    if isinstance(value, str) and value.startswith(MODEL):
-        yield value[len(MODEL) :]
-    elif isinstance(value, dict):
-        for key in sorted(value):
-            yield from _models_in(value[key])
-    elif isinstance(value, list):
-        for item in value:
-            yield from _models_in(item)
-
-
-def _renamed(value, names):
-    """The same state with other model ids."""
-    if isinstance(value, str) and value.startswith(MODEL):
-        return MODEL + names.get(value[len(MODEL) :], value[len(MODEL) :])
-    if isinstance(value, dict):
-        return {key: _renamed(item, names) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    return value
+MODEL = re.compile(r'(?<="IPY_MODEL_)[^"]+')  # a reference to a model, in JSON
 
 
 def normalize_widgets(notebook):
-    """Number widget models in the order in which they are shown, and drop those that nothing shows.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Changed in place.
-    """
-    state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    """Number widget models in the order in which they are shown, and drop those that nothing shows, in place."""
+    state = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     views = [output.data[VIEW] for output in outputs if VIEW in output.get("data", {})]
     queue, names = [view["model_id"] for view in views], {}
@@ -53,30 +26,24 @@ def normalize_widgets(notebook):
         model = queue.pop(0)
         if model in state and model not in names:
             names[model] = f"{len(names) + 1:032x}"
-            queue.extend(_models_in(state[model]["state"]))
+            queue += MODEL.findall(json.dumps(state[model]["state"], sort_keys=True))
     for view in views:
         view["model_id"] = names.get(view["model_id"], view["model_id"])
-    notebook.metadata.pop("widgets", None)
     if names:
-        kept = {new: _renamed(state[old], names) for old, new in names.items()}
-        notebook.metadata["widgets"] = {STATE: {"state": kept, "version_major": 2, "version_minor": 0}}
+        text = json.dumps({new: state[old] for old, new in names.items()})
+        models = json.loads(MODEL.sub(lambda match: names.get(match[0], match[0]), text))
+        notebook.metadata["widgets"] = {STATE: {"state": models, "version_major": 2, "version_minor": 0}}
 
 
 def normalize(notebook):
-    """Bring an executed notebook into the one form that is committed.
+    """Bring an executed notebook into the one form that is committed, in place.
 
-    One kernelspec, no version of the language, no timestamps, stable cell ids, widget models numbered.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Changed in place.
+    It has one kernelspec, no version of the language, no timestamps, and numbered widget models.
     """
     normalize_widgets(notebook)
-    widgets = {"widgets": notebook.metadata["widgets"]} if "widgets" in notebook.metadata else {}
-    notebook.metadata = nbformat.from_dict(
-        {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}, **widgets},
-    )
+    widgets = {name: value for name, value in notebook.metadata.items() if name == "widgets"}
+    metadata = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}, **widgets}
+    notebook.metadata = nbformat.from_dict(metadata)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -93,26 +60,25 @@ def main():
     for path in paths:
         check_writable(path.parent)
     with alone(*paths):
-        runs = _execute_in_place(paths)
+        before = {path: path.read_bytes() for path in paths}
+        runs = execute_all(paths)
+        for run in runs:
+            if run.error is None:
+                run.error = _written(run, before[run.path])
     report_failures(runs)
 
 
-def _execute_in_place(paths):
-    """Execute notebooks and write those that neither failed nor were changed meanwhile."""
-    before = {path: path.read_bytes() for path in paths}
-    runs = execute_all(paths)
-    for run in runs:
-        if run.error is None and (not run.path.is_file() or run.path.read_bytes() != before[run.path]):
-            run.error = "it was changed while it was being executed, and is left as it is: run the same command again"
-        if run.error is None:
-            normalize(run.notebook)
-            try:
-                write_atomically(run.path, nbformat.writes(run.notebook, indent=1) + "\n")
-            except OSError as error:
-                run.error = f"it could not be written ({told(error)})"
-            else:
-                print(f"wrote {run.path} ({run.seconds:.1f} s)")
-    return runs
+def _written(run, before):
+    """Write a notebook in its normal form, unless somebody changed the file meanwhile; gives what went wrong."""
+    if not run.path.is_file() or run.path.read_bytes() != before:
+        return "it was changed while it was being executed, and is left as it is: run the same command again"
+    normalize(run.notebook)
+    try:
+        write_atomically(run.path, nbformat.writes(run.notebook, indent=1) + "\n")
+    except OSError as error:
+        return f"it could not be written ({told(error)})"
+    print(f"wrote {run.path} ({run.seconds:.1f} s)")
+    return None
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlencode
 
 import evidence_page
-import nbformat
+from collected import title
 from guard import ROOT
 from publish import embedded
 
@@ -29,9 +29,9 @@ def notebooks_table(summaries, labs):
     return table("lesson | minutes | you will be able to | lab", rows)
 
 
-def toctree(names, caption="", *, hidden=True):
+def toctree(names, caption=""):
     """A table of contents for the side bar; names are pages without ending, or "title <page>"."""
-    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden
+    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"]
     return "\n".join(["```{toctree}", *options, "", *names, "```"])
 
 
@@ -46,9 +46,9 @@ def teaching_table(summaries):
     return table("lesson | minutes | before you start | sections | optional cells", [*rows, total])
 
 
-def slug(title):
+def slug(heading):
     """The anchor that MyST gives to a heading, which is GitHub's."""
-    return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def live_plan(summaries):
@@ -70,11 +70,10 @@ def live_plan(summaries):
 
 def modules_in_order(contributing):
     """The modules of `utils` as CONTRIBUTING.md orders them: each knows only those before it."""
-    match = re.search(r"Modules of `utils` know only those before them: (.+?)\.\n", contributing, re.DOTALL)
+    words = "Modules of `utils` know only those before them: "
+    match = re.search(rf"{words}(.+?)\.\n", contributing, re.DOTALL)
     if not match:
-        raise ValueError(
-            "CONTRIBUTING.md: expected 'Modules of `utils` know only those before them: …', found no such line"
-        )
+        raise ValueError(f"CONTRIBUTING.md: expected '{words}…', found no such line")
     return re.findall(r"`([\w.]+)`", match[1])
 
 
@@ -99,11 +98,7 @@ def modules_table(ideas):
 
 def downloads(paths, folder):
     """A list of notebooks to download."""
-    rows = []
-    for path in paths:
-        title = re.search(r"^# (.+)$", nbformat.read(path, as_version=4).cells[0].source, re.MULTILINE)
-        rows.append(f"- {{download}}`{title[1] if title else path.stem} <{folder}/{path.name}>`")
-    return "\n".join(rows)
+    return "\n".join(f"- {{download}}`{title(path)} <{folder}/{path.name}>`" for path in paths)
 
 
 def colab_cell(repository):

@@ -56,36 +56,32 @@ def css_class(verdict):
 
 def _published_output(output, cell, claims, page):
     """One output for the page: no JSON of cards, no widgets without a kernel."""
-    data = output.get("data", {})
+    data, where = output.get("data", {}), f"{page}.ipynb: cell {cell.id}"
     data.pop(VIEW, None)
     if "image/png" in data:
         alt = output.metadata.get("image/png", {}).get("alt")
         if not alt:
-            raise ValueError(f"cell {cell.id}: expected a figure with alt text, got one without: use plotting.show")
+            raise ValueError(f"{where}: expected a figure with alt text, got one without: use plotting.show")
         if "mystnb" in cell.metadata:
-            raise ValueError(f"cell {cell.id}: expected one figure a cell, got two: alt texts belong to cells here")
+            raise ValueError(f"{where}: expected one figure per cell, got two: alt texts belong to cells here")
         cell.metadata["mystnb"] = {"image": {"alt": alt}}
     if evidence.MIME in data:
-        output["data"] = nbformat.from_dict({"text/html": card(claims[data[evidence.MIME]["id"]], output, page)})
-
-
-def _new_cell(source, name):
-    return nbformat.v4.new_markdown_cell(source, id=name)
+        found = card(claims[data[evidence.MIME]["id"]], output, page)
+        output["data"] = nbformat.from_dict({"text/html": found})
 
 
 def published(notebook, page, *, claims, launch="", explorers=()):
     """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
     `page` is its place beneath notebooks/, without ending. The copy has an anchor where it judges, alt text for every
-    figure, and after an explorer's picture the explorer that needs no kernel, where its fragment is one of `explorers`.
+    figure, and after the picture of each of `explorers` (fragments) the explorer itself, which needs no kernel.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
     cells = []
     for cell in notebook.cells:
         before, after = [], []
-        outputs = cell.get("outputs", [])
-        for output in outputs:
+        for output in cell.get("outputs", []):
             claim = claims[output.data[evidence.MIME]["id"]] if evidence.MIME in output.get("data", {}) else None
             if claim and home(claim) == page:
                 before.append(f"({anchor(claim.id)})=")
@@ -96,8 +92,9 @@ def published(notebook, page, *, claims, launch="", explorers=()):
         if launch and cell.cell_type == "markdown" and re.match(r"# ", cell.source):
             cell.source, rest = (cell.source + "\n").split("\n", 1)
             after += [launch, *([rest] if rest.strip() else [])]
-        cells += [_new_cell(source, f"{cell.id}-before-{i}") for i, source in enumerate(before)]
-        cells += [cell, *(_new_cell(source, f"{cell.id}-after-{i}") for i, source in enumerate(after))]
+        new = nbformat.v4.new_markdown_cell
+        cells += [new(source, id=f"{cell.id}-before-{i}") for i, source in enumerate(before)]
+        cells += [cell, *(new(source, id=f"{cell.id}-after-{i}") for i, source in enumerate(after))]
     notebook.cells = cells
     return notebook
 

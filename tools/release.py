@@ -1,8 +1,7 @@
 """Make the homework that students get from the sources: ``python tools/release.py --variant 2027``.
 
-The sources in ``homework/source`` have solutions and hidden tests in nbgrader's format; what depends on the variant
-stands in cells that each assignment's ``hidden.py`` writes. The release has the same cells without what nobody may see.
-It is what nbgrader's generate_assignment makes of the sources, made without nbgrader.
+The sources in ``homework/source`` have solutions and hidden tests in nbgrader's format; each assignment's ``hidden.py``
+writes the cells that depend on the variant. The release is what nbgrader's generate_assignment makes of the sources.
 """
 
 import argparse
@@ -104,8 +103,7 @@ def student_version(notebook):
             cell.metadata["editable"] = False
         if meta.grade or meta.solution or meta.locked:
             meta["checksum"] = _checksum(cell)
-    found = leaks(notebook, student)
-    if found:
+    if found := leaks(notebook, student):
         raise LeakError("; ".join(found))
     return student
 
@@ -114,25 +112,21 @@ def secrets(notebook):
     """The lines that nobody may see: of solutions, hidden tests and model answers, as far as they say something."""
     hidden_lines, open_lines = [], []
     for cell in notebook.cells:
-        meta = cell.metadata.get("nbgrader", {})
-        if meta.get("solution") and not re.search(r"### BEGIN", cell.source):
-            hidden_lines += cell.source.split("\n")
+        text = cell.source
+        if cell.metadata.get("nbgrader", {}).get("solution") and "### BEGIN" not in text:
+            hidden_lines += text.split("\n")
             continue
         for mark in MARKS:
-            hidden_lines += [line for inside, lines in regions(cell.source, mark) if inside for line in lines[1:]]
-        text = cell.source
-        for mark in MARKS:
+            hidden_lines += [line for inside, lines in regions(text, mark) if inside for line in lines[1:]]
             text = _without(text, mark)
         open_lines += text.split("\n")
-    clean = ({line.strip() for line in lines} for lines in (hidden_lines, open_lines))
-    inner, outer = clean
+    inner, outer = ({line.strip() for line in lines} for lines in (hidden_lines, open_lines))
     return {line for line in inner - outer if len(line) >= SHORT}
 
 
 def leaks(notebook, student):
     """What a student's version shows that it must not, a sentence each."""
-    found = []
-    lines = secrets(notebook)
+    found, lines = [], secrets(notebook)
     for cell in student.cells:
         if cell.get("outputs") or cell.get("execution_count"):
             found.append(f"cell {cell.id} has outputs")
@@ -208,8 +202,9 @@ def keep(paths):
     return copies
 
 
-def _from_root(path):
-    return path.relative_to(ROOT).as_posix()
+def _named(paths):
+    """Paths in a sentence."""
+    return ", ".join(path.relative_to(ROOT).as_posix() for path in paths)
 
 
 @one_sentence("homework", CHECKOUT, LeakError, ValueError)
@@ -236,23 +231,20 @@ def _release(options):
     files = generated(variant)  # everything is made, and looked through for leaks, before anything is written
     stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     extra = [path for path in released() if path not in files]
-    names = ", ".join(_from_root(path) for path in stale + extra)
     if options.check:
+        names = _named(stale + extra)
         sys.exit(f"homework: not as generated: {names}; run `make homework VARIANT={variant}`" if names else 0)
     for path in stale:
         check_writable(next(folder for folder in path.parents if folder.is_dir()))
     copies = keep(stale)
     for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, files[path])
     print(f"homework: {len(assignments())} assignments of variant {variant}, {len(stale)} files written")
     if copies:
-        names = ", ".join(map(_from_root, copies))
-        print(f"homework: what was there was changed by hand, and is kept: {names}")
+        print(f"homework: what was there was changed by hand, and is kept: {_named(copies)}")
     print(f"homework: hand out {RELEASE.relative_to(ROOT)}, never homework/source: homework/README.md says how")
     if extra:
-        names = ", ".join(map(_from_root, extra))
-        sys.exit(f"homework: the assignments are complete; what was not made here, remove by hand: {names}")
+        sys.exit(f"homework: the assignments are complete; what was not made here, remove by hand: {_named(extra)}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def _few(names):
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
+def _files(folder):
+    """All files below a folder: name with slashes -> path."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 class Results:
     """A folder of results, made where it is missing; one that is shared may have other files, too.
 
@@ -51,11 +56,9 @@ class Results:
     def alone(cls, folder, *, shared=False):
         """The folder while no other run writes there; the parameters are those of the class."""
         Path(folder).mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
         with alone(folder):
             yield cls(folder, shared=shared)
-
-    def _names(self):
-        return {name for _, name in self._written}
 
     def _is_ours(self, name):
         """Whether a file is one that we wrote and that nobody changed since, and no link leads to it."""
@@ -65,7 +68,6 @@ class Results:
 
     def check(self, names):
         """Refuse to replace a file that the course did not write, or that was changed since; paths have slashes."""
-        check_writable(self.folder)
         paths = {name: self.folder / name for name in names}
         there = {name for name, path in paths.items() if os.path.lexists(path) or path.resolve() != path}
         if others := {name for name in there if not self._is_ours(name)}:
@@ -94,7 +96,7 @@ class Results:
 
         If the tree is the whole, what we wrote earlier and what is not in it goes.
         """
-        paths = {path.relative_to(tree).as_posix(): path for path in sorted(tree.rglob("*")) if path.is_file()}
+        paths = _files(tree)
         self.check(paths)
         for name, path in paths.items():
             self._record(_digest(path), name)
@@ -102,28 +104,27 @@ class Results:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, self.folder / name)  # takes no room on the disk
         if whole:
-            self._remove(self._names() - set(paths))
+            self._remove(kept=paths)
 
     def adopt(self):
         """List all files that are there, for a folder that we have just made."""
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and path != self._list:
-                self._record(_digest(path), path.relative_to(self.folder).as_posix())
+        for name, path in _files(self.folder).items():
+            if path != self._list:
+                self._record(_digest(path), name)
 
-    def _remove(self, names):
-        """Remove files of ours, and the folders that get empty."""
-        for name in sorted(names):
-            if self._is_ours(name):
-                path = self.folder / name
-                path.unlink()
-                for folder in path.relative_to(self.folder).parents[:-1]:
-                    with contextlib.suppress(OSError):  # there is something else in it
-                        (self.folder / folder).rmdir()
+    def _remove(self, kept=()):
+        """Remove files of ours and the folders that get empty; gives those that were to go and are still there."""
+        names = {name for _, name in self._written}.difference(kept)
+        for name in filter(self._is_ours, names):
+            (self.folder / name).unlink()
+            for folder in Path(name).parents[:-1]:
+                with contextlib.suppress(OSError):  # there is something else in it
+                    (self.folder / folder).rmdir()
+        return [name for name in names if os.path.lexists(self.folder / name)]
 
     def remove(self):
         """Remove what we wrote, and the folder if nothing else is in it."""
-        self._remove(self._names())
-        if not any(os.path.lexists(self.folder / name) for name in self._names()):
+        if not self._remove():
             self._list.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()

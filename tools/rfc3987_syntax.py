@@ -1,6 +1,6 @@
-"""Stands before a package of this name, whose import takes two seconds: notebooks do not need what it checks.
+"""Stand before a package of this name, whose import takes a second: jsonschema, which nbformat imports, asks for it.
 
-It is jsonschema that asks for it, when nbformat is imported, and does without it: it checks web addresses.
+It checks web addresses, of which notebooks have none.
 """
 
 raise ImportError("a tool does not need it")

@@ -1,14 +1,13 @@
 """Make the environment of the course: a virtual environment with the locked packages.
 
-Called by the Makefile; on Windows call it by hand (README). It needs nothing but a Python's
-standard library, does nothing when there is nothing to do, and may be interrupted at any time:
+Called by the Makefile; on Windows call it by hand (README). It may be interrupted at any time:
 the environment counts as finished only when its stamp is written, as the very last step.
 
 One environment serves every checkout that asks for the same packages: the stamp knows no folder, and
 when Python starts in a checkout, or below it, it finds that checkout's own helpers (STARTUP).
 
-The file must be readable by old versions of Python too, down to 2.7: the first thing it has to
-say is that such a version will not do. That is why it has no f-strings and no annotations.
+Old versions of Python, down to 2.7, must be able to read the file, because it says that such a version
+will not do. That is why it has no f-strings and no annotations.
 """
 
 from __future__ import print_function
@@ -16,6 +15,7 @@ from __future__ import print_function
 import argparse
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import py_compile
@@ -23,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 
 OLDEST = (3, 11)
@@ -30,6 +31,7 @@ THIS_PYTHON = "%d.%d" % tuple(sys.version_info[:2])
 NEEDED_BYTES = 3 * 1024**3  # the environment takes about 1.6 GB, pip unpacks beside it
 EXTRA_BYTES = 1024**3  # what an extra adds to an environment that is there
 LOCK = "course-setup.lock"  # in every environment that is begun here
+OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "universal_newlines": True}
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXTRAS = ("lessons", "lab", "run", "grading", "test")  # what every environment has
 
@@ -120,6 +122,15 @@ def fingerprint(root=ROOT):
     return digest.hexdigest()
 
 
+def read(path):
+    """The text of a file; nothing where there is none."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def python_of(venv):
     """The interpreter inside a virtual environment."""
     return os.path.join(venv, "Scripts", "python.exe") if os.name == "nt" else os.path.join(venv, "bin", "python")
@@ -127,13 +138,8 @@ def python_of(venv):
 
 def version_of(venv):
     """The version of Python, such as 3.12, for which an environment was made; None where it does not say."""
-    try:
-        with open(os.path.join(venv, "pyvenv.cfg")) as file:
-            pairs = [line.partition("=")[::2] for line in file]
-    except (IOError, OSError):
-        return None
-    found = [value.strip() for name, value in pairs if name.strip() in ("version", "version_info")]
-    return ".".join(found[0].split(".")[:2]) if found else None
+    found = re.search(r"^version(_info)? *= *(\d+\.\d+)", read(os.path.join(venv, "pyvenv.cfg")), re.MULTILINE)
+    return found.group(2) if found else None
 
 
 def has_python(venv):
@@ -143,21 +149,9 @@ def has_python(venv):
     return os.path.exists(python) and (not found or version_of(venv) in (None, found.group(1)))
 
 
-def forget_python(venv):
-    """Remove the links to a Python that is gone or another one: venv would leave them as they are."""
-    folder = os.path.dirname(python_of(venv))
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if name.startswith("python") and os.path.islink(os.path.join(folder, name)):
-            os.remove(os.path.join(folder, name))
-
-
 def site_packages(venv):
-    """The folder of an environment's packages."""
-    if os.name == "nt":
-        return os.path.join(venv, "Lib", "site-packages")
-    usual = os.path.join(venv, "lib", "python" + (version_of(venv) or THIS_PYTHON))
-    threaded = usual + "t"  # a Python without the global lock
-    return os.path.join(threaded if os.path.isdir(threaded) else usual, "site-packages")
+    """The folder of the packages of an environment that this Python made."""
+    return sysconfig.get_path("purelib", "venv", {"base": venv, "installed_base": venv})
 
 
 def write(path, text):
@@ -170,8 +164,7 @@ def write(path, text):
 def add_startup(venv):
     """Make the environment's Python look for the checkout in which it starts."""
     place = os.path.join(site_packages(venv), STARTUP_NAME)
-    if not os.path.isdir(os.path.dirname(place)):
-        os.makedirs(os.path.dirname(place))
+    os.makedirs(os.path.dirname(place), exist_ok=True)
     write(place + ".py", STARTUP)
     py_compile.compile(place + ".py")  # now: whoever starts Python later may not be allowed to write there
     write(place + ".pth", "import %s\n" % STARTUP_NAME)
@@ -180,8 +173,7 @@ def add_startup(venv):
 @contextlib.contextmanager
 def alone(venv):
     """Hold the lock of an environment, which the system takes back when this process ends, however it ends."""
-    if not os.path.isdir(venv):
-        os.makedirs(venv)
+    os.makedirs(venv, exist_ok=True)
     with open(os.path.join(venv, LOCK), "a") as file:
         if not took(file):
             print("Another process is setting up %s: waiting until it is done ..." % venv, flush=True)
@@ -202,7 +194,7 @@ def took(file):
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (IOError, OSError) as error:
+    except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True
 
@@ -224,23 +216,16 @@ def is_ours(venv):
     """Whether a folder is missing, empty or an environment of the course, and not something of a person."""
     if not os.path.isdir(venv) or not os.listdir(venv):
         return True
-    names = (name for name in os.listdir(venv) if os.path.isfile(os.path.join(venv, name)))
-    return any(name == LOCK or name.startswith("course-installed") for name in names)
+    ours = [os.path.join(venv, LOCK)] + glob.glob(os.path.join(glob.escape(venv), "course-installed*"))
+    return any(map(os.path.isfile, ours))
 
 
 def is_finished(venv, extras=(), this_python=False):
     """Whether an environment and some extras are there, with the packages of the present files; only reads."""
-    if not has_python(venv) or not os.path.exists(os.path.join(site_packages(venv), STARTUP_NAME + ".pth")):
+    if not has_python(venv) or (this_python and version_of(venv) not in (None, THIS_PYTHON)):
         return False
-    if this_python and version_of(venv) not in (None, THIS_PYTHON):
-        return False
-    for stamp in [stamp_of(venv, extra) for extra in ("",) + tuple(extras)]:
-        if not os.path.exists(stamp):
-            return False
-        with open(stamp) as file:
-            if file.read().strip() != fingerprint():
-                return False
-    return True
+    wanted = fingerprint()
+    return all(read(stamp_of(venv, extra)).strip() == wanted for extra in ("",) + tuple(extras))
 
 
 def pip_install(venv, log_path, extras=()):
@@ -251,22 +236,18 @@ def pip_install(venv, log_path, extras=()):
     began, lines, shown = time.time(), [], sys.stdout.isatty()
     env = dict(os.environ, PYTHONUNBUFFERED="1")
     env.pop("PYTHONPATH", None)  # pip would count what lies there as installed
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, env=env, cwd=ROOT
-    )
-    try:
-        with open(log_path, "w") as log:
+    with open(log_path, "w") as log, subprocess.Popen(command, env=env, cwd=ROOT, **OUTPUT) as process:
+        try:
             for line in process.stdout:
                 log.write(line)
                 lines.append(line)
                 if shown:
                     said = " ".join(line.split())[:60]
                     print("\r  %4.0f s  %-60s" % (time.time() - began, said), end="", flush=True)
-    finally:
-        if process.poll() is None and sys.exc_info()[0] is not None:
+        except BaseException:
             process.terminate()
-        process.stdout.close()
-        process.wait()
+            process.wait()
+            raise
     if shown:
         print("\r" + " " * 72 + "\r", end="")
     if process.returncode:
@@ -300,7 +281,7 @@ def make(venv, extras=(), this_python=False):
             if is_finished(venv, extras, this_python):  # the process that we waited for did it
                 return False
             seconds = install(venv, extras, everything=not is_finished(venv, (), this_python))
-    except (IOError, OSError) as error:
+    except OSError as error:
         stop(reason("%s" % error))
     print("Set up in %.0f s." % seconds)
     return True
@@ -313,18 +294,13 @@ def install(venv, extras, everything):
     else:
         print("Adding %s to %s (once; about half a minute) ..." % (", ".join(extras), venv), flush=True)
     stamps = [stamp_of(venv, extra) for extra in [""] + extras]
-    for stamp in stamps:
-        if os.path.exists(stamp):
-            os.remove(stamp)
+    for stamp in filter(os.path.exists, stamps):
+        os.remove(stamp)
     if everything:
-        if not has_python(venv) or version_of(venv) not in (None, THIS_PYTHON):
-            forget_python(venv)
-        made = subprocess.run(
-            [sys.executable, "-m", "venv", venv],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-        )
+        for path in glob.glob(os.path.join(glob.escape(os.path.dirname(python_of(venv))), "python*")):
+            if os.path.islink(path):  # to a Python that may be gone or another one: venv would leave it as it is
+                os.remove(path)
+        made = subprocess.run([sys.executable, "-m", "venv", venv], **OUTPUT)
         if made.returncode:
             stop("No virtual environment could be made in %s: %s" % (venv, reason(made.stdout)))
         add_startup(venv)
@@ -338,12 +314,10 @@ def main():
     """Parse the options and go."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=os.path.join(ROOT, ".venv"), help="where the environment goes (%(default)s)")
-    parser.add_argument(
-        "--extra", action="append", default=[], metavar="NAME", help="add an extra of pyproject.toml, such as site"
-    )
-    parser.add_argument(
-        "--this-python", action="store_true", help="make an environment anew that has another version of Python"
-    )
+    add = "add an extra of pyproject.toml, such as site"
+    parser.add_argument("--extra", action="append", default=[], metavar="NAME", help=add)
+    anew = "make an environment anew that has another version of Python"
+    parser.add_argument("--this-python", action="store_true", help=anew)
     arguments = parser.parse_args()
     try:
         make(arguments.venv, arguments.extra, arguments.this_python)

@@ -1,13 +1,14 @@
 """Build the web site from the committed notebooks: nothing is executed, and its pages fetch nothing from elsewhere."""
 
 import argparse
-import os
+import contextlib
 import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import assets
@@ -17,30 +18,21 @@ import nbformat
 import pages
 from collected import summary, title, verdicts
 from execute import LABS, LESSONS, find_notebooks, label
-from guard import RESULTS, ROOT, one_sentence
+from guard import RESULTS, ROOT, environment, one_sentence
 from publish import launch_links, published
 from results import Results
 
 from utils import evidence
 
 SITE = ROOT / "site"
-SECONDS = 3600  # for Sphinx: it needs one minute, and longer to ask every address
-NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinxcontrib.bibtex")
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "pybtex")  # of the extra `site`
 SIDEBAR = ("run", "evidence", "teach", "homework", "glossary", "bibliography", "api")
 NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
 
 
 def missing_packages():
-    """The packages of the extra `site` that are not installed."""
-    from importlib.util import find_spec
-
-    def is_there(name):
-        try:
-            return find_spec(name) is not None
-        except ModuleNotFoundError:  # of the package around it
-            return False
-
-    return [name for name in NEEDED if not is_there(name)]
+    """The packages that the site needs and that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]
 
 
 def stage(folder, notebooks):
@@ -50,8 +42,8 @@ def stage(folder, notebooks):
     fragments = explorers.build(folder / "explorers")
     settings = runpy.run_path(str(SITE / "conf.py"))
     if "/OWNER/" in settings["REPOSITORY"]:
-        said = "site: git's origin is not on GitHub, so links to the repository say OWNER; put yours into site/conf.py"
-        print(said, flush=True)
+        hint = "site: git's origin is not on GitHub, so links to the repository say OWNER; put yours into site/conf.py"
+        print(hint, flush=True)
     _stage_notebooks(folder, notebooks, fragments, settings)
     ideas = _stage_modules(folder)
     assignments = sorted((ROOT / "homework" / "release").glob("*/*.ipynb"))
@@ -65,7 +57,7 @@ def stage(folder, notebooks):
         assignments=assignments,
         readme=(ROOT / "homework" / "README.md").read_text(encoding="utf-8"),
         fragments=fragments,
-        others=[name for name in SIDEBAR if (folder / f"{name}.md").exists()],
+        others=SIDEBAR,
         repository=settings["REPOSITORY"],
         branch=settings["BRANCH"],
         bibliography=bibliography.entries(),
@@ -77,15 +69,12 @@ def stage(folder, notebooks):
 def _stage_notebooks(folder, notebooks, fragments, settings):
     claims = evidence.claims()
     for name in ("notebooks/labs", "downloads/labs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(parents=True)
     for path in notebooks:
         page = label(path)
         launch = launch_links(page, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
         notebook = nbformat.read(path, as_version=4)
-        try:
-            made = published(notebook, page, claims=claims, launch=launch, explorers=fragments)
-        except ValueError as error:
-            raise ValueError(f"{page}.ipynb: {error}") from None
+        made = published(notebook, page, claims=claims, launch=launch, explorers=fragments)
         nbformat.write(made, folder / "notebooks" / f"{page}.ipynb")
         shutil.copy(path, folder / "downloads" / f"{page}.ipynb")
 
@@ -93,25 +82,18 @@ def _stage_notebooks(folder, notebooks, fragments, settings):
 def _stage_modules(folder):
     """A page for each module of `utils`; gives what each is about."""
     names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    (folder / "api").mkdir(exist_ok=True)
-    ideas = {}
+    (folder / "api").mkdir()
     for name in names:
-        ideas[name] = pages.idea_of(name)
         (folder / "api" / f"{name}.md").write_text(pages.module_page(name), encoding="utf-8")
-    return ideas
+    return {name: pages.idea_of(name) for name in names}
 
 
-def build(source, *, builder="html"):
+def build(source, builder):
     """Run Sphinx, for which a warning is an error: the folder of the site, or None where it complained."""
     part = source.with_name(builder)
     command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-E", "-q"]
     command += ["-d", str(source.with_name("trees")), str(source), str(part)]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    try:
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        sys.exit(f"site: expected Sphinx to end within {SECONDS} seconds, it still ran; run the same command again")
-    if done.returncode:
+    if subprocess.run(command, env=environment(), check=False).returncode:
         return None
     for path in part.rglob("*.map"):  # of the theme, for debugging it
         path.unlink()
@@ -120,21 +102,16 @@ def build(source, *, builder="html"):
 
 def _build_into(out, builder):
     """Build in a new folder, then put the site in its place: the old one stays where the new one fails."""
-    with Results.alone(out) as results:
-        results.check([])
+    with Results.alone(out) as results, contextlib.ExitStack() as cleanup:
         work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
-        keep = False
-        try:
-            stage(work / "source", find_notebooks([], LESSONS, LABS))
-            part = build(work / "source", builder=builder)
-            if part is None:
-                keep = True
-                Results(work, shared=True).adopt()
-                sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
-            results.write_tree(part)
-        finally:
-            if not keep:
-                shutil.rmtree(work, ignore_errors=True)
+        cleanup.callback(shutil.rmtree, work, ignore_errors=True)
+        stage(work / "source", find_notebooks([], LESSONS, LABS))
+        part = build(work / "source", builder)
+        if part is None:
+            cleanup.pop_all()  # the folder stays
+            Results(work, shared=True).adopt()
+            sys.exit(f"site: Sphinx found something wrong, see above; what it made is in {work / builder}")
+        results.write_tree(part)
 
 
 @one_sentence("site", RESULTS, assets.AssetError, ValueError)

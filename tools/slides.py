@@ -1,8 +1,7 @@
 """A deck of slides for each lesson, from the same cells, with reveal.js; nothing is executed.
 
 Slide types are in the metadata of the cells, as JupyterLab sets them. Answers to predict prompts and what to change
-go to the speaker's notes. How a section is laid onto slides that it fits is measured in the browser, in
-``site/slides/deck.js``.
+go to the speaker's notes. ``site/slides/deck.js`` lays a section onto slides that it fits.
 """
 
 import argparse
@@ -58,10 +57,8 @@ def only_draws(cell):
 
     On a slide the picture is what counts; the notebook shows how it is drawn.
     """
-    if any(line.startswith(("%", "!")) for line in cell.source.splitlines()):
-        return False
     shown = {mime for output in cell.outputs for mime in output.get("data", {})}
-    if not shown & {"image/png", "text/markdown"}:
+    if not shown & {"image/png", "text/markdown"} or re.search(r"^[%!]", cell.source, re.MULTILINE):
         return False
     others, drawing = 0, set(DRAWING)
     for statement in ast.parse(cell.source).body:
@@ -107,19 +104,16 @@ def prepare(notebook, where="notebook"):
             continue
         if cell.cell_type == "markdown":
             visible, notes = split_prose(TO_NOTEBOOK.sub(r"\1", cell.source))
-            if kind == "notes":
-                visible, notes = "", "\n\n".join(filter(None, (visible, notes)))
+            if kind == "notes":  # goes with the slide before
+                kind, visible, notes = "-", "", "\n\n".join(filter(None, (visible, notes)))
             heading = HEADING.search(visible)
             section = heading[1] if heading else section
             title = section if visible.startswith("# ") else title
-            cell.source = visible
-            cell.metadata.notes = notes
+            cell.source, cell.metadata.notes = visible, notes
         elif cell.cell_type == "code":
             cell.metadata.hide_code = only_draws(cell)
             cell.source = FOR_TESTS.sub("", cell.source)
             _describe_pictures(cell)
-        if kind == "notes":  # goes with the slide before
-            kind = "-"
         cell.metadata.section = section.replace("`", "")
         cell.metadata.slideshow = {"slide_type": kind}
         cells.append(cell)
@@ -166,11 +160,9 @@ def main():
     arguments = parser.parse_args()
     out = arguments.build.resolve() / "slides"
     paths = find_notebooks(arguments.notebooks)
-    with Results.alone(out) as results:
-        results.check([])
-        with tempfile.TemporaryDirectory(prefix="slides-work-", dir=out.parent) as folder:
-            decks = write_decks(paths, Path(folder))
-            results.write_tree(Path(folder), whole=not arguments.notebooks)
+    with Results.alone(out) as results, tempfile.TemporaryDirectory(prefix="slides-work-", dir=out.parent) as folder:
+        decks = write_decks(paths, Path(folder))
+        results.write_tree(Path(folder), whole=not arguments.notebooks)
     print(f"Slides: {len(decks)} decks, open {out / 'index.html'}")
 
 

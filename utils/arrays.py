@@ -1,22 +1,15 @@
-"""What the other modules expect of an array, and the sentence that a reader gets otherwise."""
+"""What the other modules expect of an array, and the sentence that a reader gets otherwise.
+
+Each check gives back what it has checked, or raises a ValueError that says what was expected and what came. `name` is
+what the caller calls the value, and `hint` the end of the message.
+"""
 
 import operator
 from numbers import Integral
 
 import numpy as np
 
-__all__ = [
-    "by_identity",
-    "float_array",
-    "generator",
-    "instance",
-    "matrix",
-    "number",
-    "numeric",
-    "one_of",
-    "targets",
-    "whole",
-]
+__all__ = []  # all of it is for the other modules
 
 
 def _array(values, name):
@@ -38,26 +31,7 @@ def _scalar(value, kinds):
 
 
 def whole(value, name, *, at_least=1, at_most=None, hint=""):
-    """Check an integer.
-
-    Parameters
-    ----------
-    value : int
-        Of Python or NumPy; no boolean, and no float that happens to be whole.
-    name, hint : str
-        What the caller calls it, and the end of the message.
-    at_least, at_most : int, optional
-        Both count as in range.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        With what was expected and what came.
-    """
+    """An integer of Python or NumPy as an int; both ends count as in range. No boolean, and no float that is whole."""
     found = _scalar(value, "iu")
     if found is None or found < at_least or (at_most is not None and found > at_most):
         expected = "a positive integer" if at_least == 1 else f"an integer of at least {at_least}"
@@ -67,27 +41,9 @@ def whole(value, name, *, at_least=1, at_most=None, hint=""):
 
 
 def number(value, name, *, at_least=None, above=None, at_most=None, below=None, finite=True, hint=""):
-    """Check a real number.
+    """A real number of Python or NumPy as a float, no boolean; the ends `at_least` and `at_most` count as in range.
 
-    Parameters
-    ----------
-    value : float
-        Of Python or NumPy, or an integer; no boolean.
-    name, hint : str
-        What the caller calls it, and the end of the message.
-    at_least, above, at_most, below : float, optional
-        The ends of the range; the first and the third count as in range.
-    finite : bool
-        Refuse infinity, and NaN too where there is no range.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        With what was expected and what came.
+    With `finite`, infinity is refused, and NaN too where there is no range.
     """
     found = _scalar(value, "iuf")
     ends = ((operator.ge, at_least), (operator.gt, above), (operator.le, at_most), (operator.lt, below))
@@ -108,72 +64,21 @@ def number(value, name, *, at_least=None, above=None, at_most=None, below=None, 
 
 
 def one_of(value, names, name, *, hint=""):
-    """Check a name that is one of several.
-
-    Parameters
-    ----------
-    value : str
-    names : iterable of str
-    name, hint : str
-        What the caller calls it, and the end of the message.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        With the names that there are.
-    """
+    """A name that is one of several."""
     if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name}: expected one of {', '.join(names) or 'none'}, got {value!r}{hint}")
     return value
 
 
 def instance(value, kind, name, *, what=None):
-    """Check that an object is of a kind.
-
-    Parameters
-    ----------
-    value : object
-    kind : type
-    name, what : str
-        How the message calls the value and the kind.
-
-    Returns
-    -------
-    object
-        The value.
-
-    Raises
-    ------
-    ValueError
-        With the types.
-    """
+    """An object of a kind, a type or several, which the message calls `what`."""
     if not isinstance(value, kind):
         raise ValueError(f"{name}: expected {what or 'a ' + kind.__name__}, got {type(value).__name__}")
     return value
 
 
 def generator(seed, name="seed"):
-    """The generator of random numbers that a seed stands for.
-
-    Parameters
-    ----------
-    seed : int or numpy.random.Generator
-    name : str
-        What the caller calls it, for the message.
-
-    Returns
-    -------
-    numpy.random.Generator
-
-    Raises
-    ------
-    ValueError
-        Also for None, with which nobody could draw the same numbers again.
-    """
+    """The generator that a seed stands for, or itself; never None, with which nobody could draw the same again."""
     is_seed = isinstance(seed, Integral) and not isinstance(seed, bool) and seed >= 0
     if not is_seed and not isinstance(seed, np.random.Generator):
         raise ValueError(
@@ -184,25 +89,7 @@ def generator(seed, name="seed"):
 
 
 def numeric(values, name):
-    """Numbers of any real dtype as float64, NaN and infinity among them.
-
-    Parameters
-    ----------
-    values : array_like, any shape
-        Floating-point numbers or integers.
-    name : str
-        What the caller calls it, for the message.
-
-    Returns
-    -------
-    ndarray, float64
-        A copy.
-
-    Raises
-    ------
-    ValueError
-        For booleans, complex numbers, strings, objects and ragged lists.
-    """
+    """Floating-point numbers or integers of any shape as float64, NaN and infinity among them: always a copy."""
     array = _array(values, name)
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{name}: expected numbers, got {array.dtype}")
@@ -210,43 +97,16 @@ def numeric(values, name):
 
 
 def by_identity(cls):
-    """Compare named tuples of arrays by identity, as dataclasses with eq=False: ``==`` of arrays is no single answer.
-
-    Parameters
-    ----------
-    cls : type
-        A named tuple.
-
-    Returns
-    -------
-    type
-        The same.
-    """
+    """Compare named tuples of arrays by identity, as dataclasses with eq=False: ``==`` of arrays has many answers."""
     cls.__eq__, cls.__ne__ = (lambda self, other: self is other), (lambda self, other: self is not other)
     cls.__hash__ = object.__hash__
     return cls
 
 
 def float_array(values, name, *, finite=True):
-    """Check that the values are floating-point numbers, and finite.
+    """Floating-point numbers of any shape in their own dtype, finite ones unless told otherwise.
 
-    Parameters
-    ----------
-    values : array_like, any shape, float16, float32 or float64
-    name : str
-        What the caller calls it, for the message.
-    finite : bool
-        Refuse NaN and infinity.
-
-    Returns
-    -------
-    ndarray
-        The same numbers, not copied where that can be avoided; never to be written to.
-
-    Raises
-    ------
-    ValueError
-        For integers, booleans, complex numbers, objects, ragged lists, NaN and infinity.
+    They are not copied where that can be avoided: never write to them.
     """
     array = _array(values, name)
     if not np.issubdtype(array.dtype, np.floating):
@@ -265,26 +125,7 @@ def float_array(values, name, *, finite=True):
 
 
 def matrix(values, name="X", *, min_rows=1, n_features=None):
-    """Check a table of examples: shape (n, d), floats, finite, not empty.
-
-    Parameters
-    ----------
-    values : array_like, shape (n, d), float16, float32 or float64
-    name : str
-    min_rows : int
-        The fewest examples that will do.
-    n_features : int, optional
-        The d that was seen before.
-
-    Returns
-    -------
-    ndarray, shape (n, d)
-
-    Raises
-    ------
-    ValueError
-        With the shape that was expected and the one that came.
-    """
+    """A table of examples of shape (n, d): floats, finite, not empty, with as many features as were seen before."""
     array, min_rows = float_array(values, name, finite=False), whole(min_rows, "min_rows")
     if array.ndim != 2:
         hint = ""
@@ -307,24 +148,7 @@ def matrix(values, name="X", *, min_rows=1, n_features=None):
 
 
 def targets(values, n, name="y"):
-    """Check the targets of n examples: shape (n,), floats, finite.
-
-    Parameters
-    ----------
-    values : array_like, shape (n,), float
-    n : int
-        How many examples there are.
-    name : str
-
-    Returns
-    -------
-    ndarray, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        With the shape that was expected and the one that came.
-    """
+    """The targets of n examples, shape (n,): floats, finite."""
     array = float_array(values, name)
     if array.shape != (whole(n, "n", at_least=0),):
         raise ValueError(f"{name}: expected shape ({n},), one target per example, got {array.shape}")

@@ -2,22 +2,14 @@
 
 from pathlib import Path
 
-__all__ = ["data_file"]
+__all__ = []  # for the other modules
 
 
 def data_file(name):
-    """Where a file of the course's data is.
+    """Where a file of the course's data is, by its name, such as ``claims.toml``.
 
-    Parameters
-    ----------
-    name : str
-        Its name, such as ``claims.toml``.
-
-    Returns
-    -------
-    Path
-        In ``utils/_data`` where the course was installed from a wheel, which has that folder; in a checkout, which does
-        not have it, in ``data/``. What lies beside an installed package, in ``site-packages/data``, is never taken.
+    In ``utils/_data`` where the course was installed from a wheel, which has that folder; in a checkout, which does
+    not have it, in ``data/``. What lies beside an installed package, in ``site-packages/data``, is never taken.
     """
     package = Path(__file__).resolve().parent
     inside = package / "_data"

@@ -4,25 +4,15 @@ import itertools
 import os
 import tempfile
 
-__all__ = ["free_path", "write_atomically"]
+__all__ = []  # both are for other modules, tools and homework
 
 
 def write_atomically(path, content, *, mode=0o644):
-    """Write a file beside its place, then give it its name.
+    """Write text, as UTF-8, or bytes beside the place, then give the file its name, so that it is whole or not there.
 
-    Parameters
-    ----------
-    path : Path
-        Folders that are missing are made. A link is replaced by the file; what it leads to stays.
-    content : str or bytes
-        Text is written as UTF-8, its line ends as they are.
-    mode : int
-        Who may read the file, from its first byte on.
-
-    Raises
-    ------
-    OSError
-        With the name of the file, if it cannot be written. What was there before is there still, and nothing else.
+    Folders that are missing are made. A link is replaced by the file; what it leads to stays. `mode` says who may read
+    the file, from its first byte on. An OSError has the name of the file; what was there before is there still, and
+    nothing else.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = content.encode("utf-8") if isinstance(content, str) else content
@@ -42,16 +32,6 @@ def write_atomically(path, content, *, mode=0o644):
 
 
 def free_path(path):
-    """A path at which nothing is yet: this one, or with a number behind its name.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Path
-        Of ``x.csv``, ``x-2.csv``, ``x-3.csv`` and so on, the first that is free.
-    """
+    """Of ``x.csv``, ``x-2.csv``, ``x-3.csv`` and so on, the first path at which nothing is yet."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each))

@@ -138,10 +138,9 @@ def draw_path(ax, path, *, color, label=None):
 
     Parameters
     ----------
-    ax : matplotlib.axes.Axes
+    ax, color, label
+        As in `draw_band`.
     path : ndarray, shape (steps + 1, 2), float
-    color : str
-    label : str, optional
 
     Returns
     -------
@@ -170,9 +169,8 @@ def draw_band(ax, x, values, *, color, label=None, marker="o", linestyle="-"):
     ax : matplotlib.axes.Axes
     x : array_like, shape (n,)
     values : array_like, shape (n_seeds, n)
-    color : str
-    label : str, optional
-    marker, linestyle : str
+    color, label, marker, linestyle : str
+        As in ``ax.plot``.
 
     Returns
     -------

@@ -45,7 +45,6 @@ def configure(threads=1):
     Parameters
     ----------
     threads : int
-        Threads for matrix products and for PyTorch.
 
     Returns
     -------

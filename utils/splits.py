@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from utils.arrays import generator, instance, matrix, number, whole
 
-__all__ = ["Split", "draw_split"]
+__all__ = ["Split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +19,11 @@ class Split:
     ----------
     x_train : ndarray, shape (n_train, d), float64 or float32
     y_train : ndarray, shape (n_train,), int64 (classes) or float64 (regression)
-    x_test : ndarray, shape (n_test, d), as x_train
-    y_test : ndarray, shape (n_test,), as y_train
+    x_test, y_test : ndarray
+        As x_train and y_train, n_test of them.
     feature_names : tuple of str, length d
-    x_validation : ndarray, shape (n_validation, d), as x_train, optional
-        Examples to choose a learning rate on.
-    y_validation : ndarray, shape (n_validation,), as y_train, optional
+    x_validation, y_validation : ndarray, optional
+        As the test part, to choose a learning rate on.
     image_shape : tuple of 3 int, optional
         Channels, height and width of an example, whose product is d.
 
@@ -110,9 +109,8 @@ class Split:
 
         Parameters
         ----------
-        seed : int or numpy.random.Generator
-        fraction : float
-            Of the training part, in (0, 1). Classes are split alike.
+        seed, fraction
+            As in `hold_out`. Classes are split alike.
 
         Returns
         -------
@@ -155,7 +153,6 @@ class Split:
         Parameters
         ----------
         n : int
-            1 to the number of training examples.
 
         Returns
         -------
@@ -164,7 +161,7 @@ class Split:
         Raises
         ------
         ValueError
-            If there are not that many.
+            If there are not that many, or n is not positive.
         """
         n = whole(n, "n", at_most=len(self.x_train), hint="; there are no more training examples")
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
@@ -181,7 +178,6 @@ class Split:
         Returns
         -------
         Split
-            Its other parts are as before.
 
         Raises
         ------
@@ -202,23 +198,9 @@ def _is_shape(shape, d):
 
 
 def draw_split(x, y, *, seed, test_fraction, feature_names=(), image_shape=None):
-    """Split examples at random into a training and a test part.
+    """Split examples x (n, d) at random into a training and a test part; the targets y (n,) become int64 or float64.
 
-    Parameters
-    ----------
-    x : ndarray, shape (n, d), float
-    y : ndarray, shape (n,)
-        Integers are classes, whose shares are the same in both parts.
-    seed : int or numpy.random.Generator
-    test_fraction : float
-        In (0, 1).
-    feature_names, image_shape
-        As in `Split`.
-
-    Returns
-    -------
-    Split
-        With targets in int64 or float64.
+    Integers are classes, whose shares are the same in both parts. `test_fraction` is in (0, 1).
     """
     fraction, rng = number(test_fraction, "test_fraction", above=0, below=1), generator(seed)
     y = y.astype(np.int64 if np.issubdtype(y.dtype, np.integer) else np.float64)

@@ -15,7 +15,7 @@ from utils.byhand.loss_surface import condition_number, descend, hessian, larges
 from utils.data import two_features
 from utils.plotting import COLOURS, draw_bowl, draw_path, png
 
-__all__ = ["Explorer", "Walk", "control", "loss_surface_explorer", "loss_surface_walk"]
+__all__ = ["Explorer", "control", "loss_surface_explorer"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _EXAMPLES = 100  # of the bowl that is explored; a batch of as many is all of them
@@ -78,12 +78,8 @@ class Explorer:
     Attributes
     ----------
     box : ipywidgets.VBox or None
-        Controls and picture; None where widgets do not run.
-
-    Notes
-    -----
-    The picture is an ``Image`` widget: an ``Output`` widget, and with it ``interact``, is neither stored with the
-    notebook nor comparable.
+        Controls and picture; None where widgets do not run. The picture is an ``Image`` widget: an ``Output`` widget,
+        and with it ``interact``, is neither stored with the notebook nor comparable.
     """
 
     def __init__(self, draw, controls):
@@ -119,45 +115,20 @@ class Explorer:
 class Walk(NamedTuple):
     """The numbers behind one position of the sliders of `loss_surface_explorer`."""
 
-    X: np.ndarray
-    """Shape (n, 2): the examples, which make the bowl."""
-    y: np.ndarray
-    """Shape (n,): their targets."""
-    minimum: np.ndarray
-    """Shape (2,): the weights at the bottom of the bowl."""
-    path: np.ndarray
-    """Shape (steps + 1, 2): the weights before the first and after every step."""
-    excess: np.ndarray
-    """Shape (steps + 1,): the loss above its minimum along the path."""
-    largest_lr: float
-    """The learning rate from which descent with all examples and without momentum diverges."""
+    X: np.ndarray  #: Shape (n, 2): the examples, which make the bowl.
+    y: np.ndarray  #: Shape (n,): their targets.
+    minimum: np.ndarray  #: Shape (2,): the weights at the bottom of the bowl.
+    path: np.ndarray  #: Shape (steps + 1, 2): the weights before the first and after every step.
+    excess: np.ndarray  #: Shape (steps + 1,): the loss above its minimum along the path.
+    largest_lr: float  #: The learning rate from which descent with all examples and without momentum diverges.
 
 
 def loss_surface_walk(*, seed, steps, lr, ratio, momentum=0.0, batch_size=_EXAMPLES):
     """Compute what `loss_surface_explorer` draws; the web page draws the same numbers.
 
-    Parameters
-    ----------
-    seed : int
-        Draws the examples, and the batches the same way every time.
-    steps : int
-        Of the walk.
-    lr : float
-        Learning rate.
-    ratio : float
-        Standard deviation of the second feature over that of the first.
-    momentum : float
-    batch_size : int
-        Of 100 examples; 100 takes all of them at every step.
-
-    Returns
-    -------
-    Walk
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of the range that `two_features` or `descend` accepts.
+    `seed` draws the examples, and the batches the same way every time. `ratio` is the standard deviation of the second
+    feature over that of the first; a `batch_size` of 100 takes all examples at every step. An argument that
+    `two_features` or `descend` does not accept gives their ValueError.
     """
     batch_size = whole(batch_size, "batch_size", at_most=_EXAMPLES)
     X, y = two_features(seed=seed, n=_EXAMPLES, ratio=ratio)

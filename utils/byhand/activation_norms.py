@@ -1,4 +1,4 @@
-r"""The relatives of batch norm that normalize activations, in NumPy.
+"""The relatives of batch norm that normalize activations, in NumPy.
 
 Layer and instance norm need nothing but `normalize_forward` with other axes. Here are those that need a line more:
 group norm cuts the channels into groups first, RMS norm leaves the mean where it is, batch renormalization corrects
@@ -44,7 +44,7 @@ def _per_channel(value, name, shape):
 
 
 def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
-    r"""Normalize each example by itself, over groups of channels and all their pixels.
+    """Normalize each example by itself, over groups of channels and all their pixels.
 
     Parameters
     ----------
@@ -69,14 +69,7 @@ def group_norm_forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
 
     Notes
     -----
-    Wu and He, Group normalization (2018), section 3.1, equation 7. The same as `normalize_forward` over the last axes
-    of x, reshaped to (N, groups, C / groups, ...).
-
-    Examples
-    --------
-    >>> y, _ = group_norm_forward([[1.0, 3.0, 10.0, 30.0]], groups=2, eps=0.0)
-    >>> y
-    array([[-1.,  1., -1.,  1.]])
+    Wu and He, Group normalization (2018), section 3.1, equation 7.
     """
     x = float_array(x, "x", finite=False)
     if x.ndim < 2:
@@ -122,25 +115,13 @@ def group_norm_backward(dy, cache):
 
 @by_identity
 class RMSCache(NamedTuple):
-    """What `rms_norm_backward` needs to know of the forward pass.
+    """What `rms_norm_backward` needs to know of the forward pass."""
 
-    Parameters
-    ----------
-    x_hat : ndarray, shape of x
-        x divided by its root mean square.
-    inv_rms : ndarray, shape of x with 1 in the reduced axes
-    gamma : ndarray or None
-        As given, float64.
-    axes : tuple of int
-    dtype : numpy.dtype
-        Of x.
-    """
-
-    x_hat: np.ndarray
-    inv_rms: np.ndarray
-    gamma: np.ndarray | None
-    axes: tuple
-    dtype: np.dtype
+    x_hat: np.ndarray  #: x divided by its root mean square, shape of x.
+    inv_rms: np.ndarray  #: Shape of x with 1 in the reduced axes.
+    gamma: np.ndarray | None  #: As given, float64.
+    axes: tuple  #: The reduced axes.
+    dtype: np.dtype  #: Of x.
 
 
 @_quiet
@@ -166,19 +147,13 @@ def rms_norm_forward(x, gamma=None, *, axes=-1, eps=1e-5):
     Raises
     ------
     ValueError
-        If x is not an array of floats or has no elements, axes are not axes of x, eps is negative, or gamma does not
-        broadcast.
+        As `normalize_forward`.
 
     Notes
     -----
     .. math:: y = \gamma\, \frac{x}{\sqrt{\frac1m \sum x^2 + \epsilon}}
 
     Zhang and Sennrich, Root mean square layer normalization (2019), equation 4.
-
-    Examples
-    --------
-    >>> rms_norm_forward([[1.0, 7.0]], eps=0.0)[0]
-    array([[0.2, 1.4]])
     """
     x, axes, eps = _checked(x, axes, eps)
     gamma = _parameter(gamma, "gamma", x)
@@ -214,8 +189,6 @@ def rms_norm_backward(dy, cache):
     -----
     .. math:: \frac{\partial L}{\partial x} = \frac{1}{\mathrm{rms}} \left( g - \hat x\, \overline{g \hat x} \right),
               \quad g = \gamma \frac{\partial L}{\partial y}
-
-    The backward pass of layer norm without the average of g: nothing was subtracted.
     """
     dy = float_array(dy, "dy", finite=False)
     x_hat, inv_rms, gamma, axes, dtype = instance(cache, RMSCache, "cache", what="an RMSCache")
@@ -233,15 +206,13 @@ class BatchRenorm(BatchNorm):
 
     Parameters
     ----------
-    num_features : int
-        C, of inputs (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
+    num_features, eps, momentum, affine
+        As in `BatchNorm`.
     r_max : float
         At least 1: the correction of the scale stays between 1 / r_max and r_max.
     d_max : float
         At least 0: the correction of the mean stays between -d_max and d_max. With r_max = 1 and d_max = 0 this is
         batch norm.
-    eps, momentum, affine
-        As in `BatchNorm`.
 
     Attributes
     ----------
@@ -265,13 +236,6 @@ class BatchRenorm(BatchNorm):
     this batch. r and d are taken for constants in the backward pass. Ioffe, Batch renormalization (2017), algorithm 1.
     The paper averages the deviations; this keeps the running (unbiased) variance of PyTorch, so that a batch norm's
     state can be loaded.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> norm = BatchRenorm(1, r_max=10.0, d_max=10.0, eps=1e-12)
-    >>> norm.forward(np.array([[2.0], [2.0], [6.0], [6.0]])).ravel().round(6)  # running mean 0, running variance 1
-    array([2., 2., 6., 6.])
     """
 
     def __init__(self, num_features, *, r_max=3.0, d_max=5.0, eps=1e-5, momentum=0.1, affine=True):
@@ -286,16 +250,8 @@ class BatchRenorm(BatchNorm):
 
         Parameters
         ----------
-        x : array_like, shape (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), float
-
-        Returns
-        -------
-        ndarray, shape and dtype of x
-
-        Raises
-        ------
-        ValueError
-            As `BatchNorm.forward`.
+        x
+            As in `BatchNorm.forward`, like the result and the errors.
         """
         if not self.training:
             y, self._correction = super().forward(x), None
@@ -318,16 +274,8 @@ class BatchRenorm(BatchNorm):
 
         Parameters
         ----------
-        dy : array_like, shape of the last x, float
-
-        Returns
-        -------
-        ndarray, shape and dtype of the last x
-
-        Raises
-        ------
-        ValueError
-            Before forward, or if dy has another shape.
+        dy
+            As in `BatchNorm.backward`, like the result and the errors.
         """
         if self._correction is None:
             return super().backward(dy)

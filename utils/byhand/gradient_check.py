@@ -10,12 +10,13 @@ __all__ = ["numerical_gradient", "relative_error"]
 
 
 def numerical_gradient(f, x, *, step=1e-5):
-    r"""Gradient of a scalar function by central differences.
+    """Gradient of a scalar function by central differences.
 
     Parameters
     ----------
     f : callable
-        ``f(x) -> float``, for x of this shape; it must not keep or change x.
+        ``f(x) -> float``, for x of this shape; it must not keep or change x. The upstream gradient in it should be
+        *random*: the loss ``sum(y)`` of a batch norm has no gradient at all, and ``sum(y**2)`` almost none.
     x : array_like, any shape, float64
         Where.
     step : float
@@ -24,18 +25,14 @@ def numerical_gradient(f, x, *, step=1e-5):
     Returns
     -------
     ndarray, shape of x, float64
+        :math:`(f(x + h e_i) - f(x - h e_i)) / 2h`, with an error of order :math:`h^2` from the curvature and of order
+        :math:`10^{-16} |f| / h` from rounding.
 
     Raises
     ------
     ValueError
         If x is not float64 (single precision has too few digits for differences), step is not positive, or f does not
         give one number.
-
-    Notes
-    -----
-    :math:`\partial f / \partial x_i \approx (f(x + h e_i) - f(x - h e_i)) / 2h`, with an error of order :math:`h^2`
-    from the curvature and of order :math:`10^{-16} |f| / h` from rounding. Feed it a *random* upstream gradient: the
-    loss ``sum(y)`` of a batch norm has no gradient at all, and ``sum(y**2)`` almost none.
 
     Examples
     --------
@@ -61,9 +58,7 @@ def numerical_gradient(f, x, *, step=1e-5):
 
 
 def relative_error(ours, reference):
-    """Largest absolute difference over the largest absolute reference value.
-
-    One number for a whole array: a ratio for each element would explode where a gradient happens to be zero.
+    """Largest absolute difference over the largest absolute reference value, one number for a whole array.
 
     Parameters
     ----------

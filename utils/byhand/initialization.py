@@ -64,24 +64,19 @@ def fans(shape):
     Returns
     -------
     fan_in, fan_out : int
-        in · kernel and out · kernel, where kernel is the number of its pixels.
+        in · kernel and out · kernel, where kernel is the number of its pixels: 144 and 288 for (32, 16, 3, 3).
 
     Raises
     ------
     ValueError
         If there are fewer than two sizes, or one is not a positive integer.
-
-    Examples
-    --------
-    >>> fans((32, 16, 3, 3))
-    (144, 288)
     """
     out, into, *kernel = _sizes(shape)
     return into * math.prod(kernel), out * math.prod(kernel)
 
 
 def gain(nonlinearity, param=None):
-    r"""Factor on the standard deviation that makes up for an activation, as ``torch.nn.init.calculate_gain``.
+    """Factor on the standard deviation that makes up for an activation, as ``torch.nn.init.calculate_gain``.
 
     Parameters
     ----------
@@ -92,16 +87,13 @@ def gain(nonlinearity, param=None):
     Returns
     -------
     float
+        √2 for ReLU and √(2 / (1 + a²)) for leaky ReLU keep the second moment (He et al., 2015). The others are
+        conventions; `measured_gain` computes what keeps the second moment.
 
     Raises
     ------
     ValueError
         For an unknown name, a param where there is none, or one that is not a finite number.
-
-    Notes
-    -----
-    :math:`\sqrt 2` for ReLU and :math:`\sqrt{2 / (1 + a^2)}` for leaky ReLU keep the second moment (He et al., 2015).
-    The others are conventions: 5/3 for tanh, 1 for sigmoid. `measured_gain` computes what keeps the second moment.
     """
     if one_of(nonlinearity, [*_GAINS, "leaky_relu"], "nonlinearity") == "leaky_relu":
         return math.sqrt(2 / (1 + number(0.01 if param is None else param, "param") ** 2))
@@ -121,22 +113,14 @@ def measured_gain(function):
     Returns
     -------
     float
+        :math:`1 / \sqrt{E[f(z)^2]}` with :math:`z \sim N(0, 1)`, by which ``f(z)`` is multiplied; for ReLU, where
+        scale passes through, also the gain of the weights. By Gauss-Legendre quadrature on intervals of length one
+        from -12 to 12, so that kinks at integers do no harm.
 
     Raises
     ------
     ValueError
         If the function changes the shape, gives NaN or infinity, or is zero everywhere.
-
-    Notes
-    -----
-    :math:`1 / \sqrt{E[f(z)^2]}` with :math:`z \sim N(0, 1)`, by Gauss-Legendre quadrature on intervals of length one
-    from -12 to 12, so that kinks at integers do no harm. It is the gain by which ``f(z)`` has to be multiplied, and for
-    ReLU, where scale passes through, also the one for the weights.
-
-    Examples
-    --------
-    >>> round(measured_gain(lambda z: np.maximum(z, 0)) ** 2, 12)
-    2.0
     """
     nodes, weights = np.polynomial.legendre.leggauss(40)
     z = (np.arange(-12, 12)[:, None] + 0.5 + nodes / 2).ravel()
@@ -173,9 +157,9 @@ def normal(shape, *, std, rng):
 
     Parameters
     ----------
-    shape : sequence of int
+    shape, rng
+        As in `lecun_normal`.
     std : float
-    rng : int or numpy.random.Generator
 
     Returns
     -------
@@ -204,8 +188,8 @@ def lecun_uniform(shape, *, rng):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
+    shape, rng
+        As in `lecun_normal`.
 
     Returns
     -------
@@ -223,8 +207,8 @@ def xavier_normal(shape, *, rng, gain=1.0):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
+    shape, rng
+        As in `lecun_normal`.
     gain : float
         See the function of this name.
 
@@ -240,9 +224,8 @@ def xavier_uniform(shape, *, rng, gain=1.0):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
-    gain : float
+    shape, rng, gain
+        As in `xavier_normal`.
 
     Returns
     -------
@@ -262,8 +245,8 @@ def kaiming_normal(shape, *, rng, mode="fan_in", a=0.0):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
+    shape, rng
+        As in `lecun_normal`.
     mode : {"fan_in", "fan_out"}
         Keep the second moment of the signal on its way forward, or of the gradient on its way back.
     a : float
@@ -286,10 +269,8 @@ def kaiming_uniform(shape, *, rng, mode="fan_in", a=0.0):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
-    mode : {"fan_in", "fan_out"}
-    a : float
+    shape, rng, mode, a
+        As in `kaiming_normal`.
 
     Returns
     -------
@@ -303,17 +284,14 @@ def pytorch_default(shape, *, rng):
 
     Parameters
     ----------
-    shape : sequence of int
-    rng : int or numpy.random.Generator
+    shape, rng
+        As in `kaiming_normal`.
 
     Returns
     -------
     ndarray of this shape, float64
-
-    Notes
-    -----
-    ``nn.Linear`` calls ``kaiming_uniform_`` with the slope √5, for which 2 / (1 + a²) is 1/3. Its biases are drawn
-    from the same interval.
+        ``nn.Linear`` calls ``kaiming_uniform_`` with the slope √5, for which 2 / (1 + a²) is 1/3. Its biases are drawn
+        from the same interval.
     """
     return kaiming_uniform(shape, rng=rng, a=math.sqrt(5))
 
@@ -332,10 +310,7 @@ def orthogonal(shape, *, rng, gain=1.0):
     Returns
     -------
     ndarray of this shape, float64
-
-    Notes
-    -----
-    The Q of a Gaussian matrix, with the signs of R's diagonal put into it, which makes it uniformly distributed.
+        The Q of a Gaussian matrix, with the signs of R's diagonal put into it, which makes it uniformly distributed.
     """
     factor, (rows, *rest) = number(gain, "gain", at_least=0), _sizes(shape)
     columns = math.prod(rest)
@@ -359,7 +334,8 @@ def lsuv(weights, activation, X):
     Returns
     -------
     list of ndarray
-        New arrays; the arguments stay as they are.
+        New arrays. The variance is that of all outputs of a layer before its activation, over units and examples;
+        without biases it goes with the square of the weights, so that the paper's loop ends after its first round.
 
     Raises
     ------
@@ -368,16 +344,7 @@ def lsuv(weights, activation, X):
 
     Notes
     -----
-    Layer-sequential unit variance, Mishkin and Matas (2016), algorithm 1. The variance is that of all outputs of a
-    layer before its activation, over units and examples. Without biases it goes with the square of the weights, so
-    that one division is exact and the paper's loop ends after its first round.
-
-    Examples
-    --------
-    >>> X = np.random.default_rng(0).normal(size=(50, 8))
-    >>> (w,) = lsuv([orthogonal((4, 8), rng=1)], np.tanh, X)
-    >>> round(float((X @ w.T).var()), 12)
-    1.0
+    Layer-sequential unit variance, Mishkin and Matas (2016), algorithm 1.
     """
     signal, scaled = matrix(X, "X"), []
     instance(weights, Iterable, "weights", what="a sequence of arrays")

@@ -64,16 +64,11 @@ def gradient(X, y, w):
     Parameters
     ----------
     X, y, w
-        As in `loss`.
+        As in `loss`, with the same errors.
 
     Returns
     -------
     ndarray, shape (..., d), float64
-
-    Raises
-    ------
-    ValueError
-        As in `loss`.
     """
     X = _table(X)
     y, w = targets(y, len(X)), _weights(w, X.shape[1])
@@ -86,17 +81,13 @@ def hessian(X):
 
     Parameters
     ----------
-    X : array_like, shape (n, d), float
+    X
+        As in `loss`, with the same errors.
 
     Returns
     -------
     ndarray, shape (d, d), float64
         ``X.T @ X / n``. For standardized X it is the correlation matrix.
-
-    Raises
-    ------
-    ValueError
-        If X is not a finite float table.
     """
     X = _table(X)
     return X.T @ X / len(X)
@@ -107,22 +98,15 @@ def condition_number(X):
 
     Parameters
     ----------
-    X : array_like, shape (n, d), float
+    X
+        As in `loss`, with the same errors.
 
     Returns
     -------
     float
         At least 1; infinite if some direction of weights changes no prediction (a constant feature after centring,
-        more features than examples).
-
-    Raises
-    ------
-    ValueError
-        If X is not a finite float table.
-
-    Notes
-    -----
-    :math:`\kappa = (s_{\max}/s_{\min})^2` from the singular values of X: squaring X first would lose half the digits.
+        more features than examples). It is :math:`(s_{\max}/s_{\min})^2` of the singular values of X: squaring X first
+        would lose half the digits.
     """
     X = _table(X)
     n, d = X.shape
@@ -137,17 +121,12 @@ def minimum(X, y):
 
     Parameters
     ----------
-    X : array_like, shape (n, d), float
-    y : array_like, shape (n,), float
+    X, y
+        As in `loss`, with the same errors.
 
     Returns
     -------
     ndarray, shape (d,), float64
-
-    Raises
-    ------
-    ValueError
-        As in `loss`.
     """
     X = _table(X)
     return np.linalg.lstsq(X, targets(y, len(X)).astype(np.float64, copy=False), rcond=None)[0]
@@ -188,21 +167,14 @@ def best_lr(H):
 
     Parameters
     ----------
-    H : array_like, shape (d, d), float
+    H
+        As in `largest_stable_lr`, with the same errors.
 
     Returns
     -------
     float
-
-    Raises
-    ------
-    ValueError
-        If H is not a symmetric matrix with a positive curvature.
-
-    Notes
-    -----
-    Each step then multiplies the distance to the minimum by at most :math:`(\kappa-1)/(\kappa+1)`: Nesterov,
-    Introductory Lectures on Convex Optimization (2004), theorem 2.1.15.
+        Each step then multiplies the distance to the minimum by at most :math:`(\kappa-1)/(\kappa+1)`: Nesterov,
+        Introductory Lectures on Convex Optimization (2004), theorem 2.1.15.
     """
     return float(2 / sum(_curvatures(H)))
 
@@ -218,16 +190,13 @@ def heavy_ball(H):
     Returns
     -------
     lr, momentum, factor : float
+        Polyak (1964): :math:`4/(\sqrt L+\sqrt\mu)^2`, :math:`((\sqrt L-\sqrt\mu)/(\sqrt L+\sqrt\mu))^2` and
+        :math:`(\sqrt\kappa-1)/(\sqrt\kappa+1)`, which is reached only asymptotically.
 
     Raises
     ------
     ValueError
         If H is not symmetric and positive definite.
-
-    Notes
-    -----
-    Polyak (1964): :math:`\eta = 4/(\sqrt L+\sqrt\mu)^2`, momentum :math:`((\sqrt L-\sqrt\mu)/(\sqrt L+\sqrt\mu))^2`,
-    factor :math:`(\sqrt\kappa-1)/(\sqrt\kappa+1)`, reached only asymptotically.
     """
     smallest, largest = _curvatures(H)
     if smallest <= 0:
@@ -252,12 +221,11 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
 
     Parameters
     ----------
-    X : array_like, shape (n, d), float
-    y : array_like, shape (n,), float
+    X, y
+        As in `loss`.
     lr : float, or array_like of shape (d,)
         Learning rate, one for all weights or one per weight.
     steps : int
-        How many.
     start : array_like, shape (d,), optional
         First weights; zeros if not given.
     momentum : float
@@ -281,14 +249,6 @@ def descend(X, y, *, lr, steps, start=None, momentum=0.0, batch_size=None, rng=N
     Notes
     -----
     :math:`v \leftarrow m v - \eta \nabla L(w)`, :math:`w \leftarrow w + v`, as ``torch.optim.SGD`` at a constant rate.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 2.0])
-    >>> descend(X, y, lr=2.0, steps=1)
-    array([[0., 0.],
-           [1., 2.]])
     """
     X = _table(X)
     n, d = X.shape

@@ -11,8 +11,56 @@ __all__ = ["Standardizer", "Whitener"]
 class _Scaler:
     """What both have in common: learn on one array, apply to any other with the same features."""
 
+    def fit(self, X):
+        """Learn the statistics of every feature.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, d), float
+            The training examples, at least two.
+
+        Returns
+        -------
+        Standardizer or Whitener
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If X is not a finite float table of at least two rows.
+        """
+        X = matrix(X, min_rows=2).astype(np.float64, copy=False)
+        self._learn(X, X.mean(axis=0))
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        """Apply the statistics learned by fit, also to new examples.
+
+        Parameters
+        ----------
+        X : array_like, shape (m, d), float
+
+        Returns
+        -------
+        ndarray, shape (m, d), dtype of X
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before fit.
+        ValueError
+            If X has another number of features than in fit, or is not a finite float table.
+        """
+        if not hasattr(self, "mean_"):
+            raise NotFittedError(
+                f"this {type(self).__name__} has no statistics yet: expected fit(X_train) before transform"
+            )
+        X = matrix(X, n_features=self.n_features_in_)
+        return self._apply(X.astype(np.float64, copy=False) - self.mean_).astype(X.dtype, copy=False)
+
     def fit_transform(self, X):
-        """Learn the statistics of X and apply them to X.
+        """`fit`, then `transform`, of the same examples.
 
         Parameters
         ----------
@@ -23,13 +71,6 @@ class _Scaler:
         ndarray, shape (n, d), dtype of X
         """
         return self.fit(X).transform(X)
-
-    def _seen(self, X):
-        if not hasattr(self, "mean_"):
-            raise NotFittedError(
-                f"this {type(self).__name__} has no statistics yet: expected fit(X_train) before transform"
-            )
-        return matrix(X, n_features=self.n_features_in_)
 
 
 class Standardizer(_Scaler):
@@ -50,69 +91,28 @@ class Standardizer(_Scaler):
     .. math:: z_{ij} = (x_{ij} - \mu_j) / \sigma_j, \quad
               \mu_j = \tfrac1n \sum_i x_{ij}, \quad \sigma_j^2 = \tfrac1n \sum_i (x_{ij} - \mu_j)^2
 
-    Statistics are computed in float64 with two passes, whatever the dtype of X. The variance of a constant
-    feature comes out of rounding as a tiny positive number; a feature counts as constant when its variance is
-    below what rounding the mean can produce. Derived in notebook 01; same attributes and same answers as
+    Statistics are computed in float64 with two passes, whatever the dtype of X. A feature counts as constant when its
+    variance is below what rounding the mean can produce. Derived in notebook 01; same attributes and same answers as
     ``sklearn.preprocessing.StandardScaler``.
 
     Examples
     --------
     >>> import numpy as np
-    >>> X = np.array([[1.0, 7.0], [3.0, 7.0]])
-    >>> Standardizer().fit_transform(X)
+    >>> Standardizer().fit_transform(np.array([[1.0, 7.0], [3.0, 7.0]]))
     array([[-1.,  0.],
            [ 1.,  0.]])
     """
 
-    def fit(self, X):
-        """Learn mean and standard deviation of every feature.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, d), float
-            The training examples, at least two.
-
-        Returns
-        -------
-        Standardizer
-            Itself.
-
-        Raises
-        ------
-        ValueError
-            If X is not a finite float table of at least two rows.
-        """
-        X = matrix(X, min_rows=2).astype(np.float64, copy=False)
-        mean = X.mean(axis=0)
+    def _learn(self, X, mean):
         var = np.mean((X - mean) ** 2, axis=0)
         # n * eps * |mean| bounds the rounding error of a mean of n numbers, and so of each deviation.
         rounding = len(X) * np.finfo(np.float64).eps * np.abs(mean)
         constant = var <= rounding**2
         self.mean_, self.var_ = mean, var
         self.scale_ = np.where(constant, 1.0, np.sqrt(var))
-        self.n_features_in_ = X.shape[1]
-        return self
 
-    def transform(self, X):
-        """Standardize X with the statistics learned by fit.
-
-        Parameters
-        ----------
-        X : array_like, shape (m, d), float
-
-        Returns
-        -------
-        ndarray, shape (m, d), dtype of X
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before fit.
-        ValueError
-            If X has another number of features than in fit, or is not a finite float table.
-        """
-        X = self._seen(X)
-        return ((X.astype(np.float64, copy=False) - self.mean_) / self.scale_).astype(X.dtype, copy=False)
+    def _apply(self, centred):
+        return centred / self.scale_
 
 
 class Whitener(_Scaler):
@@ -138,41 +138,13 @@ class Whitener(_Scaler):
     With the biased covariance :math:`C = U \Lambda U^\top`, PCA whitening multiplies the centred rows by
     :math:`U \Lambda^{-1/2}`, ZCA by :math:`U \Lambda^{-1/2} U^\top` (Bell and Sejnowski, 1997). Directions in which the
     training data do not vary (fewer examples than features, constant features) become 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.array([[2.0, 1.0], [1.0, 2.0], [-2.0, -1.0], [-1.0, -2.0]])
-    >>> Z = Whitener("zca").fit_transform(X)
-    >>> np.round(Z.T @ Z / len(Z), 6)
-    array([[1., 0.],
-           [0., 1.]])
     """
 
     def __init__(self, method="zca"):
         self.method = one_of(method, ("pca", "zca"), "method")
 
-    def fit(self, X):
-        """Learn the mean and the principal directions.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, d), float
-            The training examples, at least two.
-
-        Returns
-        -------
-        Whitener
-            Itself.
-
-        Raises
-        ------
-        ValueError
-            If X is not a finite float table of at least two rows.
-        """
-        X = matrix(X, min_rows=2).astype(np.float64, copy=False)
+    def _learn(self, X, mean):
         n, d = X.shape
-        mean = X.mean(axis=0)
         # The singular values of the centred data: their squares over n are the eigenvalues, without squaring errors.
         _, singular, Vt = np.linalg.svd(X - mean, full_matrices=n < d)
         singular = np.pad(singular, (0, d - len(singular)))
@@ -183,24 +155,6 @@ class Whitener(_Scaler):
         inverse = np.divide(1.0, std, out=np.zeros(d), where=varies)
         self.mean_, self.eigenvalues_ = mean, np.where(varies, std**2, 0.0)
         self.whitening_ = (U * inverse) @ U.T if self.method == "zca" else U * inverse
-        self.n_features_in_ = d
-        return self
 
-    def transform(self, X):
-        """Whiten X with the statistics learned by fit.
-
-        Parameters
-        ----------
-        X : array_like, shape (m, d), float
-
-        Returns
-        -------
-        ndarray, shape (m, d), dtype of X
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, ValueError
-            As in Standardizer.transform.
-        """
-        X = self._seen(X)
-        return ((X.astype(np.float64, copy=False) - self.mean_) @ self.whitening_).astype(X.dtype, copy=False)
+    def _apply(self, centred):
+        return centred @ self.whitening_

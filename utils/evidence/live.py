@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from utils.data_files import data_file
 from utils.evidence.cards import MIME, Card, from_json, strict
@@ -15,6 +15,8 @@ from utils.evidence.running import as_unit, run
 from utils.evidence.statistics import NOT_JUDGED
 
 __all__ = ["Live", "live", "recorded"]
+
+SECONDS_WITHOUT_BAR = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ def live(experiment, *, record=RECORD):
     else:
         datasets = experiment.datasets
     seeds = range(1 if experiment.kind == "identity" else experiment.live)
-    bar = tqdm(datasets, disable=None if len(datasets) > 1 else True, unit="data set", leave=False)
+    bar = tqdm(datasets, unit="data set", leave=False, delay=SECONDS_WITHOUT_BAR)
     return Live(experiment, {data: run(experiment, seeds, data=data) for data in bar}, len(seeds), record)
 
 

@@ -6,23 +6,15 @@ import numpy as np
 
 from utils.arrays import _array, number, numeric, one_of, whole
 
-__all__ = ["History", "different", "one_or_each"]
+__all__ = ["History"]
 
 _ROUNDING = 1 + 1e-9  # rates whose ratio is at most this are one, computed in two ways
 
 
 def different(rates):
-    """The rates that differ by more than rounding, and which of them each is.
+    """The rates that differ by more than rounding, ascending, float64; and of each rate, which of them it is, int64.
 
-    Parameters
-    ----------
-    rates : ndarray, shape (R,)
-
-    Returns
-    -------
-    found : ndarray, float64
-        Ascending; of those that differ by rounding only, the smallest.
-    which : ndarray, shape (R,), int64
+    Of rates that differ by rounding only, the smallest stands for all.
     """
     found = []
     for rate in np.sort(rates):
@@ -33,24 +25,7 @@ def different(rates):
 
 
 def one_or_each(values, n, name, what="replicas"):
-    """One number for all, or one for each.
-
-    Parameters
-    ----------
-    values : float or array_like, shape (n,)
-    n : int
-    name, what : str
-        Of the argument, and of what there are n, for the message.
-
-    Returns
-    -------
-    ndarray, shape (n,), float64
-
-    Raises
-    ------
-    ValueError
-        If the shape is another.
-    """
+    """One number for all, or one for each of n, float64 of shape (n,); `what` is the word for the n in the message."""
     values, n = numeric(values, name), whole(n, "n")
     if values.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one, or one for each of the {n} {what}, got shape {values.shape}")

@@ -1,7 +1,4 @@
-"""Networks for one seed: ordinary modules of PyTorch, whose inputs are rows of features or pixels.
-
-`utils.lab.replicas` stacks them.
-"""
+"""Networks for one seed: ordinary modules of PyTorch, whose inputs are rows of features or pixels."""
 
 import functools
 import inspect
@@ -14,7 +11,7 @@ from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "mlp"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "conv_net", "initialize", "mlp"]
 
 #: Activation functions by name.
 #:
@@ -60,35 +57,14 @@ _ORDER = {
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from a generator of its own; those of ``nn.Dropout`` come from the global one.
-
-    Parameters
-    ----------
-    p : float
-        Share of values set to zero, in [0, 1).
-    generator : torch.Generator
-
-    Raises
-    ------
-    ValueError
-        If p is out of range.
-    """
+    """Dropout whose masks come from a generator of its own; those of ``nn.Dropout`` come from the global one."""
 
     def __init__(self, p, *, generator):
         super().__init__()
         self.p, self.generator = number(p, "dropout", at_least=0, below=1), generator
 
     def forward(self, x):
-        """Drop values in training, and scale up the others.
-
-        Parameters
-        ----------
-        x : Tensor
-
-        Returns
-        -------
-        Tensor, shape of x
-        """
+        """Drop values in training, and scale up the others."""
         if not self.training:
             return x
         kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
@@ -288,8 +264,7 @@ def conv_net(
         Convolutions (from 1) after which the image is halved by 2×2 max pooling.
     kernel_size : int
         Odd; the image is padded with zeros, so that it keeps its size.
-    place : {"before", "after", "after_pool"}
-    seed, activation, norm, norm_input, init, dropout
+    seed, activation, norm, place, norm_input, init, dropout
         As in `mlp`.
 
     Returns
@@ -301,11 +276,6 @@ def conv_net(
     ------
     ValueError
         If an argument is unknown or out of range, or the image is too small for so much pooling.
-
-    Examples
-    --------
-    >>> conv_net((1, 8, 8), 10, seed=0, channels=(8, 16), norm="batch")(torch.zeros(32, 64)).shape
-    torch.Size([32, 10])
     """
     try:
         image_shape = [whole(size, "image_shape") for size in image_shape]

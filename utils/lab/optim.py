@@ -32,15 +32,24 @@ class _Optimizer:
                 raise ValueError(
                     f"learning_rates: expected one for each of {p.shape[0]} replicas, got shape {tuple(rates.shape)}"
                 )
-        self._rates = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
+        self._rates = [rates.to(p.device, p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in self.parameters]
 
-    def _factor(self):
-        """What the schedule puts on all rates at this step, which counts as done."""
+    @torch.no_grad()
+    def step(self, gradients):
+        """Move every parameter.
+
+        Parameters
+        ----------
+        gradients : sequence of Tensor
+            As the parameters.
+        """
+        pairs = zip(self.parameters, gradients, strict=True)
+        gradients = [g if self.weight_decay == 0 else g.add(p, alpha=self.weight_decay) for p, g in pairs]
+        directions = self._directions(gradients)
         self.steps_done += 1
-        return 1.0 if self.schedule is None else number(self.schedule(self.steps_done - 1), "schedule", at_least=0)
-
-    def _decayed(self, p, g):
-        return g if self.weight_decay == 0 else g.add(p, alpha=self.weight_decay)
+        factor = 1.0 if self.schedule is None else number(self.schedule(self.steps_done - 1), "schedule", at_least=0)
+        for p, direction, rate in zip(self.parameters, directions, self._rates, strict=True):
+            p.addcmul_(direction, rate, value=-factor)
 
 
 class SGD(_Optimizer):
@@ -75,52 +84,32 @@ class SGD(_Optimizer):
         self.momentum = number(momentum, "momentum", at_least=0, below=1)
         self._velocity = None
 
-    @torch.no_grad()
-    def step(self, gradients):
-        """Move every parameter.
-
-        Parameters
-        ----------
-        gradients : sequence of Tensor
-            As the parameters.
-        """
-        gradients = [self._decayed(p, g) for p, g in zip(self.parameters, gradients, strict=True)]
-        if self.momentum:
-            if self._velocity is None:
-                self._velocity = [g.clone() for g in gradients]
-            else:
-                for v, g in zip(self._velocity, gradients, strict=True):
-                    torch.add(g, v, alpha=self.momentum, out=v)
-            gradients = self._velocity
-        factor = self._factor()
-        for p, g, rate in zip(self.parameters, gradients, self._rates, strict=True):
-            p.addcmul_(g, rate, value=-factor)
+    def _directions(self, gradients):
+        if not self.momentum:
+            return gradients
+        if self._velocity is None:
+            self._velocity = [g.clone() for g in gradients]
+        else:
+            for v, g in zip(self._velocity, gradients, strict=True):
+                torch.add(g, v, alpha=self.momentum, out=v)
+        return self._velocity
 
 
 class Adam(_Optimizer):
-    r"""Adam, as ``torch.optim.Adam`` for each replica.
+    """Adam, as ``torch.optim.Adam`` for each replica: Kingma and Ba (2015), algorithm 1.
 
     Parameters
     ----------
-    parameters : iterable of Tensor, shapes (R, ...)
-    learning_rates : array_like, shape (R,)
+    parameters, learning_rates, weight_decay, schedule
+        As in `SGD`.
     betas : tuple of two floats
         Each in [0, 1).
     eps : float
-    weight_decay : float
-        Added to the gradient as a multiple of the parameter.
-    schedule : callable, optional
-        From the number of steps done, 0 at the first, to a factor on all rates of at least 0, as in
-        ``torch.optim.lr_scheduler.LambdaLR``.
 
     Raises
     ------
     ValueError
         If a number is out of range or there is not one rate for each replica.
-
-    Notes
-    -----
-    Kingma and Ba (2015), algorithm 1.
     """
 
     def __init__(self, parameters, learning_rates, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, schedule=None):
@@ -128,28 +117,18 @@ class Adam(_Optimizer):
         both = numeric(betas, "betas")
         if both.shape != (2,) or not ((both >= 0) & (both < 1)).all():
             raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
-        self._moves = [torch.zeros(p.shape, dtype=p.dtype) for p in self.parameters]
+        self._moves = [torch.zeros(p.shape, dtype=p.dtype, device=p.device) for p in self.parameters]
         self._m, self._v = ([torch.zeros_like(move) for move in self._moves] for _ in range(2))
         self._t = [torch.tensor(0.0) for _ in self.parameters]
         eps, (beta1, beta2) = number(eps, "eps", at_least=0), both.tolist()
         self._how = {"beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0, "weight_decay": 0.0}
         self._how |= {"amsgrad": False, "maximize": False, "foreach": False, "fused": True}
 
-    @torch.no_grad()
-    def step(self, gradients):
-        """Move every parameter.
-
-        Parameters
-        ----------
-        gradients : sequence of Tensor
-            As the parameters.
-        """
-        gradients = [self._decayed(p, g).contiguous() for p, g in zip(self.parameters, gradients, strict=True)]
+    def _directions(self, gradients):
         for move in self._moves:
             move.zero_()
-        # PyTorch's own step, from zero at a rate of one: where it arrives is the direction. Fused, it reads all tensors
-        # as contiguous.
+        # PyTorch's own step, from zero at a rate of one: where it arrives is minus the direction. Fused, it reads all
+        # tensors as contiguous.
+        gradients = [g.contiguous() for g in gradients]
         adam(self._moves, gradients, self._m, self._v, [], self._t, **self._how)
-        factor = self._factor()
-        for p, move, rate in zip(self.parameters, self._moves, self._rates, strict=True):
-            p.addcmul_(move, rate, value=factor)
+        return [move.neg_() for move in self._moves]

@@ -113,14 +113,12 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
+    model, x, kinds
+        As in `activations`.
     layer, unit : int
-        Which hidden layer and which of its units (or channels).
+        Which hidden layer and which of its units (or channels); Ioffe and Szegedy (2015), figure 1: the last layer.
     q : sequence of float
         Percent.
-    kinds : tuple of type
-        Of the activation functions.
 
     Returns
     -------
@@ -130,10 +128,6 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
     ------
     ValueError
         If there is no such layer or unit, or x does not fit the model.
-
-    Notes
-    -----
-    Ioffe and Szegedy (2015), figure 1 (b, c), with the last hidden layer.
     """
     layers, q = activations(model, x, kinds), numeric(q, "q")
     if q.ndim > 1 or not ((q >= 0) & (q <= 100)).all():
@@ -144,7 +138,7 @@ def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_
         )
     inputs = layers[whole(layer, "layer", at_least=-len(layers), at_most=len(layers) - 1)][0]
     unit = whole(unit, "unit", at_least=0, at_most=inputs.shape[1] - 1)
-    return np.percentile(inputs[:, unit].double().numpy(), q, axis=1).T
+    return np.percentile(inputs[:, unit].double().cpu().numpy(), q, axis=1).T
 
 
 def gradient_norms(model, x, y):
@@ -152,9 +146,8 @@ def gradient_norms(model, x, y):
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
 
     Returns
     -------
@@ -168,7 +161,7 @@ def gradient_norms(model, x, y):
     """
     with _untouched(model, x, y) as drawn:
         _, gradients = _gradients(model, x, y, _weights(model), drawn)
-    return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).numpy()
+    return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).cpu().numpy()
 
 
 def jacobian_singular_values(model, x):
@@ -194,29 +187,18 @@ def jacobian_singular_values(model, x):
     with _untouched(model, x), evaluation_mode(model):
         logits = model(x.requires_grad_())[:, 0]
         rows = [torch.autograd.grad(one.sum(), x, retain_graph=True)[0][:, 0] for one in logits.unbind(1)]
-    return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).numpy()
+    return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).cpu().numpy()
 
 
 @by_identity
 class Landscape(NamedTuple):
-    """The loss along the direction of the current gradient g.
+    """The loss along the direction of the current gradient g; arrays of float64."""
 
-    Parameters
-    ----------
-    lengths : ndarray, shape (K, R), float64
-        Step lengths eta: the places are p - eta g.
-    loss_here, gradient_norm : ndarray, shape (R,), float64
-        Where the walk begins.
-    loss : ndarray, shape (K, R), float64
-    gradient_difference : ndarray, shape (K, R), float64
-        Norm of the difference of the gradient *vectors* there and here.
-    """
-
-    lengths: np.ndarray
-    loss_here: np.ndarray
-    gradient_norm: np.ndarray
-    loss: np.ndarray
-    gradient_difference: np.ndarray
+    lengths: np.ndarray  #: Step lengths eta, shape (K, R): the places are p - eta g.
+    loss_here: np.ndarray  #: Where the walk begins, shape (R,).
+    gradient_norm: np.ndarray  #: Where the walk begins, shape (R,).
+    loss: np.ndarray  #: At the places, shape (K, R).
+    gradient_difference: np.ndarray  #: Norm of the difference of the gradient *vectors* there and here, shape (K, R).
 
     @property
     def loss_range(self):
@@ -240,13 +222,12 @@ class Landscape(NamedTuple):
 
 
 def landscape(model, x, y, lengths):
-    r"""Walk along the current gradient and look at loss and gradient on the way; the batch stays the same.
+    """Walk along the current gradient and look at loss and gradient on the way; the batch stays the same.
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
     lengths : array_like, shape (K,) or (K, R)
         Positive step lengths.
 
@@ -262,9 +243,6 @@ def landscape(model, x, y, lengths):
     Notes
     -----
     Santurkar, Tsipras, Ilyas and Madry (2018), figure 4, where the lengths are 1/2 to 4 times the learning rate.
-
-    .. math:: L(p - \eta g), \quad \|g(p) - g(p - \eta g)\|, \quad
-              \max_\eta \frac{\|g(p) - g(p - \eta g)\|}{\|\eta g\|}
     """
     losses, differences = [], []
     with _untouched(model, x, y) as drawn:
@@ -285,7 +263,7 @@ def landscape(model, x, y, lengths):
             losses.append(loss.double())
             differences.append(_norm(a - b for a, b in zip(there, g, strict=True)))
     results = (loss_here.double(), _norm(g), torch.stack(losses), torch.stack(differences))
-    return Landscape(lengths, *(value.numpy() for value in results))
+    return Landscape(lengths, *(value.cpu().numpy() for value in results))
 
 
 def _norm(tensors):
@@ -295,21 +273,11 @@ def _norm(tensors):
 
 @by_identity
 class CovariateShift(NamedTuple):
-    """How much the gradient of a layer changes when the layers before it are updated.
+    """How much the gradient of a layer changes when the layers before it are updated; shapes (layers, R), float64."""
 
-    Parameters
-    ----------
-    difference : ndarray, shape (layers, R), float64
-        Norm of the difference of the two gradients.
-    relative : ndarray, shape (layers, R), float64
-        The same over the norm of the gradient before.
-    cosine : ndarray, shape (layers, R), float64
-        Of the angle between the two.
-    """
-
-    difference: np.ndarray
-    relative: np.ndarray
-    cosine: np.ndarray
+    difference: np.ndarray  #: Norm of the difference of the two gradients.
+    relative: np.ndarray  #: The same over the norm of the gradient before.
+    cosine: np.ndarray  #: Of the angle between the two.
 
 
 def covariate_shift(model, x, y, learning_rates):
@@ -317,9 +285,8 @@ def covariate_shift(model, x, y, learning_rates):
 
     Parameters
     ----------
-    model : Stack
-    x : Tensor, shape (R, B, ...)
-    y : Tensor, shape (R, B), int64
+    model, x, y
+        As in `utils.lab.training.cross_entropy`.
     learning_rates : float or array_like, shape (R,)
         Of the update, a step of gradient descent.
 
@@ -349,17 +316,13 @@ def covariate_shift(model, x, y, learning_rates):
             weight = group[0]
             _, (after,) = _gradients(model, x, y, [weight], drawn)
             a, b = (t.double().flatten(1) for t in (before[id(weight)], after))
-            rows.append(
-                (
-                    (a - b).norm(dim=1),
-                    (a - b).norm(dim=1) / a.norm(dim=1).clamp_min(1e-300),
-                    F.cosine_similarity(a, b, dim=1),
-                )
-            )
+            difference = (a - b).norm(dim=1)
+            relative = difference / a.norm(dim=1).clamp_min(1e-300)
+            rows.append((difference, relative, F.cosine_similarity(a, b, dim=1)))
             with torch.no_grad():  # this layer precedes all that follow
                 for p in group:
                     p -= rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) * before[id(p)]
-    return CovariateShift(*(torch.stack(column).numpy() for column in zip(*rows, strict=True)))
+    return CovariateShift(*(torch.stack(column).cpu().numpy() for column in zip(*rows, strict=True)))
 
 
 def _parameter_groups(model):

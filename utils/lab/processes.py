@@ -33,11 +33,10 @@ from torch.nn import functional as F
 from utils.arrays import number, whole
 from utils.lab.sync_batch_norm import Processes, convert
 
-__all__ = ["compare", "main", "run"]
+__all__ = ["compare", "run"]
 
 
 # The experiment
-
 
 _SHAPES = {"dense": (6,), "conv": (2, 5, 5)}  # of one input of each kind of network
 
@@ -103,12 +102,11 @@ def compare(*, steps=3, seed=0):
 
     Notes
     -----
-    All numbers are in float64. Every process holds the whole data, trains one network alone on all of it with
-    ``nn.BatchNorm``, as the reference, and then takes its own part of the batch in ``DistributedDataParallel``, which
-    averages the gradients. Part p of P has :math:`n_p` of n examples, and its mean loss is multiplied by
-    :math:`P n_p / n`, so that the average is the mean loss of the whole batch, also for unequal parts. The parts have
-    different means on purpose. The control, "none", is the same network without its batch norm, against a reference of
-    its own.
+    All numbers are in float64. Every process trains one network alone on the whole data with ``nn.BatchNorm``, as the
+    reference, and then takes its own part of the batch in ``DistributedDataParallel``, which averages the gradients.
+    Part p of P has :math:`n_p` of n examples, and its mean loss is multiplied by :math:`P n_p / n`, so that the average
+    is the mean loss of the whole batch, also for unequal parts. The parts have different means on purpose. The control,
+    "none", is the same network without its batch norm, against a reference of its own.
     """
     world = dist.get_world_size()
     sizes = {"equal parts": [6] * world, "unequal parts": [4 + 5 * r for r in range(world)]}
@@ -231,7 +229,7 @@ def run(world_size=2, *, job=compare, timeout=60.0, **arguments):
     Parameters
     ----------
     world_size : int
-        Number of processes.
+        Number of processes; each computes with one thread.
     job : callable
         A function of a module, not of a notebook or script; every process calls it, with torch.distributed ready.
     timeout : float
@@ -256,8 +254,8 @@ def run(world_size=2, *, job=compare, timeout=60.0, **arguments):
     Notes
     -----
     Whatever happens, no process is left: they are killed when one fails, when the time is over and at Ctrl-C, and they
-    leave by themselves when their parent is killed. They meet in a file of a temporary folder, so no port is needed,
-    and compute with one thread each. A script that calls this needs no ``if __name__ == "__main__"``.
+    leave by themselves when their parent is killed. They meet in a file of a temporary folder, so no port is needed. A
+    script that calls this needs no ``if __name__ == "__main__"``.
     """
     world_size, timeout = whole(world_size, "world_size"), number(timeout, "timeout", above=0)
     with tempfile.TemporaryDirectory() as name:
@@ -281,13 +279,7 @@ def run(world_size=2, *, job=compare, timeout=60.0, **arguments):
 
 
 def main(words=None):
-    """Be one of the processes that torchrun has started, or start them; the first one prints the report.
-
-    Parameters
-    ----------
-    words : list of str, optional
-        The words of the command line, unless others are given.
-    """
+    """Be one of the processes that torchrun has started, or start them; the first one prints the report."""
     parser = argparse.ArgumentParser(description="Compare batch norm in several processes with one process.")
     parser.add_argument("--world-size", type=int, default=2, help="number of processes (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps of gradient descent (default: %(default)s)")

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from utils.arrays import instance, whole
 from utils.lab.fused import FUSED, Values
 
-__all__ = ["Stack", "evaluation_mode"]
+__all__ = ["Stack"]
 
 
 def _slots(module):
@@ -147,17 +147,7 @@ def _is_plain(module):
 
 @contextmanager
 def evaluation_mode(model):
-    """Evaluation mode for a while; afterwards every module has the mode that it had.
-
-    Parameters
-    ----------
-    model : nn.Module
-
-    Yields
-    ------
-    nn.Module
-        The model.
-    """
+    """Evaluation mode for a while; afterwards every module has the mode that it had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -229,10 +219,6 @@ class Stack(nn.Module):
             From a seed to a network.
         seeds : sequence of int, length R
 
-        Returns
-        -------
-        Stack
-
         Raises
         ------
         ValueError
@@ -272,7 +258,7 @@ class Stack(nn.Module):
         y : Tensor, int64, optional
             Classes.
         name : str
-            What the caller calls them, for the messages.
+            For the messages.
 
         Raises
         ------
@@ -373,7 +359,7 @@ class Stack(nn.Module):
         return self._tried[key]
 
     def replica(self, r):
-        """One of the networks, as it is now.
+        """One of the networks, as it is now, with the modes of the stack; it shares no memory with it.
 
         Parameters
         ----------
@@ -383,7 +369,6 @@ class Stack(nn.Module):
         Returns
         -------
         nn.Module
-            Of the structure of those that were stacked, with the modes of the stack; shares no memory with it.
 
         Raises
         ------

@@ -42,11 +42,6 @@ class RNN(nn.Module):
     .. math:: h_t = \tanh(\mathrm{norm}(W_x x_t + W_h h_{t-1} + b)) , \quad h_0 = 0
 
     Ba, Kiros and Hinton, Layer normalization (2016), equation 4.
-
-    Examples
-    --------
-    >>> RNN(64, 10, seed=0, token=8)(torch.zeros(5, 64)).shape
-    torch.Size([5, 10])
     """
 
     @by_its_seed
@@ -139,11 +134,8 @@ class Transformer(nn.Module):
 
     Parameters
     ----------
-    n_in, n_out : int
-        Numbers of a sequence; classes.
-    seed : int
-    token : int
-        Numbers of a token.
+    n_in, n_out, seed, token
+        As in `RNN`.
     width : int
         Of a token inside; divisible by heads.
     depth, heads : int

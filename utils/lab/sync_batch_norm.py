@@ -16,13 +16,7 @@ __all__ = ["Processes", "SyncBatchNorm", "combine", "convert"]
 
 
 class Processes:
-    """The processes of torch.distributed, and the two ways in which batch norm puts their numbers together.
-
-    Parameters
-    ----------
-    group : torch.distributed.ProcessGroup, optional
-        All processes, unless one is given.
-    """
+    """The processes of torch.distributed, or of one ProcessGroup, and how batch norm puts their numbers together."""
 
     def __init__(self, group=None):
         self.group = group
@@ -32,8 +26,7 @@ class Processes:
 
         Parameters
         ----------
-        values : Tensor, any shape
-            The shape is the same in every process.
+        values : Tensor, any shape, the same in every process
 
         Returns
         -------
@@ -45,12 +38,11 @@ class Processes:
         return torch.stack(everyone)
 
     def add(self, values):
-        """Add up the values of all processes.
+        """Add up the values of all processes, without changing them.
 
         Parameters
         ----------
-        values : Tensor, any shape
-            The shape is the same in every process; the values are not changed.
+        values : Tensor, any shape, the same in every process
 
         Returns
         -------
@@ -62,7 +54,7 @@ class Processes:
 
 
 def combine(counts, means, squares):
-    r"""Compute mean and variance of a whole from those of its parts.
+    r"""Compute mean and variance of a whole from those of its parts: Chan, Golub and LeVeque (1979).
 
     Parameters
     ----------
@@ -76,17 +68,8 @@ def combine(counts, means, squares):
     Returns
     -------
     count : Tensor, shape ()
-    mean : Tensor, shape (C,)
-    var : Tensor, shape (C,)
-        The biased variance, which is divided by the count.
-
-    Notes
-    -----
-    .. math:: \mu = \frac{1}{n} \sum_p n_p \mu_p, \qquad
-              n \sigma^2 = \sum_p \big( s_p + n_p (\mu_p - \mu)^2 \big)
-
-    The formula is by Chan, Golub and LeVeque (1979). Without its second term, the weighted mean of the variances is too
-    small wherever the parts have different means; :math:`E[x^2] - E[x]^2` loses its digits where the mean is large.
+    mean, var : Tensor, shape (C,)
+        The biased variance, :math:`\frac{1}{n} \sum_p \big( s_p + n_p (\mu_p - \mu)^2 \big)`.
     """
     count = counts.sum()
     mean = (counts[:, None] * means).sum(0) / count
@@ -145,7 +128,7 @@ class _Normalize(torch.autograd.Function):
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    r"""Batch norm whose statistics are those of the batches of all processes together.
+    """Batch norm whose statistics are those of the batches of all processes together.
 
     Parameters
     ----------
@@ -163,15 +146,11 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     Notes
     -----
-    In the forward pass, the processes gather counts, means and sums of squares. In the backward pass, the gradient is,
-    with upstream gradients :math:`g_i` of the n values that a channel has in all processes,
-
-    .. math:: \frac{\partial L}{\partial x_i} = \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}}
-              \Big( g_i - \frac{1}{n} \sum_j g_j - \frac{\hat x_i}{n} \sum_j g_j \hat x_j \Big) ,
-
-    so the processes have to add up two more sums. The running variance is the unbiased variance of the whole batch.
-    The gradients of weight and bias are those of this process's examples; they are averaged along with all others.
-    Statistics and sums are in at least single precision; outputs and gradients have the dtypes of their inputs.
+    In the forward pass, the processes gather counts, means and sums of squares. In the backward pass, which is that of
+    `utils.byhand.normalization.normalize_backward`, they add up two more sums. The running variance is the unbiased
+    variance of the whole batch. The gradients of weight and bias are those of this process's examples; they are
+    averaged along with all others. Statistics and sums are in at least single precision; outputs and gradients have the
+    dtypes of their inputs.
 
     A process whose part is empty has to take part, too, forward and backward. Its mean loss would be NaN, and so would
     the average of all gradients: use ``reduction="sum"`` and divide by the size of the whole batch.
@@ -282,13 +261,14 @@ def convert(module, group=None):
     module : nn.Module
         It is changed in place, also where it is a batch norm itself.
     group : Processes, optional
-        Anything with the two methods of `Processes` will do. The default is all processes; an ``nn.SyncBatchNorm`` and
-        a `SyncBatchNorm` keep their own group.
+        As in `SyncBatchNorm`; an ``nn.SyncBatchNorm`` and a `SyncBatchNorm` keep their own group unless one is given.
 
     Returns
     -------
     nn.Module
-        The module itself.
+        The module itself. Each batch norm stays the object that it was, with its parameters, buffers, hooks and
+        attributes, so that an optimizer that was made before still moves them; only its class changes. A subclass keeps
+        its methods; its ``super().forward`` is the synchronized one from now on.
 
     Raises
     ------
@@ -296,12 +276,6 @@ def convert(module, group=None):
         If a batch norm is lazy and has not seen any input, is one of a stack, has a parametrized weight or bias, has
         attributes of its own called forward or group, or a ``forward`` that does not call ``super().forward``; nothing
         is changed then.
-
-    Notes
-    -----
-    A batch norm stays the object that it was, with its parameters, buffers, hooks and attributes; only its class
-    changes, as in PyTorch's lazy modules. So an optimizer that was made before still moves the parameters, and what is
-    shared stays shared. A subclass keeps its methods; its ``super().forward`` is the synchronized one from now on.
     """
     instance(module, nn.Module, "module", what="an nn.Module")
     norms = {name: m for name, m in module.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch.nn import functional as F
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from utils.arrays import _array, generator, instance, numeric, one_of, whole
 from utils.data import Split
@@ -17,6 +17,7 @@ from utils.lab.replicas import Stack, evaluation_mode
 
 __all__ = ["batches", "cross_entropy", "fit", "outputs", "sweep"]
 
+SECONDS_WITHOUT_BAR = 2
 _EXAMPLES_AT_ONCE = 128  # of each replica in an evaluation: larger blocks leave the cache
 
 
@@ -25,9 +26,8 @@ def batches(n, batch_size, steps, seed, *, reshuffle=True):
 
     Parameters
     ----------
-    n : int
-        Examples.
-    batch_size, steps : int
+    n, batch_size, steps : int
+        Number of examples, of them in a batch, and of batches.
     seed : int
     reshuffle : bool
         Draw a new order for every epoch; otherwise the batches of the first epoch come again and again.
@@ -76,15 +76,15 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     Parameters
     ----------
     model : Stack
-        Trained in place; left in training mode.
+        Trained in place, on the device where it is; left in training mode.
     split : Split or list of R Split
         The training part is learned from, the others are evaluated on; their y are classes.
     steps : int or sequence of int
         How many steps, after which the networks are evaluated; or several steps after each of which they are, such as
         ``range(50, 401, 50)``, where the last is the end.
     batch_size : int or callable
-        Examples per step, drawn as in `batches`; or a function that gives, for a seed, the rows of the training part
-        that each step sees, an array of integers of shape (steps, batch_size), such as
+        Examples per step, drawn as in `batches`; or a function from a seed to the rows of the training part that each
+        step sees, integers of shape (steps, batch_size), such as
         ``functools.partial(batches, len(split.x_train), 32, steps, reshuffle=False)``.
     learning_rates : float or sequence of R floats
         One for all replicas, or one per replica; `sweep` trains every seed at every rate.
@@ -119,12 +119,12 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     x, y = _tensors(splits, "train", model)
     parts = [part for part in ("validation", "test") if any(getattr(one, f"x_{part}") is not None for one in splits)]
     held_out = {part: _tensors(splits, part, model) for part in parts}
-    rows = _rows(batch_size, evaluated[-1], model.seeds, x.shape[1])
+    rows, split_of = _rows(batch_size, evaluated[-1], model.seeds, x.shape[1]).to(x.device), split_of.to(x.device)
 
-    losses = torch.empty(evaluated[-1], model.replicas, dtype=x.dtype)
+    losses = torch.empty(evaluated[-1], model.replicas, dtype=x.dtype, device=x.device)
     accuracy, seconds, every = {part: [] for part in parts}, 0.0, split_of[:, None]
     model.train()
-    for step in tqdm(range(1, evaluated[-1] + 1), disable=None, unit="step"):
+    for step in tqdm(range(1, evaluated[-1] + 1), unit="step", leave=False, delay=SECONDS_WITHOUT_BAR):
         batch = x[every, rows[step - 1]], y[every, rows[step - 1]]
         if watch:
             watch(model, step, *(part.clone() for part in batch))
@@ -138,7 +138,7 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
             for part, (x_part, y_part) in held_out.items():
                 accuracy[part].append(_accuracy(_outputs(model, x_part, split_of), y_part[split_of]))
 
-    losses = losses.double().numpy()
+    losses = losses.double().cpu().numpy()
     bad = ~np.isfinite(losses)
     diverged_at = np.where(bad.any(axis=0), bad.argmax(axis=0) + 1.0, np.inf)
     losses[np.maximum.accumulate(bad, axis=0)] = np.inf
@@ -187,8 +187,8 @@ def outputs(model, split, part="test"):
 
     Parameters
     ----------
-    model : Stack
-    split : Split or list of R Split
+    model, split
+        As in `fit`.
     part : {"train", "validation", "test"}
 
     Returns
@@ -258,10 +258,10 @@ def _tensors(splits, part, model):
     shapes = {x.shape for x, _ in parts}
     if len(shapes) > 1:
         raise ValueError(f"split: expected splits of one size, got x_{part} of shapes {sorted(shapes)}")
-    dtype = next(model.parameters()).dtype
+    first = next(model.parameters())
     # Copies: PyTorch takes no array that is read-only or runs backwards.
-    x = torch.stack([torch.tensor(np.ascontiguousarray(x), dtype=dtype) for x, _ in parts])
-    y = torch.stack([torch.tensor(np.ascontiguousarray(y)) for _, y in parts])
+    x = torch.stack([torch.tensor(np.ascontiguousarray(x), dtype=first.dtype) for x, _ in parts]).to(first.device)
+    y = torch.stack([torch.tensor(np.ascontiguousarray(y)) for _, y in parts]).to(first.device)
     model.check(x[:1, :2].expand(model.replicas, *x[:1, :2].shape[1:]), y, "split")
     return x, y
 
@@ -269,6 +269,7 @@ def _tensors(splits, part, model):
 @torch.no_grad()
 def _outputs(model, x, which):
     """Logits in evaluation mode, a few examples at a time; the mode of every layer is put back."""
+    which = which.to(x.device)
     with evaluation_mode(model):
         pieces = [model(x[which, i : i + _EXAMPLES_AT_ONCE]) for i in range(0, x.shape[1], _EXAMPLES_AT_ONCE)]
     return torch.cat(pieces, dim=1)
@@ -277,7 +278,7 @@ def _outputs(model, x, which):
 def _accuracy(logits, y):
     """Percent of right answers of each replica; one whose outputs are not numbers has none."""
     right = (logits.argmax(-1) == y) & logits.isfinite().all(-1)
-    return 100 * right.double().mean(1).numpy()
+    return 100 * right.double().mean(1).cpu().numpy()
 
 
 def _one_per_replica(losses, replicas):

@@ -19,54 +19,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that a lecture says, shows or asks, and where the course teaches, executes and judges it.
+    """One thing that a lecture says, shows or asks, and where the course teaches, executes and judges it."""
 
-    Attributes
-    ----------
-    id : str
-        It stays when the wording changes.
-    what : str
-    said_by : tuple of Place
-    lesson : str
-        Stem of the notebook that teaches it.
-    section, heading : str
-        Id of the cell with the heading, and the heading.
-    cells : tuple of str
-        Ids of the cells of that section, or of the lab, that execute it.
-    claims : tuple of str
-        The claims of ``data/claims.toml`` that judge it.
-    lab : str
-        Stem of the lab that has the cards of these claims, which the section links; empty if the cells of this row
-        have them.
-    """
-
-    id: str
+    id: str  # It stays when the wording changes.
     what: str
-    said_by: tuple
-    lesson: str
-    section: str
+    said_by: tuple  # of Place
+    lesson: str  # stem of the notebook that teaches it
+    section: str  # id of the cell with the heading
     heading: str
-    cells: tuple
-    claims: tuple = ()
-    lab: str = ""
+    cells: tuple  # ids of the cells of that section, or of the lab, that execute it
+    claims: tuple = ()  # of data/claims.toml, which judge it
+    lab: str = ""  # stem of the lab with the cards of these claims; the section links it
 
 
 def row(entry):
-    """One row from its table.
-
-    Parameters
-    ----------
-    entry : dict
-
-    Returns
-    -------
-    Row
-
-    Raises
-    ------
-    ValueError
-        If a key is missing, is not one of those that a row may have, or a row has a lab and no claims.
-    """
+    """One row from its table; a ValueError says what is missing, unknown or of another form."""
     name, keys = entry.get("id", "a row without an id"), set(entry)
     if missing := KEYS - keys:
         raise ValueError(f"{name}: expected {', '.join(sorted(KEYS))}, found no {', '.join(sorted(missing))}: add it")
@@ -85,23 +52,7 @@ def row(entry):
     return Row(**{**entry, **lists, "section": section, "heading": heading})
 
 
-def load(path=COVERAGE):
-    """The sources and the rows, in the order of the file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    sources : dict of str to str
-        Short name to description.
-    rows : list of Row
-
-    Raises
-    ------
-    ValueError
-        If a row does not have the keys of `Row`.
-    """
-    content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+def load():
+    """The sources (short name to description) and the rows, in the order of the file."""
+    content = tomllib.loads(COVERAGE.read_text(encoding="utf-8"))
     return content["sources"], [row(entry) for entry in content["row"]]
