@@ -18,6 +18,7 @@ MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", NOT_JUDGED: "–"}
 # White on each of these, and each on white, has a contrast of at least 4.5 to 1; a word always stands beside it.
 COLOURS = {"holds": "#00609c", "depends": "#6a4a9c", "fails": "#a84300", "undecided": "#5f5f5f"}
 NAMES = {"mnist_5k": "MNIST", "own data": ""}
+MILLION = " million"
 UNRECORDED = "not recorded yet"
 
 
@@ -34,9 +35,9 @@ def number_in_words(x):
     elif size >= 999.5e6 or 0 < size < 1e-3:
         text = _as_power(size)
     elif size >= 999.5e3:
-        text = f"{size / 1e6:.0f} million" if size >= 9.95e6 else f"{size / 1e6:.1f} million"
+        text = f"{size / 1e6:.{int(size < 9.95e6)}f}{MILLION}"
     elif size >= 99.5:
-        text = f"{size:,.0f}".replace(",", " ")
+        text = f"{float(f'{size:.3g}'):,.0f}".replace(",", " ")
     else:
         text = f"{size:.2g}" if 0 < size < 0.95 else f"{size:.1f}"
     return f"−{text}" if x < 0 else text
@@ -105,7 +106,9 @@ class Card:
         mark = MARKS[each["word"]]
         if self.claim.kind == "identity":
             return f"error {number_in_words(each['median'])} {mark}"
-        low, middle, high = (self._number(each[key]) for key in ("low", "median", "high"))
+        middle, low, high = numbers = [self._number(each[key]) for key in ("median", "low", "high")]
+        if all(number.endswith(MILLION) for number in numbers):
+            low = low.removesuffix(MILLION)
         return f"{middle} ({low} to {high}) {mark}"
 
     def _number(self, x):
@@ -200,21 +203,27 @@ class Card:
     def __repr__(self):
         lines = textwrap.wrap(f"{self.verdict.upper()}: {self.sentence}", WIDTH)
         lines += textwrap.wrap(self.note, WIDTH)
-        rows = [["", *self.heads], *([label, *self.cells(label)] for label in self.labels)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
-        together = sum(widths) + 3 * len(widths) <= WIDTH - 2
         lines += textwrap.wrap(self.caption, WIDTH)
-        for label, *cells in rows if self.runs else []:
-            lines += textwrap.wrap(label, WIDTH)
-            if together:
-                padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-                lines.append("  " + " | ".join(padded).rstrip())
-            elif label:
-                named = zip(self.heads, cells, strict=True)
-                lines += [f"  {head}: {cell}" for head, cell in named]
+        lines += self._table() if self.runs else []
         for key, text in self.details().items():
             lines += textwrap.wrap(f"{key}: {text}", WIDTH)
         return "\n".join([*lines, f"[{self.claim.id}]"])
+
+    def _table(self):
+        """The lines of the table: labels beside the numbers, or above them, or each number in a line of its own."""
+        rows = [["", *self.heads], *([label, *self.cells(label)] for label in self.labels)]
+        first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        numbers = sum(widths) + 3 * len(widths)
+        for label, *cells in rows:
+            line = " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+            if first + numbers <= WIDTH:
+                yield f"{label.ljust(first)} | {line}"
+                continue
+            yield from textwrap.wrap(label, WIDTH)
+            if numbers < WIDTH:
+                yield f"  {line}"
+            elif label:
+                yield from (f"  {head}: {cell}" for head, cell in zip(self.heads, cells, strict=True))
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/plain": repr(self), "text/html": self.to_html(), MIME: self.to_json()}
@@ -227,34 +236,43 @@ class Card:
         str
         """
         escape, colour = html.escape, COLOURS.get(self.word, COLOURS["undecided"])
-        line = "border: 0; border-top: 1px solid rgba(128, 128, 128, 0.4)"
-        cell = f"padding: 0.25em 1em 0.25em 0; text-align: left; vertical-align: top; white-space: nowrap; {line}"
-        wide = cell.replace("nowrap", "normal") + "; min-width: 10em; font-weight: normal"
-        head = "".join(f'<th scope="col" style="{cell}">{escape(name)}</th>' for name in self.heads)
-        rows = "".join(
-            f'<tr style="background: none"><th scope="row" style="{wide}">{escape(label)}</th>'
-            + "".join(f'<td style="{cell}">{_spoken(text)}</td>' for text in self.cells(label))
-            + "</tr>"
-            for label in self.labels
-        )
-        table = (
-            f'<div style="overflow-x: auto; margin: 0.4em 0" tabindex="0" role="region" '
-            f'aria-label="Numbers of {escape(self.claim.id)}">'
-            f'<table style="border-collapse: collapse; margin: 0; font-size: 0.92em"><thead>'
-            f'<tr style="background: none"><th scope="col" style="{wide}"><i>{escape(self.caption)}</i></th>{head}'
-            f"</tr></thead><tbody>{rows}</tbody></table></div>"
-        )
         text = "max-width: 44em; margin: 0.3em 0; overflow-wrap: break-word"
+        badge = f"background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em"
         folded = "".join(f'<p style="{text}"><b>{escape(k)}.</b> {escape(t)}</p>' for k, t in self.details().items())
-        note = f'<div style="{text}">{escape(self.note)}</div>' if self.note else ""
+        shown = [escape(self.note), f"<i>{escape(self.caption)}</i>"]
+        lines = "".join(f'<div style="{text}">{each}</div>' for each in shown if each)
         return (
             f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
-            f'max-width: 62em"><div style="{text}">'
-            f'<b style="background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em">'
-            f"{escape(self.verdict)}</b> &nbsp;{escape(self.sentence)}</div>{note}{table if self.runs else ''}"
+            f'max-width: 62em"><div style="{text}"><b style="{badge}">{escape(self.verdict)}</b> &nbsp;'
+            f"{escape(self.sentence)}</div>{lines}{self._html_table() if self.runs else ''}"
             f"<details><summary>Statement, source, prediction, method</summary>{folded}"
             f'<p style="{text}"><code>{escape(self.claim.id)}</code></p></details></div>'
         )
+
+    def _html_table(self):
+        """The table, which scrolls inside the card where it is wider."""
+        cell = "padding: 0.25em 1em 0.25em 0; text-align: left; vertical-align: top; white-space: normal; border: 0"
+        wide, row = f"{cell}; min-width: 7em; font-weight: normal", "background: none; border: 0"
+        head = "".join(f'<th scope="col" style="{cell}">{html.escape(name)}</th>' for name in self.heads)
+        rows = "".join(
+            f'<tr style="{row}; border-top: 1px solid rgba(128, 128, 128, 0.4)">'
+            f'<th scope="row" style="{wide}">{html.escape(label)}</th>'
+            + "".join(f'<td style="{cell}">{_in_two(text)}</td>' for text in self.cells(label))
+            + "</tr>"
+            for label in self.labels
+        )
+        return (
+            f'<div style="overflow-x: auto; margin: 0.4em 0" tabindex="0" role="region" '
+            f'aria-label="Numbers of {html.escape(self.claim.id)}">'
+            f'<table style="border-collapse: collapse; margin: 0; font-size: 0.92em"><thead><tr style="{row}">'
+            f'<td style="{wide}"></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        )
+
+
+def _in_two(text):
+    """A cell that may be cut in one place only: before its interval."""
+    parts = [f"({part}" if i else part.strip() for i, part in enumerate(text.split("(", 1))]
+    return " ".join(f'<span style="white-space: nowrap">{_spoken(part)}</span>' for part in parts)
 
 
 def _spoken(text):
