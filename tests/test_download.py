@@ -1,42 +1,41 @@
 """Downloads from a server on this computer that does what servers do: answer, lie, break off, stall, dribble."""
 
-import errno
-import hashlib
 import logging
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import tomllib
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
 import pooch
 import pytest
-from image_fixtures import mnist_files, running_server, sends, write_cache, write_registry
+from download_fixtures import (
+    CONTENT,
+    NAME,
+    OTHER,
+    SHA256,
+    Place,
+    dribbles,
+    never_ends,
+    says,
+    says_nothing,
+    sends_in_small_chunks,
+    stalls,
+    without_surprises,
+)
+from image_fixtures import mnist_files, running_server, sends, write_registry
 
 from utils import data, download
-from utils.download import REGISTRY, DownloadError, fetch
+from utils.download import fetch
 
-pytestmark = pytest.mark.timeout(200)  # some start two Pythons
-
-ROOT = Path(__file__).resolve().parents[1]
-NAME = "numbers.gz"
-CONTENT = np.random.default_rng(0).bytes(60_000)  # a few chunks
-SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
-OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture(autouse=True)
 def _an_environment_without_surprises(monkeypatch):
-    for name in ("COURSE_DATA", "COURSE_OFFLINE", "COURSE_REGISTRY", "DATASET"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("no_proxy", "*")
+    without_surprises(monkeypatch)
 
 
 @pytest.fixture
@@ -47,99 +46,7 @@ def server():
 
 @pytest.fixture
 def place(tmp_path, server, monkeypatch):
-    """One file with two mirrors on the server, /a/ and /b/, which have nothing yet."""
-
-    class Place:
-        folder = tmp_path / "cache"
-        file = folder / "set" / NAME
-        registry = tmp_path / "registry.toml"
-
-        def fetch(self):
-            return fetch("set", registry=self.registry)
-
-        def fails(self):
-            """What the error says; no file and nothing temporary is left."""
-            with pytest.raises(DownloadError) as caught:
-                self.fetch()
-            assert self.left() == []
-            return str(caught.value)
-
-        def left(self):
-            """Every file and every folder but that of the data set."""
-            return sorted(path for path in self.folder.rglob("*") if path != self.file.parent)
-
-        def has_just_the_file(self):
-            return self.left() == [self.file] and self.file.read_bytes() == CONTENT
-
-    monkeypatch.setenv("COURSE_DATA", str(Place.folder))
-    monkeypatch.setattr(download, "TIMEOUT", 5)
-    write_registry(Place.registry, {"set": {NAME: CONTENT}}, [server.url("/a/"), server.url("/b/")])
-    server.does = {f"/a/{NAME}": says(404), f"/b/{NAME}": says(404)}
-    return Place()
-
-
-# What servers do
-
-
-def says(status, **headers):
-    def does(handler):
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return does
-
-
-def stalls(server, content):
-    """Send some bytes of the many announced, and no more."""
-
-    def does(handler):
-        sends(content, length=len(CONTENT))(handler)
-        server.closing.wait(timeout=60)
-
-    return does
-
-
-def says_nothing(server):
-    return lambda handler: server.closing.wait(timeout=60)
-
-
-def dribbles(server, size, pause):
-    """Send the right bytes, a few at a time."""
-
-    def does(handler):
-        sends(b"", length=len(CONTENT))(handler)
-        for start in range(0, len(CONTENT), size):
-            handler.wfile.write(CONTENT[start : start + size])
-            if server.closing.wait(pause):
-                return
-
-    return does
-
-
-def never_ends(server):
-    def does(handler):
-        handler.send_response(200)
-        handler.end_headers()
-        while not server.closing.is_set():
-            handler.wfile.write(CONTENT)
-
-    return does
-
-
-def sends_in_small_chunks(handler, pause=0):
-    """As a server does that does not know the length beforehand; with a pause in the middle."""
-    handler.protocol_version = "HTTP/1.1"
-    handler.send_response(200)
-    handler.send_header("Transfer-Encoding", "chunked")
-    handler.send_header("Connection", "close")
-    handler.end_headers()
-    for start in range(0, len(CONTENT), 600):
-        time.sleep(pause if start == 30_000 else 0)
-        handler.wfile.write(b"258\r\n" + CONTENT[start : start + 600] + b"\r\n")
-    handler.wfile.write(b"0\r\n\r\n")
+    return Place(tmp_path, server, monkeypatch)
 
 
 # A file that comes
@@ -292,192 +199,6 @@ def test_an_interrupted_download_leaves_nothing(place, server):
         place.fetch()
     assert place.left() == []
     assert server.asked == [f"/a/{NAME}"]
-
-
-# The cache
-
-
-@pytest.mark.parametrize("found", [OTHER, CONTENT[:-1], b""])
-def test_a_corrupted_file_is_replaced_or_left_as_it_is(place, server, found):
-    write_cache(place.folder, {"set": {NAME: found}})
-    with pytest.raises(DownloadError, match="no mirror could provide"):
-        place.fetch()
-    assert place.left() == [place.file]
-    assert place.file.read_bytes() == found
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    place.fetch()
-    assert place.has_just_the_file()
-
-
-def test_a_file_that_is_corrupted_later_is_fetched_again(place, server):
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    place.fetch()
-    place.fetch()  # looks at the file
-    place.file.write_bytes(OTHER)
-    os.utime(place.file, ns=(0, 0))
-    place.fetch()
-    assert place.has_just_the_file()
-    assert len(server.asked) == 2
-
-
-def test_a_cached_file_needs_no_server_and_no_permission_to_write(place, server, monkeypatch):
-    write_cache(place.folder, {"set": {NAME: CONTENT}})
-    monkeypatch.setattr(pooch, "retrieve", None)
-    for offline in ("", "1"):
-        monkeypatch.setenv("COURSE_OFFLINE", offline)
-        place.fetch()
-    assert server.asked == []
-
-
-def test_offline_a_missing_file_is_an_error_and_nobody_is_asked(place, server, monkeypatch):
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    monkeypatch.setenv("COURSE_OFFLINE", "1")
-    message = place.fails()
-    assert message.startswith(f"set: {place.file} is not in the cache, and COURSE_OFFLINE=1 forbids a download. Unset ")
-    assert f"have it downloaded from\n  {server.url(f'/a/{NAME}')}\n  {server.url(f'/b/{NAME}')}\nPut " in message
-    assert f"Put the file by hand as\n  {place.file}\n  (60000 bytes, {SHA256}).\nThe default" in message
-    assert server.asked == []
-    assert not place.folder.exists()
-
-
-def test_offline_a_corrupted_file_is_named_with_both_hashes(place, server, monkeypatch):
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    write_cache(place.folder, {"set": {NAME: OTHER}})
-    monkeypatch.setenv("COURSE_OFFLINE", "yes")
-    with pytest.raises(DownloadError) as caught:
-        place.fetch()
-    wrong = "sha256:" + hashlib.sha256(OTHER).hexdigest()
-    assert f"{place.file} is corrupted (expected {SHA256}, found {wrong}), and COURSE_OFFLINE=yes" in str(caught.value)
-    assert "Delete it and unset COURSE_OFFLINE" in str(caught.value)
-    assert place.file.read_bytes() == OTHER
-    assert server.asked == []
-
-
-@pytest.mark.parametrize("value", ["", "0"])
-def test_offline_can_be_said_not_to_be(place, server, monkeypatch, value):
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    monkeypatch.setenv("COURSE_OFFLINE", value)
-    place.fetch()
-    assert place.has_just_the_file()
-
-
-def test_two_processes_at_once_both_get_the_file(place, server):
-    both = threading.Barrier(2)
-
-    def does(handler):
-        both.wait(timeout=60)  # nobody is answered before both have asked
-        sends(CONTENT)(handler)
-
-    server.does[f"/a/{NAME}"] = does
-    code = (
-        "import sys, hashlib; from utils.download import fetch; "
-        f"path = fetch('set', registry=sys.argv[1])[{NAME!r}]; "
-        "print(hashlib.sha256(path.read_bytes()).hexdigest())"
-    )
-    command = [sys.executable, "-W", "error", "-c", code, place.registry]
-    processes = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
-        assert f"sha256:{out.strip()}" == SHA256
-    assert server.asked == [f"/a/{NAME}"] * 2
-    assert place.has_just_the_file()
-
-
-def test_a_cache_that_is_a_file_is_an_error_that_says_so(place):
-    place.folder.write_bytes(b"here")
-    with pytest.raises(DownloadError) as caught:
-        place.fetch()
-    assert f"{place.file}: expected to keep a download there, but it cannot be written" in str(caught.value)
-    assert "COURSE_DATA" in str(caught.value)
-    assert place.folder.read_bytes() == b"here"
-
-
-def test_a_folder_under_the_name_of_the_file_is_an_error(place, server):
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    (place.file / "inside").mkdir(parents=True)
-    with pytest.raises(DownloadError, match=re.escape(f"{place.file}: expected to keep a download there")):
-        place.fetch()
-    assert place.left() == [place.file, place.file / "inside"]
-
-
-@pytest.mark.parametrize("faster", [True, False])
-def test_a_file_that_another_process_reads_is_not_replaced(place, server, monkeypatch, faster):
-    """Windows refuses that; it does not matter if the file is the right one."""
-
-    def refuse(source, target):
-        if faster:
-            Path(target).write_bytes(CONTENT)
-        raise PermissionError(errno.EACCES, "in use")
-
-    server.does[f"/a/{NAME}"] = sends(CONTENT)
-    monkeypatch.setattr("shutil.move", refuse)
-    if faster:
-        place.fetch()
-        assert place.has_just_the_file()
-    else:
-        assert "it cannot be written ([Errno 13] in use)" in place.fails()
-
-
-def test_where_the_cache_is(monkeypatch, tmp_path):
-    def folder():
-        return download._files("cifar10")[0].path.parents[1]
-
-    assert folder() == pooch.os_cache("normalization-course")
-    for chosen, parent in ((str(tmp_path / "mine"), tmp_path), ("~/mine", Path.home()), ("mine", Path.cwd())):
-        monkeypatch.setenv("COURSE_DATA", chosen)
-        assert folder() == parent / "mine"
-
-
-# The registry
-
-
-def test_an_unknown_data_set_is_refused_with_those_that_are_known():
-    known = "name: expected one of mnist, fashion_mnist, cifar10, got 'imagenet'"
-    with pytest.raises(ValueError, match=re.escape(f"{known}; these are the data sets of {REGISTRY}")):
-        fetch("imagenet")
-
-
-SET = "[set]\nmirrors = []\nfiles = "
-NO_REGISTRY = {
-    None: "expected a TOML file like .*, got: .*No such file",
-    "[set": "expected a TOML file like .*, got: ",
-    "[set]\nfiles = [{name = 'a', size = 1, hash = 'md5:0'}]": "expected mirrors, and files .* KeyError: 'mirrors'",
-    "[set]\nmirrors = []": "got KeyError: 'files'",
-    SET + "[{name = 'a', hash = 'md5:0'}]": "got KeyError: 'size'",
-    SET + "[{name = 'a', size = 1, hash = '0'}]": r"hash \(algorithm:digest\), got ValueErr",
-    SET + "['a']": "got TypeError",
-    "set = 1": "got TypeError",
-}
-
-
-@pytest.mark.parametrize(("text", "message"), NO_REGISTRY.items())
-def test_a_registry_that_is_none_is_refused(tmp_path, text, message):
-    registry = tmp_path / "registry.toml"
-    if text is not None:
-        registry.write_text(text)
-    with pytest.raises(ValueError, match=f"^registry {re.escape(str(registry))}: .*{message}"):
-        fetch("set", registry=registry)
-
-
-def test_the_registry_of_the_course_is_complete():
-    tables = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))
-    idx = [f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
-    names = {name: [file["name"] for file in table["files"]] for name, table in tables.items()}
-    assert names == {"mnist": idx, "fashion_mnist": idx, "cifar10": ["cifar-10-binary.tar.gz"]}
-    for table in tables.values():
-        assert table["source"]
-        hosts = [urlsplit(mirror).netloc for mirror in table["mirrors"]]
-        assert len(set(hosts)) == len(hosts) >= 2
-        assert all(re.fullmatch(r"https?://[^/]+/(.+/)?", mirror) for mirror in table["mirrors"])
-        for file in table["files"]:
-            assert set(file) == {"name", "size", "hash"}
-            assert file["size"] > 0
-            assert re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"])
-    hashes = [file["hash"] for table in tables.values() for file in table["files"]]
-    assert len(set(hashes)) == len(hashes) == 9
 
 
 # All together

@@ -55,6 +55,23 @@ def test_a_path_is_read_like_its_bytes_and_named_in_errors(tmp_path):
         read_idx(path, kind="images")
 
 
+def test_a_file_that_is_not_named_like_a_packed_one_may_be_unpacked(tmp_path):
+    images, labels, archive = tmp_path / "images", tmp_path / "labels.idx1-ubyte", tmp_path / "cifar-10-binary.tar"
+    for path, content in ((images, IMAGES), (labels, LABELS), (archive, ARCHIVE)):
+        path.write_bytes(content)
+    np.testing.assert_array_equal(read_labelled_images(images, str(labels))[0], X[:, 0])
+    np.testing.assert_array_equal(read_labelled_images(images, str(labels))[1], Y)
+    np.testing.assert_array_equal(read_cifar10(archive)[0], read_cifar10(packed(ARCHIVE))[0])
+    images.write_bytes(IMAGES[:-1])
+    with pytest.raises(
+        ValueError, match=rf"^{images}: expected 4704 bytes \(6 x 28 x 28\) behind the header, got 4703; "
+    ):
+        read_idx(images, kind="images")
+    named = images.rename(tmp_path / "images.gz")
+    with pytest.raises(ValueError, match=f"^{named}: expected a whole gzip file, got 4719 bytes that are not one"):
+        read_idx(named, kind="images")
+
+
 def with_count(data, count):
     return data[:4] + struct.pack(">I", count) + data[8:]
 

