@@ -97,7 +97,16 @@ class Card:
         return list(dict.fromkeys(each["name"] for run in self.runs for each in run["conditions"]))
 
     def cells(self, label):
-        """One condition's cell in every column; an empty text where it was not measured."""
+        """One condition's cell in every column; an empty text where it was not measured.
+
+        Parameters
+        ----------
+        label : str
+
+        Yields
+        ------
+        str
+        """
         for run in self.runs:
             found = [each for each in run["conditions"] if each["name"] == label]
             yield self._cell(found[0]) if found else ""
@@ -140,7 +149,12 @@ class Card:
 
     @property
     def heads(self):
-        """The heads of the columns, with what is not the same for all."""
+        """The heads of the columns, with what is not the same for all.
+
+        Yields
+        ------
+        str
+        """
         for run in self.runs:
             yield ", ".join([column_name(run), *(part for part in self._said_of(run) if part not in self.shared)])
 
@@ -153,7 +167,12 @@ class Card:
         return [each["word"] for run in self.runs for each in run["conditions"]]
 
     def details(self):
-        """What is folded: statement, source, prediction, method, and what has to be said openly."""
+        """What is folded: statement, source, prediction, method, and what has to be said openly.
+
+        Returns
+        -------
+        dict of str to str
+        """
         sizes = sorted({run["n"] for run in self.runs})
         exact = ", ".join(f"{100 * coverage(n):.1f} % with {n}" for n in sizes)
         if self.claim.kind == "identity":
