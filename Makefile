@@ -95,7 +95,8 @@ check: env  ## the quick part of test: lint and notebook hygiene, no notebook is
 	$(WRITABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
-	$(RUN) -m pytest tests/test_notebooks.py tests/test_coverage.py tests/test_project.py
+	$(RUN) -m pytest tests/test_notebooks.py tests/test_coverage.py tests/test_project.py tests/test_docstrings.py \
+		tests/test_front_pages.py
 
 notebooks: env  ## re-execute lessons and labs in place and normalize them (NOTEBOOKS="notebooks/01*.ipynb" chooses)
 	@$(RUN) tools/notebooks.py $(NOTEBOOKS)

@@ -14,7 +14,7 @@ from notebook_edits import (
     DEFINED,
     after,
     before,
-    code,
+    cells_of,
     drop,
     insert,
     print_too,
@@ -29,10 +29,42 @@ from notebook_rules import COLUMNS
 
 FOLDER = Path(__file__).parent / "good_notebook"
 
+
+# By number, by name, without a connection, and by a library; this computer itself may be reached. 192.0.2.1 is nobody,
+# an address for documentation.
+TRIES = {
+    "connect": [
+        'with socket.socket() as connection:\n    connection.settimeout(30)\n    connection.connect(("192.0.2.1", 80))'
+    ],
+    "lookup": ['socket.getaddrinfo("example.invalid", 80)'],
+    "datagram": [
+        'with socket.socket(type=socket.SOCK_DGRAM) as letter:\n    letter.sendto(b"hello", ("192.0.2.1", 53))'
+    ],
+    "library": ['import urllib.request\n\nurllib.request.urlopen("http://192.0.2.1/", timeout=30)'],
+    "loopback": [
+        'with socket.create_server(("localhost", 0)) as server:\n'
+        '    socket.create_connection(server.getsockname()).close()\nprint("reached")',
+        stream("reached\n"),
+    ],
+}
+# The value of a line that ends in a semicolon is not shown; what differs in every run is not compared.
+SAME = {
+    "semicolon": ["numbers.sum();"],
+    "value": ["numbers.sum()", value(6, "np.int64(136)")],
+    "underscore": ["_ + 1", value(7, "np.int64(137)")],
+    "ignored": [
+        "# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())",
+        stream("3756.669464269\n"),
+    ],
+}
+
 ANSWER = "\n\n<details><summary>Answer to the prediction</summary>\n\nNo: it lies between two of them.\n</details>"
 SHOWN = 'plotting.show(fig, alt="A straight line that rises from one to sixteen.")'
 FALLING = "A straight line that falls from sixteen to one."
 CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
+NEVER = {"two-claim": ['evidence.judge("never-written-down", effect=numbers, path=CLAIMS)']}
+UNKNOWN = insert("one-claim", *cells_of(5, NEVER))
+NOT_JUDGED = (swap("one-claim", CLAIM, "print(numbers.max())"), put("one-claim", "outputs", value=[stream("16\n")]))
 
 LESSON = " It tests the [lesson](../good.ipynb)."
 HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
@@ -44,6 +76,7 @@ LAB = (
     put("one-mean", "metadata", value=DEFINED),
     EXPERIMENT_CELLS,
 )
+SHORT_RECAP = swap("recap", "\n- A claim has a verdict.", "")
 
 BAD = {
     # the file
@@ -52,11 +85,7 @@ BAD = {
     "unknown_field": ("valid-format", put("one-see", "comment", value="what is this?")),
     "random_id": ("readable-ids", put("one-see", "id", value="3f2a9c1e")),
     "language_version": ("one-kernelspec", put("metadata", "language_info", "version", value="3.11.7")),
-    "other_kernelspec": (
-        "one-kernelspec",
-        put("metadata", "kernelspec", "name", value="my-env"),
-        put("metadata", "kernelspec", "display_name", value="my-env"),
-    ),
+    "other_kernelspec": ("one-kernelspec", put("metadata", "kernelspec", "name", value="my-env")),
     "timestamps": (
         "no-timestamps",
         put("one-mean", "metadata", "execution", value={"iopub.execute_input": "2020-01-01T00:00:00.000000Z"}),
@@ -65,11 +94,7 @@ BAD = {
     "no_title_first": ("one-title", insert(None, text("before-title", "Welcome."))),
     "two_titles": ("one-title", after("one-see", "\n\n# Another title")),
     "no_goals": ("goals", swap("goals", "You will be able to", "Contents")),
-    "too_few_goals": (
-        "goals",
-        swap("goals", "- *judge* a claim\n", ""),
-        swap("recap", "\n- A claim has a verdict.", ""),
-    ),
+    "too_few_goals": ("goals", swap("goals", "- *judge* a claim\n", ""), SHORT_RECAP),
     "no_minutes": ("time-and-prior", swap("goals", "**Minutes**: 5. ", "")),
     "no_prior_knowledge": ("time-and-prior", swap("goals", " **Before you start**: nothing at all.", "")),
     "closing_out_of_order": (
@@ -78,7 +103,7 @@ BAD = {
         insert("reading", text("practice", "## In practice\n\nUse `np.mean`.")),
     ),
     "section_number_skipped": ("section-numbers", swap("one-question", "## 1.", "## 2.")),
-    "recap_too_short": ("recap-mirrors-goals", swap("recap", "\n- A claim has a verdict.", "")),
+    "recap_too_short": ("recap-mirrors-goals", SHORT_RECAP),
     "setup_too_long": ("setup-cell", after("setup", "".join(f"\nsize_{i} = {i}" for i in range(12)))),
     "setup_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
     "answer_before_code": ("predict-and-answer", swap("one-see", ANSWER, ""), after("one-question", ANSWER)),
@@ -115,36 +140,7 @@ BAD = {
         "no-network",
         WITHOUT_CONFIGURE,
         before("one-mean", "import socket\n"),
-        insert(
-            "one-claim",
-            text("connect-text", "By number: `192.0.2.1` is nobody, an address for documentation."),
-            code(
-                5,
-                "connect",
-                "with socket.socket() as connection:\n"
-                "    connection.settimeout(30)\n"
-                '    connection.connect(("192.0.2.1", 80))',
-            ),
-            text("lookup-text", "By name, which asks a server for the number."),
-            code(6, "lookup", 'socket.getaddrinfo("example.invalid", 80)'),
-            text("datagram-text", "Without a connection."),
-            code(
-                7,
-                "datagram",
-                'with socket.socket(type=socket.SOCK_DGRAM) as letter:\n    letter.sendto(b"hello", ("192.0.2.1", 53))',
-            ),
-            text("library-text", "By a library."),
-            code(8, "library", 'import urllib.request\n\nurllib.request.urlopen("http://192.0.2.1/", timeout=30)'),
-            text("loopback-text", "To this computer itself, which is allowed."),
-            code(
-                9,
-                "loopback",
-                'with socket.create_server(("localhost", 0)) as server:\n'
-                "    socket.create_connection(server.getsockname()).close()\n"
-                'print("reached")',
-                stream("reached\n"),
-            ),
-        ),
+        insert("one-claim", *cells_of(5, TRIES)),
     ),
     "absolute_path": ("no-absolute-paths", before("one-mean", 'folder = "/home/somebody/course"')),
     "file_address": (
@@ -183,10 +179,7 @@ BAD = {
     ),
     "stored_error": (
         "no-stored-errors",
-        print_too(
-            "one-mean",
-            {"ename": "ValueError", "evalue": "wrong", "output_type": "error", "traceback": ["ValueError: wrong"]},
-        ),
+        print_too("one-mean", {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["no"]}),
     ),
     "stderr": ("no-stderr", print_too("one-mean", stream("a warning\n", "stderr"))),
     "alt_not_the_text": (
@@ -200,24 +193,13 @@ BAD = {
         put("one-mean", "outputs", value=[stream("mean: 8.5\n<object object at 0x7f0000000000>\n")]),
     ),
     # the claims
-    "claim_unknown": (
-        "claims-are-known",
-        insert(
-            "one-claim",
-            text("two-claim-text", "Another claim."),
-            code(5, "two-claim", 'evidence.judge("never-written-down", effect=numbers, path=CLAIMS)'),
-        ),
-    ),
+    "claim_unknown": ("claims-are-known", UNKNOWN),
     "claim_with_other_verdict": (
         "claims-are-stored",
         put("one-claim", "outputs", 0, "data", CARD, "verdict", value="refuted"),
     ),
     "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
-    "claim_not_judged": (
-        "claims-are-judged",
-        swap("one-claim", CLAIM, "print(numbers.max())"),
-        put("one-claim", "outputs", value=[stream("16\n")]),
-    ),
+    "claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
     **BAD_CLAIMS,
     # nothing that can be seen without a run
     "good": (None,),
@@ -228,22 +210,7 @@ BAD = {
         put("one-claim", "outputs", 0, "data", CARD, "median", value=8.25),
         swap_output("one-claim", "text/plain", "median 8.5 counts", "median 8.25 counts"),
         swap_output("one-claim", "text/html", "median 8.5 counts", "median 8.25 counts"),
-        insert(
-            "one-claim",
-            text("semicolon-text", "The value of a line that ends in a semicolon is not shown."),
-            code(5, "semicolon", "numbers.sum();"),
-            text("value-text", "This one is shown, and the next cell takes it up."),
-            code(6, "value", "numbers.sum()", value(6, "np.int64(136)")),
-            text("underscore-text", "One more than that."),
-            code(7, "underscore", "_ + 1", value(7, "np.int64(137)")),
-            text("ignored-text", "What differs in every run is not compared."),
-            code(
-                8,
-                "ignored",
-                "# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())",
-                stream("3756.669464269\n"),
-            ),
-        ),
+        insert("one-claim", *cells_of(5, SAME)),
     ),
     "changed_verdict": (None, WITHOUT_CONFIGURE, swap("one-claim", "effect=numbers", "effect=-numbers")),
     "dies": (None, before("setup", "import os\n\nos._exit(1)\n")),
@@ -278,20 +245,9 @@ BAD_LABS = {
     "lab_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
     "lab_untagged": ("core-or-optional", put("one-figure", "metadata", value={})),
     "code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
-    "lab_claim_unknown": (
-        "claims-are-known",
-        insert(
-            "two-shown",
-            text("two-claim-text", "Another claim."),
-            code(7, "two-claim", 'evidence.judge("never-written-down", effect=numbers, path=CLAIMS)'),
-        ),
-    ),
+    "lab_claim_unknown": ("claims-are-known", insert("two-shown", *cells_of(7, NEVER))),
     **BAD_LAB_CLAIMS,
-    "lab_claim_not_judged": (
-        "claims-are-judged",
-        swap("one-claim", CLAIM, "print(numbers.max())"),
-        put("one-claim", "outputs", value=[stream("16\n")]),
-    ),
+    "lab_claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
 }
 
 

@@ -1,10 +1,8 @@
 """What it takes to be each relative of batch norm: checks against PyTorch's, or against autograd where it has none.
 
 CHECKS[family] holds the checks of one norm. A check takes an implementation and raises AssertionError where it differs:
-
-- "axes", "group", "rms": a pair ``forward, backward`` with the interface of `utils.byhand.normalization` and
-  `utils.byhand.activation_norms`;
-- "renorm": a class with the interface of `BatchRenorm`.
+for "axes", "group" and "rms" a pair ``forward, backward`` with the interface of `utils.byhand.normalization` and
+`utils.byhand.activation_norms`, for "renorm" a class with that of `BatchRenorm`.
 
 Upstream gradients are random everywhere, gamma has both signs, and no two axes have the same length. Tolerances are
 those of `parity`: in float64 some tens of sums and products of numbers around one lose some 1e-15, and a factor of up
@@ -12,44 +10,21 @@ to 1e4 where variances are small, while a wrong formula is off by 1e-6 or more; 
 same numbers, and some ten roundings of 6e-8 may be seen.
 """
 
-import functools
+import itertools
 
 import numpy as np
 import torch
-from parity import BAD, SINGLE, TOLERANCE, array, close, spoilt
+from parity import guarded
+from twins import BAD, SINGLE, TOLERANCE, array, close, spoilt
 
 CHECKS = {}
 
 
-def check(family):
-    """Enter a check in CHECKS[family]; whatever it raises is a difference."""
-
-    def enter(function):
-        @functools.wraps(function)
-        def run(norm):
-            try:
-                with np.errstate(all="ignore"):
-                    function(norm)
-            except AssertionError:
-                raise
-            except Exception as error:
-                raise AssertionError(f"{type(error).__name__}: {error}") from error
-
-        CHECKS.setdefault(family, {})[function.__name__.replace("_", "-")] = run
-        return run
-
-    return enter
-
-
-def failures(family, norm):
-    """Run every check of a family; what failed, and how."""
-    found = {}
-    for name, function in CHECKS[family].items():
-        try:
-            function(norm)
-        except AssertionError as error:
-            found[name] = str(error)
-    return found
+def check(function, name=None):
+    """Enter a check under its family, the first word of its name."""
+    name = name or function.__name__.replace("_", "-")
+    CHECKS.setdefault(name.split("-")[0], {})[name] = guarded(function)
+    return function
 
 
 def numbers(*shapes, seed=0, dtype=np.float64):
@@ -61,10 +36,11 @@ def numbers(*shapes, seed=0, dtype=np.float64):
 BAD_PLACES = [(place, bad) for place in ("x", "dy") for bad in BAD]
 
 
-def with_bad(x, dy, bad):
-    """Both, one of them with a bad number: bad is "x" or "dy" and the number, or None."""
-    place, number = bad or (None, None)
-    return spoilt(x, number) if place == "x" else x, spoilt(dy, number) if place == "dy" else dy
+def examples(shape, *, scale=1.0, dtype=np.float64, bad=(None, None)):
+    """Input and upstream gradient, one of them with a bad number: bad is "x" or "dy" and the number."""
+    x, dy = numbers(shape, shape, dtype=dtype)
+    place, number = bad
+    return (spoilt(x, number) if place == "x" else x) * dtype(scale), spoilt(dy, number) if place == "dy" else dy
 
 
 def parameters(shape, seed=1):
@@ -92,19 +68,14 @@ def by_autograd(function, dy, **inputs):
 
 def by_module(module, x, dy, gamma=None, beta=None):
     """The same of a module of torch.nn with this weight and bias."""
-    module = module.double()
-    given = {"weight": gamma, "bias": beta}
+    module.double().zero_grad()
+    names = ("dgamma", "weight", gamma), ("dbeta", "bias", beta)
+    given = {name: (value, getattr(module, own)) for name, own, value in names if value is not None}
     with torch.no_grad():
-        for name, value in given.items():
-            if value is not None:
-                own = getattr(module, name)
-                own.copy_(torch.tensor(value).reshape(own.shape))
+        for value, own in given.values():
+            own.copy_(torch.tensor(value).reshape(own.shape))
     found = by_autograd(module, dy, x=x)
-    if gamma is not None:
-        found["dgamma"] = array(module.weight.grad).reshape(gamma.shape)
-    if beta is not None:
-        found["dbeta"] = array(module.bias.grad).reshape(beta.shape)
-    return found
+    return found | {name: array(own.grad).reshape(value.shape) for name, (value, own) in given.items()}
 
 
 def by_hand(norm, x, dy, *given, **options):
@@ -114,216 +85,134 @@ def by_hand(norm, x, dy, *given, **options):
     found = {"y": y} | dict(zip(("dx", "dgamma", "dbeta"), backward(dy, cache), strict=False))
     for name in ("y", "dx"):
         assert found[name].dtype == x.dtype, f"{name} is {found[name].dtype} for x of {x.dtype}"
+    assert given[0] is not None or found["dgamma"] is found.get("dbeta") is None, "dgamma, dbeta: expected None"
     return found
 
 
 # One function over axes: batch, layer and instance norm
 
 
-def axes_pair(norm, module, shape, axes, of_gamma, *, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
-    x, dy = with_bad(*numbers(shape, shape, dtype=dtype), bad)
-    x *= dtype(scale)
+def axes_pair(norm, module, shape, axes, of_gamma, *, eps=1e-5, **how):
+    x, dy = examples(shape, **how)
     gamma, beta = parameters(of_gamma)
     return by_hand(norm, x, dy, gamma, beta, axes=axes, eps=eps), by_module(module, x, dy, gamma, beta)
 
 
-@check("axes")
-def axes_batch_rows(norm):
-    compare(*axes_pair(norm, torch.nn.BatchNorm1d(3), (7, 3), 0, (3,)))
+IMAGES, GROUPED, ROWS = (4, 3, 5, 2), (4, 6, 5, 3), (7, 3)
+AXES = {
+    "axes-batch-rows": (torch.nn.BatchNorm1d(3), ROWS, 0, (3,)),
+    "axes-batch-images": (torch.nn.BatchNorm2d(3), IMAGES, (0, 2, 3), (3, 1, 1)),
+    "axes-layer-rows": (torch.nn.LayerNorm(5), (7, 5), 1, (5,)),
+    "axes-layer-images": (torch.nn.LayerNorm((3, 5, 2)), IMAGES, (1, 2, 3), (3, 5, 2)),
+    "axes-instance-images": (torch.nn.InstanceNorm2d(3, affine=True), IMAGES, (2, 3), (3, 1, 1)),
+}
+for name, case in AXES.items():
+    check(lambda norm, case=case: compare(*axes_pair(norm, *case)), name)
 
 
-@check("axes")
-def axes_batch_images(norm):
-    compare(*axes_pair(norm, torch.nn.BatchNorm2d(3), (4, 3, 5, 2), (0, 2, 3), (3, 1, 1)))
-
-
-@check("axes")
-def axes_layer_rows(norm):
-    compare(*axes_pair(norm, torch.nn.LayerNorm(5), (7, 5), 1, (5,)))
-
-
-@check("axes")
-def axes_layer_images(norm):
-    compare(*axes_pair(norm, torch.nn.LayerNorm((3, 5, 2)), (4, 3, 5, 2), (1, 2, 3), (3, 5, 2)))
-
-
-@check("axes")
-def axes_instance_images(norm):
-    compare(*axes_pair(norm, torch.nn.InstanceNorm2d(3, affine=True), (4, 3, 5, 2), (2, 3), (3, 1, 1)))
-
-
-@check("axes")
+@check
 def axes_eps(norm):
     compare(*axes_pair(norm, torch.nn.LayerNorm(5, eps=1e-3), (7, 5), 1, (5,), eps=1e-3, scale=0.02))
 
 
-@check("axes")
+@check
 def axes_single(norm):
-    cases = [
-        (torch.nn.LayerNorm((3, 5, 2)), (4, 3, 5, 2), (1, 2, 3), (3, 5, 2)),
-        (torch.nn.InstanceNorm2d(3, affine=True), (4, 3, 5, 2), (2, 3), (3, 1, 1)),
-    ]
-    for module, shape, axes, of_gamma in cases:
-        compare(*axes_pair(norm, module, shape, axes, of_gamma, dtype=np.float32), tolerance=SINGLE)
+    for name in ("axes-layer-images", "axes-instance-images"):
+        compare(*axes_pair(norm, *AXES[name], dtype=np.float32), tolerance=SINGLE)
 
 
-@check("axes")
+@check
 def axes_bad_numbers(norm):
-    cases = [
-        (torch.nn.BatchNorm1d(3), (7, 3), 0, (3,)),
-        (torch.nn.BatchNorm2d(3), (4, 3, 5, 2), (0, 2, 3), (3, 1, 1)),
-        (torch.nn.LayerNorm(5), (7, 5), 1, (5,)),
-        (torch.nn.InstanceNorm2d(3, affine=True), (4, 3, 5, 2), (2, 3), (3, 1, 1)),
-    ]
-    for module, shape, axes, of_gamma in cases:
-        for bad in BAD_PLACES:
-            module.zero_grad()
-            pair = axes_pair(norm, module, shape, axes, of_gamma, bad=bad)
-            compare(*pair, where=f"{shape} over {axes}, {bad}: ")
+    for name, bad in itertools.product(set(AXES) - {"axes-layer-images"}, BAD_PLACES):
+        compare(*axes_pair(norm, *AXES[name], bad=bad), where=f"{name}, {bad}: ")
 
 
-# Group norm
-
-
-def group_pair(norm, shape, groups, *, affine=True, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
-    x, dy = with_bad(*numbers(shape, shape, dtype=dtype), bad)
-    x *= dtype(scale)
+def group_pair(norm, shape, groups, *, affine=True, eps=1e-5, **how):
+    x, dy = examples(shape, **how)
     given = parameters(shape[1]) if affine else (None, None)
     module = torch.nn.GroupNorm(groups, shape[1], eps=eps, affine=affine)
-    ours = by_hand(norm, x, dy, *given, groups=groups, eps=eps)
-    if not affine:
-        assert ours["dgamma"] is None, "dgamma: expected None"
-        assert ours["dbeta"] is None, "dbeta: expected None"
-    return ours, by_module(module, x, dy, *given)
+    return by_hand(norm, x, dy, *given, groups=groups, eps=eps), by_module(module, x, dy, *given)
 
 
-GROUPED = (4, 6, 5, 3)
-
-
-@check("group")
-def group_output(norm):
-    compare(*group_pair(norm, GROUPED, 2), "y")
-
-
-@check("group")
-def group_dx(norm):
-    compare(*group_pair(norm, GROUPED, 2), "dx")
-
-
-@check("group")
-def group_dgamma(norm):
-    compare(*group_pair(norm, GROUPED, 2), "dgamma")
-
-
-@check("group")
-def group_dbeta(norm):
-    compare(*group_pair(norm, GROUPED, 2), "dbeta")
-
-
-@check("group")
+@check
 def group_one(norm):
     for shape in [(4, 6), (4, 6, 5), GROUPED, (1, 3, 1, 2)]:
         compare(*group_pair(norm, shape, 1), where=f"{shape} ")
 
 
-@check("group")
+@check
 def group_each_channel(norm):
     for shape in [(4, 6, 5), GROUPED, (1, 3, 3, 1)]:
         compare(*group_pair(norm, shape, shape[1]), where=f"{shape} ")
 
 
-@check("group")
+@check
 def group_between(norm):
-    for shape in [(5, 12), (5, 12, 3), (2, 12, 3, 5)]:
-        for groups in (2, 3, 4):
-            compare(*group_pair(norm, shape, groups), where=f"{shape} in {groups} groups: ")
+    for shape, groups in itertools.product([(5, 12), (5, 12, 3), (2, 12, 3, 5)], (2, 3, 4)):
+        compare(*group_pair(norm, shape, groups), where=f"{shape} in {groups} groups: ")
 
 
-@check("group")
+@check
 def group_no_affine(norm):
     compare(*group_pair(norm, GROUPED, 3, affine=False))
 
 
-@check("group")
+@check
 def group_eps(norm):
     compare(*group_pair(norm, GROUPED, 2, eps=1e-3, scale=0.02))
 
 
-@check("group")
+@check
 def group_single(norm):
     for groups in (1, 2, 6):
         compare(*group_pair(norm, GROUPED, groups, dtype=np.float32), tolerance=SINGLE, where=f"{groups} groups: ")
 
 
-@check("group")
+@check
 def group_bad_numbers(norm):
-    for shape, groups in [((5, 12), 3), (GROUPED, 1), (GROUPED, 2), (GROUPED, 6)]:
-        for bad in BAD_PLACES:
-            compare(*group_pair(norm, shape, groups, bad=bad), where=f"{shape} in {groups} groups, {bad}: ")
+    for case, bad in itertools.product([((5, 12), 3), (GROUPED, 1), (GROUPED, 2), (GROUPED, 6)], BAD_PLACES):
+        compare(*group_pair(norm, *case, bad=bad), where=f"{case}, {bad}: ")
 
 
-# RMS norm
-
-
-def rms_pair(norm, shape, axes=-1, *, affine=True, eps=1e-5, scale=1.0, dtype=np.float64, bad=None):
-    x, dy = with_bad(*numbers(shape, shape, dtype=dtype), bad)
-    x *= dtype(scale)
+def rms_pair(norm, shape, axes=-1, *, affine=True, eps=1e-5, **how):
+    x, dy = examples(shape, **how)
     reduced = shape[-1:] if axes == -1 else shape[-len(axes) :]
     gamma = parameters(reduced)[0] if affine else None
     module = torch.nn.RMSNorm(reduced, eps=eps, elementwise_affine=affine)
-    ours = by_hand(norm, x, dy, gamma, axes=axes, eps=eps)
-    if not affine:
-        assert ours["dgamma"] is None, "dgamma: expected None"
-    return ours, by_module(module, x, dy, gamma)
+    return by_hand(norm, x, dy, gamma, axes=axes, eps=eps), by_module(module, x, dy, gamma)
 
 
-@check("rms")
-def rms_output(norm):
-    compare(*rms_pair(norm, (7, 5)), "y")
-
-
-@check("rms")
-def rms_dx(norm):
-    compare(*rms_pair(norm, (7, 5)), "dx")
-
-
-@check("rms")
-def rms_dgamma(norm):
-    compare(*rms_pair(norm, (7, 5)), "dgamma")
-
-
-@check("rms")
+@check
 def rms_sentences(norm):
     compare(*rms_pair(norm, (2, 3, 5)))
 
 
-@check("rms")
+@check
 def rms_several_axes(norm):
-    compare(*rms_pair(norm, (4, 3, 5), (1, 2)), where="(1, 2): ")
-    compare(*rms_pair(norm, (4, 3, 5, 2), (-2, -1)), where="(-2, -1): ")
+    compare(*rms_pair(norm, (4, 3, 5), (1, 2)))
+    compare(*rms_pair(norm, (4, 3, 5, 2), (-2, -1)))
 
 
-@check("rms")
+@check
 def rms_no_gamma(norm):
     compare(*rms_pair(norm, (7, 5), affine=False))
 
 
-@check("rms")
+@check
 def rms_eps(norm):
     compare(*rms_pair(norm, (7, 5), eps=1e-3, scale=0.02))
 
 
-@check("rms")
+@check
 def rms_single(norm):
     compare(*rms_pair(norm, (7, 5), dtype=np.float32), tolerance=SINGLE)
     compare(*rms_pair(norm, (4, 3, 5), (1, 2), dtype=np.float32), tolerance=SINGLE)
 
 
-@check("rms")
+@check
 def rms_bad_numbers(norm):
-    for shape, axes in [((7, 5), -1), ((4, 3, 5), (1, 2))]:
-        for bad in BAD_PLACES:
-            compare(*rms_pair(norm, shape, axes, bad=bad), where=f"{shape} over {axes}, {bad}: ")
+    for case, bad in itertools.product([((7, 5), -1), ((4, 3, 5), (1, 2))], BAD_PLACES):
+        compare(*rms_pair(norm, *case, bad=bad), where=f"{case}, {bad}: ")
 
 
 # Batch renormalization: PyTorch has none. The formula is written down for autograd, r and d detached; the running
@@ -335,13 +224,10 @@ class Renorm:
 
     def __init__(self, make, ndim=2, *, features=3, eps=1e-5, momentum=0.1, affine=True, **limits):
         self.limits = {"r_max": 3.0, "d_max": 5.0} | limits
-        layer = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}[ndim]
+        layer = torch.nn.BatchNorm2d if ndim == 4 else torch.nn.BatchNorm1d
         self.ours = make(features, eps=eps, momentum=momentum, affine=affine, **self.limits)
         self.theirs = layer(features, eps=eps, momentum=momentum, affine=affine, dtype=torch.float64)
-        state = {}
-        if affine:
-            gamma, beta = parameters(features)
-            state |= {"weight": gamma, "bias": beta}
+        state = dict(zip(("weight", "bias"), parameters(features), strict=True)) if affine else {}
         rng = np.random.default_rng(2)
         state |= {"running_mean": rng.standard_normal(features), "running_var": rng.uniform(0.5, 4, features)}
         self.theirs.load_state_dict({**self.theirs.state_dict(), **{k: torch.tensor(v) for k, v in state.items()}})
@@ -373,8 +259,8 @@ class Renorm:
             theirs(torch.tensor(array(x)))  # moves the running statistics
         self.got = {"y": ours.forward(x)}
         self.got["dx"] = ours.backward(dy)
-        for name in ("y", "dx"):
-            assert self.got[name].dtype == x.dtype, f"{name} is {self.got[name].dtype} for x of {x.dtype}"
+        types = [value.dtype for value in self.got.values()]
+        assert types == [x.dtype] * 2, f"y and dx are {types} for x of {x.dtype}"
         if theirs.weight is not None:
             self.want |= {"dgamma": array(theirs.weight.grad), "dbeta": array(theirs.bias.grad)}
             self.got |= {"dgamma": ours.grad_gamma, "dbeta": ours.grad_beta}
@@ -382,8 +268,8 @@ class Renorm:
             self.want[name], self.got[name] = array(getattr(theirs, name)), getattr(ours, name)
         return self
 
-    def compare(self, *names, tolerance=TOLERANCE, where=""):
-        compare(self.got, self.want, *names, tolerance=tolerance, where=where)
+    def compare(self, *names, **how):
+        compare(self.got, self.want, *names, **how)
 
     def evaluate(self):
         self.ours.eval()
@@ -391,76 +277,63 @@ class Renorm:
         return self
 
 
-# Neither r nor d of the first batch of rows reaches its limit.
-ROWS = (7, 3)
+def unclipped(make):
+    """A step in which neither r nor d reaches its limit."""
+    pair = Renorm(make, r_max=50.0, d_max=50.0).step(*numbers(ROWS, ROWS))
+    return pair.got, pair.want
 
 
-def unclipped(make, shape=ROWS, **options):
-    pair = Renorm(make, len(shape), r_max=50.0, d_max=50.0, **options)
-    return pair.step(*numbers(shape, shape))
+# One result of one step, for each family that has it.
+ONE_STEP = {
+    "group": lambda norm: group_pair(norm, GROUPED, 2),
+    "rms": lambda norm: rms_pair(norm, (7, 5)),
+    "renorm": unclipped,
+}
+RESULTS = {"output": "y", "dx": "dx", "dgamma": "dgamma", "dbeta": "dbeta"}
+for family, (name, result) in itertools.product(ONE_STEP, RESULTS.items()):
+    if (family, name) != ("rms", "dbeta"):
+        check(lambda norm, pair=ONE_STEP[family], of=result: compare(*pair(norm), of), f"{family}-{name}")
 
 
-@check("renorm")
-def renorm_output(make):
-    unclipped(make).compare("y")
+def walk(pair, shape, steps, *names, dtype=np.float64, oracle=None, tolerance=TOLERANCE):
+    """Steps of a pair, each compared."""
+    for seed in range(steps):
+        pair.step(*numbers(shape, shape, seed=seed, dtype=dtype), oracle=oracle)
+        pair.compare(*names, tolerance=tolerance, where=f"{shape}, step {seed + 1}: ")
 
 
-@check("renorm")
-def renorm_dx(make):
-    unclipped(make).compare("dx")
-
-
-@check("renorm")
-def renorm_dgamma(make):
-    unclipped(make).compare("dgamma")
-
-
-@check("renorm")
-def renorm_dbeta(make):
-    unclipped(make).compare("dbeta")
-
-
-@check("renorm")
+@check
 def renorm_running_statistics(make):
-    pair = Renorm(make)
-    for seed in range(3):
-        pair.step(*numbers(ROWS, ROWS, seed=seed))
-        pair.compare("running_mean", "running_var", "num_batches_tracked", where=f"step {seed + 1} ")
+    walk(Renorm(make), ROWS, 3, "running_mean", "running_var", "num_batches_tracked")
 
 
-@check("renorm")
+@check
 def renorm_several_steps(make):
     pair = Renorm(make, momentum=0.4)
     for seed, rows in enumerate([7, 5, 9, 3, 6]):
         pair.step(*numbers((rows, 3), (rows, 3), seed=seed)).compare(where=f"step {seed + 1} ")
 
 
-@check("renorm")
+@check
 def renorm_clips(make):
-    for side, scale, shift in [("r above", 9.0, 0), ("r below", 0.02, 0), ("d above", 1, 60.0), ("d below", 1, -60.0)]:
+    sides = ("r", 9, 0, 1.5), ("r", 0.02, 0, 1 / 1.5), ("d", 1, 60, 2.5), ("d", 1, -60, -2.5)
+    for side, scale, shift, limit in sides:
         x, dy = numbers(ROWS, ROWS)
         pair = Renorm(make, r_max=1.5, d_max=2.5).step(scale * x + shift, dy)
-        reached = {
-            "r above": pair.r == 1.5,
-            "r below": pair.r == 1 / 1.5,
-            "d above": pair.d == 2.5,
-            "d below": pair.d == -2.5,
-        }
-        assert reached[side].all(), f"the numbers of this check do not reach the limit: {side}"
-        pair.compare(where=f"{side} its limit: ")
+        assert (getattr(pair, side) == limit).all(), f"the numbers of this check do not bring {side} to {limit}"
+        pair.compare(where=f"{side} at {limit}: ")
 
 
-@check("renorm")
+@check
 def renorm_as_batch_norm(make):
-    for shape in [ROWS, (4, 3, 5, 2)]:
+    for shape in (ROWS, IMAGES):
         pair = Renorm(make, len(shape), r_max=1.0, d_max=0.0)
-        for seed in range(3):
-            pair.step(*numbers(shape, shape, seed=seed), oracle=pair.theirs).compare(where=f"{shape} ")
+        walk(pair, shape, 3, oracle=pair.theirs)
 
 
-@check("renorm")
+@check
 def renorm_as_evaluation(make):
-    for shape in [ROWS, (4, 3, 5, 2)]:
+    for shape in (ROWS, IMAGES):
         pair = Renorm(make, len(shape), r_max=np.inf, d_max=np.inf)
         for seed in range(3):
             x, dy = numbers(shape, shape, seed=seed)
@@ -469,7 +342,7 @@ def renorm_as_evaluation(make):
             close(pair.step(x, dy).got["y"], before, what=f"{shape} y")
 
 
-@check("renorm")
+@check
 def renorm_evaluation(make):
     for shape in [ROWS, (1, 3), (4, 3, 5, 2)]:
         pair = Renorm(make, len(shape), r_max=1.5)
@@ -478,48 +351,41 @@ def renorm_evaluation(make):
         pair.evaluate().step(*numbers(shape, shape, seed=5)).compare(where=f"{shape} ")
 
 
-@check("renorm")
+@check
 def renorm_images(make):
     for shape in [(4, 3, 5), (4, 3, 5, 2)]:
-        pair = Renorm(make, len(shape), r_max=1.2, d_max=0.4)
-        for seed in range(3):
-            pair.step(*numbers(shape, shape, seed=seed)).compare(where=f"{shape} ")
+        walk(Renorm(make, len(shape), r_max=1.2, d_max=0.4), shape, 3)
 
 
-@check("renorm")
+@check
 def renorm_no_affine(make):
     pair = Renorm(make, affine=False)
     pair.step(*numbers(ROWS, ROWS)).compare(where="training ")
     pair.evaluate().step(*numbers(ROWS, ROWS, seed=1)).compare(where="evaluation ")
 
 
-@check("renorm")
+@check
 def renorm_momentum_none(make):
-    pair = Renorm(make, momentum=None)
-    for seed in range(4):
-        pair.step(*numbers(ROWS, ROWS, seed=seed)).compare(where=f"step {seed + 1} ")
+    walk(Renorm(make, momentum=None), ROWS, 4)
 
 
-@check("renorm")
+@check
 def renorm_eps(make):
     x, dy = numbers(ROWS, ROWS)
     Renorm(make, eps=0.1, r_max=50.0, d_max=50.0).step(0.3 * x, dy).compare()
 
 
-@check("renorm")
+@check
 def renorm_single(make):
-    for shape in [ROWS, (4, 3, 5, 2)]:
-        pair = Renorm(make, len(shape))
-        for seed in range(2):
-            pair.step(*numbers(shape, shape, seed=seed, dtype=np.float32)).compare(tolerance=SINGLE)
+    for shape in (ROWS, IMAGES):
+        walk(Renorm(make, len(shape)), shape, 2, dtype=np.float32, tolerance=SINGLE)
 
 
-@check("renorm")
+@check
 def renorm_bad_numbers(make):
-    for shape in [ROWS, (4, 3, 5, 2)]:
-        for bad in BAD_PLACES:
-            for options in ({}, {"affine": False}, {"r_max": 1.0, "d_max": 0.0}):
-                pair = Renorm(make, len(shape), **options)
-                pair.step(*with_bad(*numbers(shape, shape), bad)).compare(where=f"{bad}: ")
-                pair.step(*numbers(shape, shape, seed=1)).compare(where=f"one step after {bad}: ")
-                pair.evaluate().step(*numbers(shape, shape, seed=2)).compare(where=f"evaluation after {bad}: ")
+    options = {}, {"affine": False}, {"r_max": 1.0, "d_max": 0.0}
+    for shape, bad, how in itertools.product((ROWS, IMAGES), BAD_PLACES, options):
+        pair = Renorm(make, len(shape), **how)
+        pair.step(*examples(shape, bad=bad)).compare(where=f"{bad}: ")
+        pair.step(*numbers(shape, shape, seed=1)).compare(where=f"one step after {bad}: ")
+        pair.evaluate().step(*numbers(shape, shape, seed=2)).compare(where=f"evaluation after {bad}: ")

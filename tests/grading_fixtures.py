@@ -1,10 +1,19 @@
-"""A small assignment, submissions to it, and how a class of them is written to a folder."""
+"""A small assignment, submissions to it, and how a class of them is written to a folder and graded."""
 
+import csv
 import json
+import os
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, output_from_msg, writes
 
+from homework.grading import bubblewrap
+
+ROOT = Path(__file__).resolve().parents[1]
+SANDBOX = "none" if bubblewrap.problem() else "bwrap"
 SECRET_IN_SOURCE = "SOLUTION-MARK-4711"
 STUB = "raise NotImplementedError"
 
@@ -74,14 +83,7 @@ def checks(variant):
 
 def cell(source, grade_id, *, kind="code", **marks):
     """A cell with nbgrader's metadata."""
-    full = {
-        "grade": False,
-        "solution": False,
-        "locked": False,
-        "task": False,
-        "schema_version": 3,
-        "grade_id": grade_id,
-    }
+    full = dict.fromkeys(("grade", "solution", "locked", "task"), False) | {"schema_version": 3, "grade_id": grade_id}
     new = new_code_cell if kind == "code" else new_markdown_cell
     return new(source.strip("\n"), id=grade_id, metadata={"nbgrader": {**full, **marks}})
 
@@ -145,3 +147,35 @@ def with_outputs(text, size):
         output_from_msg({"header": {"msg_type": "stream"}, "content": {"name": "stdout", "text": "x" * size}})
     ]
     return json.dumps(content)
+
+
+def write_class(folder, **texts):
+    """Write notebooks into a folder, by the names of their students."""
+    folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"{name}.ipynb").write_text(text, encoding="utf-8")
+    return folder
+
+
+def arguments(where, source, out, *more):
+    """What the grader is called with."""
+    return [*map(str, [where, "--assignment", "hw00", "--source", source, "--out", out, *more])]
+
+
+def grade_class(where, source, out, *more, check=True, sandbox=SANDBOX, **environment):
+    """Grade a folder or a zip in a process of its own, and give what it said."""
+    command = [sys.executable, "-m", "homework.grading", *arguments(where, source, out, *more)]
+    environment = {**os.environ, "SANDBOX": sandbox, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done
+
+
+def rows_of(table):
+    """The rows of a table of grades."""
+    return list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+
+
+def read_grades(out):
+    """The rows of the grades in a folder, by the names of the students."""
+    return {row["name"]: row for row in rows_of(out / "grades.csv")}

@@ -114,3 +114,10 @@ def result(count, data):
 
 def value(count, text):
     return result(count, {"text/plain": lines(text)})
+
+
+def cells_of(count, parts):
+    """Code cells by their names, each with its source and outputs, and a sentence before each."""
+    for number, (name, (source, *outputs)) in enumerate(parts.items(), start=count):
+        yield text(f"{name}-text", f"The next cell is called {name}.")
+        yield code(number, name, source, *outputs)

@@ -1,6 +1,6 @@
 """Group norm, RMS norm and batch renormalization: errors, dtypes, numbers worked out by hand, invariances, differences.
 
-What they have in common with PyTorch is in family_parity.py, which test_family_mutants.py runs.
+What they have in common with PyTorch is in family_parity.py, which test_mutants.py runs.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from utils.byhand.activation_norms import (
     rms_norm_forward,
 )
 from utils.byhand.gradient_check import numerical_gradient, relative_error
-from utils.byhand.normalization import BatchNorm, normalize_backward, normalize_forward
+from utils.byhand.normalization import BatchNorm, normalize_forward
 
 DTYPES = [np.float16, np.float32, np.float64]
 # Float64: some ten roundings of 1e-16, of numbers up to about ten.
@@ -45,9 +45,6 @@ def renorm(x, *, training=True, **options):
     return norm.train(training)
 
 
-# Group norm
-
-
 def test_group_norm_by_hand():
     y, cache = group_norm_forward([[1.0, 3.0, 10.0, 30.0]], [1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 1.0, 1.0], groups=2, eps=0)
     np.testing.assert_allclose(y, [[-1, 2, -2, 5]], rtol=0, atol=ATOL)
@@ -55,17 +52,6 @@ def test_group_norm_by_hand():
     np.testing.assert_allclose(dx, 0, atol=ATOL)  # of two values only the sign is left
     np.testing.assert_allclose(dgamma, [-1, 0, 0, 2], rtol=0, atol=ATOL)
     np.testing.assert_array_equal(dbeta, [1, 0, 0, 2])
-
-
-@pytest.mark.parametrize("groups", [1, 2, 3, 6, np.int64(3)])
-def test_group_norm_is_normalization_of_a_reshaped_input(groups):
-    x, dy, gamma, beta = numbers((2, 6, 5, 3), (2, 6, 5, 3), 6, 6)
-    inner, own = (2, groups, 6 // groups, 5, 3), (groups, 6 // groups, 1, 1)
-    y, cache = normalize_forward(x.reshape(inner), gamma.reshape(own), beta.reshape(own), axes=(2, 3, 4))
-    theirs = [y, *normalize_backward(dy.reshape(inner), cache)]
-    y, cache = group_norm_forward(x, gamma, beta, groups=groups)
-    for ours, reference in zip([y, *group_norm_backward(dy, cache)], theirs, strict=True):
-        np.testing.assert_array_equal(ours.ravel(), reference.ravel())
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -76,36 +62,14 @@ def test_group_norm_keeps_dtype_and_arguments(shape, dtype, affine):
     gamma, beta = numbers(6, 6, dtype=dtype) if affine else (None, None)
     y, cache = group_norm_forward(*frozen(x), gamma, beta, groups=2)
     dx, dgamma, dbeta = group_norm_backward(*frozen(dy), cache)
+    strided, other = group_norm_forward(np.repeat(x, 2, axis=-1)[..., ::2], gamma, beta, groups=np.int64(2))
+    np.testing.assert_array_equal(strided, y)
+    np.testing.assert_array_equal(group_norm_backward(np.repeat(dy, 2, axis=-1)[..., ::2], other)[0], dx)
     assert (y.shape, y.dtype) == (dx.shape, dx.dtype) == (shape, dtype)
-    assert [None if a is None else (a.shape, a.dtype) for a in (dgamma, dbeta)] == (
-        [((6,), np.float64)] * 2 if affine else [None] * 2
-    )
+    found = [a if a is None else (a.shape, a.dtype) for a in (dgamma, dbeta)]
+    assert found == [((6,), np.float64) if affine else None] * 2
     y[...] = 0  # what a layer in place would do
     np.testing.assert_array_equal(group_norm_backward(dy, cache)[0], dx)
-
-
-def test_group_norm_of_every_other_number():
-    x, dy = numbers((2, 6, 5), (2, 6, 5))
-    y, cache = group_norm_forward(x, groups=2)
-    twice = [np.repeat(a, 2, axis=-1)[..., ::2] for a in (x, dy)]
-    same, other = group_norm_forward(twice[0], groups=2)
-    np.testing.assert_allclose(same, y, rtol=0, atol=ATOL)
-    np.testing.assert_allclose(
-        group_norm_backward(twice[1], other)[0], group_norm_backward(dy, cache)[0], rtol=0, atol=ATOL
-    )
-
-
-@pytest.mark.parametrize("groups", [1, 2, 6])
-def test_group_norm_differences(groups):
-    x, dy, gamma, beta = numbers((2, 6, 3), (2, 6, 3), 6, 6)
-
-    def loss(x=x, gamma=gamma, beta=beta):
-        return (dy * group_norm_forward(x, gamma, beta, groups=groups, eps=1e-2)[0]).sum()
-
-    dx, dgamma, dbeta = group_norm_backward(dy, group_norm_forward(x, gamma, beta, groups=groups, eps=1e-2)[1])
-    assert relative_error(dx, numerical_gradient(lambda a: loss(x=a), x)) < DIFFERENCES
-    assert relative_error(dgamma, numerical_gradient(lambda a: loss(gamma=a), gamma)) < DIFFERENCES
-    assert relative_error(dbeta, numerical_gradient(lambda a: loss(beta=a), beta)) < DIFFERENCES
 
 
 @pytest.mark.parametrize(
@@ -113,21 +77,15 @@ def test_group_norm_differences(groups):
     [
         ({"x": [1.0, 2.0]}, r"x: expected shape \(N, C, \.\.\.\), got \(2,\)"),
         ({"x": np.ones((2, 6), int)}, "x: expected floating-point numbers"),
-        ({"groups": 4}, "groups: expected a divisor of the 6 channels, got 4"),
-        ({"groups": 12}, "groups: expected a divisor of the 6 channels, got 12"),
-        ({"groups": 0}, "groups: expected a divisor of the 6 channels, got 0"),
-        ({"groups": -2}, "groups: expected a divisor of the 6 channels, got -2"),
-        ({"groups": 2.0}, "groups: expected a divisor of the 6 channels, got 2.0"),
-        ({"groups": True}, "groups: expected a divisor of the 6 channels, got True"),
-        ({"groups": None}, "groups: expected a divisor of the 6 channels, got None"),
+        *(
+            ({"groups": n}, f"groups: expected a divisor of the 6 channels, got {n}")
+            for n in (4, 12, 0, -2, 2.0, True, None)
+        ),
         ({"groups": 6}, r"x: expected more than one value per group, got one \(shape \(2, 6\), 6 groups\)"),
         ({"x": np.ones((2, 6, 1, 1)), "groups": 6}, "x: expected more than one value per group"),
         ({"x": np.ones((0, 6))}, "x: expected an array with at least one element"),
-        ({"x": np.ones((2, 6, 0))}, "x: expected an array with at least one element"),
         ({"x": np.ones((2, 0)), "groups": 1}, "x: expected an array with at least one element"),
-        ({"eps": -1e-5}, "eps: expected a number of at least 0, got -1e-05"),
-        ({"gamma": np.ones(2)}, r"gamma: expected one number per channel, shape \(6,\), got \(2,\)"),
-        ({"gamma": np.ones((6, 1))}, r"gamma: expected one number per channel, shape \(6,\), got \(6, 1\)"),
+        *(({"gamma": np.ones(s)}, r"gamma: expected one number per channel, shape \(6,\)") for s in [(2,), (6, 1)]),
         ({"beta": 1.0}, r"beta: expected one number per channel, shape \(6,\), got \(\)"),
         ({"beta": np.ones(6, int)}, "beta: expected floating-point numbers"),
     ],
@@ -137,73 +95,40 @@ def test_group_norm_refuses(options, message):
         group_norm_forward(**{"x": np.ones((2, 6)), "groups": 2} | options)
 
 
-@pytest.mark.parametrize("shape", [(6, 2), (2, 6, 1), (2, 2, 3), (12,)])
-def test_group_norm_backward_refuses_another_shape(shape):
-    _, cache = group_norm_forward(np.ones((2, 6)), groups=2)
-    with pytest.raises(ValueError, match=r"dy: expected the shape of x, \(2, 6\), got"):
-        group_norm_backward(np.ones(shape), cache)
-
-
 # Invariances. With eps = 0 they are exact apart from rounding.
 
 
-def layer(x):
-    return normalize_forward(x, axes=(1, 2, 3), eps=0.0)[0]
-
-
-def instance(x):
-    return normalize_forward(x, axes=(2, 3), eps=0.0)[0]
-
-
-def group(x):
-    return group_norm_forward(x, groups=2, eps=0.0)[0]
-
-
-def rms(x):
-    return rms_norm_forward(x, axes=(1, 2, 3), eps=0.0)[0]
-
-
+NORMS = {
+    "layer": lambda x: normalize_forward(x, axes=(1, 2, 3), eps=0.0)[0],
+    "instance": lambda x: normalize_forward(x, axes=(2, 3), eps=0.0)[0],
+    "group": lambda x: group_norm_forward(x, groups=2, eps=0.0)[0],
+    "rms": lambda x: rms_norm_forward(x, axes=(1, 2, 3), eps=0.0)[0],
+}
 SHAPE = (3, 4, 5, 2)
 FACTORS = {  # one number for each example, for each group of two channels, for each channel
     "example": np.array([2.0, 0.3, 40.0]).reshape(3, 1, 1, 1),
     "group": np.array([[2.0, 0.3], [40.0, 5.0], [0.7, 3.0]]).repeat(2, axis=1).reshape(3, 4, 1, 1),
     "channel": np.linspace(0.2, 9.0, 12).reshape(3, 4, 1, 1),
 }
-INVARIANT = {layer: ["example"], group: ["example", "group"], instance: list(FACTORS), rms: ["example"]}
+INVARIANT = {"layer": ["example"], "group": ["example", "group"], "instance": list(FACTORS), "rms": ["example"]}
 
 
-@pytest.mark.parametrize("of", FACTORS)
-@pytest.mark.parametrize("norm", INVARIANT)
-def test_what_scaling_and_shifting_changes(norm, of):
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_scaling_and_shifting_changes(norm):
     (x,) = numbers(SHAPE)
-    factor = FACTORS[of]
-    for changed, invariant in [
-        (factor * x, of in INVARIANT[norm]),
-        (x + factor, of in INVARIANT[norm] and norm is not rms),
-    ]:
-        difference = np.abs(norm(changed) - norm(x)).max()
-        assert (difference < 1e-11) == invariant  # a shift by 40 loses two digits
-
-
-@pytest.mark.parametrize("norm", INVARIANT)
-def test_negative_factors_flip_the_sign(norm):
-    (x,) = numbers(SHAPE)
-    np.testing.assert_allclose(norm(-3 * x), -norm(x), rtol=0, atol=ATOL)
-
-
-@pytest.mark.parametrize("norm", INVARIANT)
-def test_examples_do_not_know_of_each_other(norm):
-    (x,) = numbers(SHAPE)
-    np.testing.assert_allclose(norm(x)[:1], norm(x[:1]), rtol=0, atol=ATOL)
+    y = NORMS[norm](x)
+    for of, factor in FACTORS.items():
+        same = of in INVARIANT[norm]
+        for changed, invariant in [(factor * x, same), (x + factor, same and norm != "rms")]:
+            assert (np.abs(NORMS[norm](changed) - y).max() < 1e-11) == invariant  # a shift by 40 loses two digits
+    np.testing.assert_allclose(NORMS[norm](-3 * x), -y, rtol=0, atol=ATOL)
+    np.testing.assert_allclose(NORMS[norm](x[:1]), y[:1], rtol=0, atol=ATOL)
 
 
 def test_rms_norm_of_centred_values_is_layer_norm():
     (x,) = numbers((4, 7))
     x -= x.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(rms_norm_forward(x)[0], normalize_forward(x, axes=1)[0], rtol=0, atol=ATOL)
-
-
-# RMS norm
 
 
 def test_rms_norm_by_hand():
@@ -220,12 +145,6 @@ def test_rms_norm_by_hand():
 def test_rms_norm_of_zeros():
     np.testing.assert_array_equal(rms_norm_forward(np.zeros((2, 3)))[0], 0)
     assert np.isnan(rms_norm_forward(np.zeros((2, 3)), eps=0.0)[0]).all()
-
-
-def test_rms_norm_gradient_is_perpendicular_to_x():
-    x, dy, gamma = numbers((4, 7), (4, 7), 7)
-    dx, _ = rms_norm_backward(dy, rms_norm_forward(x, gamma, eps=0.0)[1])
-    np.testing.assert_allclose((dx * x).sum(axis=1), 0, atol=ATOL)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -268,18 +187,12 @@ def test_rms_norm_differences(of_gamma):
     [
         ({"x": [1, 2]}, "x: expected floating-point numbers"),
         ({"x": 1.0}, r"x: expected an array with at least one element, got shape \(\)"),
-        ({"x": np.ones((0, 3))}, r"x: expected an array with at least one element, got shape \(0, 3\)"),
         ({"axes": ()}, r"axes: expected at least one axis, and each once, got \(\)"),
         ({"axes": 2}, "axes: expected an integer from -2 to 1, got 2"),
         ({"axes": (1, -1)}, r"axes: expected at least one axis, and each once, got \(1, -1\)"),
-        ({"eps": -1}, "eps: expected a number of at least 0, got -1"),
-        ({"eps": np.nan}, "eps: expected a number of at least 0, got nan"),
         ({"gamma": np.ones(3, int)}, "gamma: expected floating-point numbers"),
         ({"gamma": np.ones(2)}, r"gamma: expected a shape that broadcasts against x, \(2, 3\), got \(2,\)"),
-        (
-            {"gamma": np.ones((1, 2, 3))},
-            r"gamma: expected a shape that broadcasts against x, \(2, 3\), got \(1, 2, 3\)",
-        ),
+        ({"gamma": np.ones((1, 2, 3))}, r"gamma: .* broadcasts against x, \(2, 3\), got \(1, 2, 3\)"),
     ],
 )
 def test_rms_norm_refuses(options, message):
@@ -287,14 +200,14 @@ def test_rms_norm_refuses(options, message):
         rms_norm_forward(**{"x": np.ones((2, 3))} | options)
 
 
-@pytest.mark.parametrize("shape", [(3, 2), (3,), (2, 1)])
-def test_rms_norm_backward_refuses_another_shape(shape):
-    _, cache = rms_norm_forward(np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"dy: expected the shape of x, \(2, 3\), got"):
-        rms_norm_backward(np.ones(shape), cache)
-
-
-# Batch renormalization
+@pytest.mark.parametrize("shape", [(6, 2), (2, 6, 1), (2, 2, 3), (12,), (2, 1), (6,)])
+def test_backward_refuses_another_shape(shape):
+    for backward, (_, cache) in (
+        (group_norm_backward, group_norm_forward(np.ones((2, 6)), groups=2)),
+        (rms_norm_backward, rms_norm_forward(np.ones((2, 6)))),
+    ):
+        with pytest.raises(ValueError, match=r"dy: expected the shape of x, \(2, 6\), got"):
+            backward(np.ones(shape), cache)
 
 
 def test_renorm_by_hand():
@@ -331,17 +244,6 @@ def test_renorm_takes_the_state_of_a_batch_norm():
     np.testing.assert_array_equal(norm.backward(dy), batch_norm.backward(dy))
 
 
-def test_renorm_evaluation_leaves_the_state_alone():
-    x, dy = numbers((5, 3), (5, 3))
-    norm = renorm(x)
-    norm.forward(x)
-    before = norm.state_dict()
-    norm.eval().forward(x)
-    norm.backward(dy)
-    for key, value in norm.state_dict().items():
-        np.testing.assert_array_equal(value, before[key])
-
-
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -352,52 +254,10 @@ def test_renorm_keeps_dtype_and_arguments(shape, dtype, training, affine):
     y = norm.forward(*frozen(x))
     dx = norm.backward(*frozen(dy))
     assert (y.shape, y.dtype) == (dx.shape, dx.dtype) == (shape, dtype)
-    assert [None if a is None else a.shape for a in (norm.grad_gamma, norm.grad_beta)] == (
-        [shape[1:2]] * 2 if affine else [None] * 2
-    )
+    found = [a if a is None else a.shape for a in (norm.grad_gamma, norm.grad_beta)]
+    assert found == [shape[1:2] if affine else None] * 2
     y[...] = 0
     np.testing.assert_array_equal(norm.backward(dy), dx)
-
-
-@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 2, 4)])
-@pytest.mark.parametrize("limits", [(1.0, 0.0), (1.1, 0.2), (np.inf, np.inf)])
-def test_renorm_differences(shape, limits):
-    """With r and d held where they are, which is what the gradient takes for granted."""
-    x, dy = numbers(shape, shape)
-    rows = (1, -1) + (1,) * (len(shape) - 2)
-    norm = renorm(x, r_max=limits[0], d_max=limits[1], eps=1e-2)
-    mean, std = norm.running_mean, np.sqrt(norm.running_var + 1e-2)
-    axes = (0, *range(2, x.ndim))
-    r = np.clip(np.sqrt(x.var(axis=axes) + 1e-2) / std, 1 / limits[0], limits[0]).reshape(rows)
-    d = np.clip((x.mean(axis=axes) - mean) / std, -limits[1], limits[1]).reshape(rows)
-    gamma, beta = norm.gamma, norm.beta
-
-    def loss(x=x, gamma=gamma, beta=beta):
-        x_hat = normalize_forward(x, axes=axes, eps=1e-2)[0]
-        return (dy * (gamma.reshape(rows) * (x_hat * r + d) + beta.reshape(rows))).sum()
-
-    norm.forward(x)
-    dx = norm.backward(dy)
-    assert relative_error(dx, numerical_gradient(lambda a: loss(x=a), x)) < DIFFERENCES
-    assert relative_error(norm.grad_gamma, numerical_gradient(lambda a: loss(gamma=a), gamma)) < DIFFERENCES
-    assert relative_error(norm.grad_beta, numerical_gradient(lambda a: loss(beta=a), beta)) < DIFFERENCES
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_features": 0}, "num_features: expected a positive integer, got 0"),
-        ({"eps": 0.0}, "eps: expected a positive number, got 0.0"),
-        ({"momentum": 1.5}, "momentum: expected a number from 0 to 1, got 1.5"),
-        ({"r_max": 0.9}, "r_max: expected a number of at least 1, got 0.9"),
-        ({"r_max": np.nan}, "r_max: expected a number of at least 1, got nan"),
-        ({"d_max": -0.1}, "d_max: expected a number of at least 0, got -0.1"),
-        ({"d_max": np.nan}, "d_max: expected a number of at least 0, got nan"),
-    ],
-)
-def test_renorm_refuses_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        BatchRenorm(**{"num_features": 3} | options)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +282,10 @@ def test_renorm_refuses_and_stays_as_it_was(x, message):
     np.testing.assert_array_equal(norm.backward(dy), dx)
 
 
-def test_renorm_backward_refuses():
+def test_renorm_refuses():
+    for name, wrong in (("r_max", 0.9), ("d_max", -0.1), ("eps", 0.0), ("num_features", 0), ("momentum", 1.5)):
+        with pytest.raises(ValueError, match=f"{name}: expected a .*, got {wrong}"):
+            BatchRenorm(**{"num_features": 3} | {name: wrong})
     norm = BatchRenorm(3)
     with pytest.raises(ValueError, match=r"backward: expected forward\(x\) before backward\(dy\)"):
         norm.backward(np.ones((5, 3)))
@@ -432,48 +295,18 @@ def test_renorm_backward_refuses():
             norm.backward(np.ones((4, 3)))
 
 
-# Numbers that are hard to bear
-
 CALLS = {
-    "group": lambda x, gamma: group_norm_forward(x, gamma, 0 * gamma, groups=1),
-    "rms": lambda x, gamma: rms_norm_forward(x, gamma),
+    "group": (lambda x, gamma: group_norm_forward(x, gamma, 0 * gamma, groups=1), group_norm_backward),
+    "rms": (rms_norm_forward, rms_norm_backward),
 }
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("norm", CALLS)
-def test_divergence_can_be_seen_in_its_example(norm, bad):
-    (x,) = numbers((3, 4))
-    expected = CALLS[norm](x, np.ones(4))[0]
-    x[1, 2] = bad
-    y, cache = CALLS[norm](x, np.ones(4))
-    assert np.isnan(y[1]).any()
-    np.testing.assert_array_equal(y[[0, 2]], expected[[0, 2]])
-    backward = {"group": group_norm_backward, "rms": rms_norm_backward}[norm]
-    assert np.isnan(backward(x, cache)[0][1]).any()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_divergence_can_be_seen_in_its_channel(bad):
-    x, dy = numbers((5, 3), (5, 3))
-    expected = renorm(x).forward(x)
-    x[1, 2] = bad
-    norm = renorm(x)
-    y = norm.forward(x)
-    assert np.isnan(y[:, 2]).any()
-    np.testing.assert_array_equal(y[:, :2], expected[:, :2])
-    assert np.isnan(norm.backward(dy)[:, 2]).any()
-    assert np.isnan(norm.running_var[2])
-    assert np.isnan(norm.eval().forward(dy)[:, 2]).all()
-
-
-@pytest.mark.parametrize("norm", CALLS)
-def test_half_precision_overflows_in_silence(norm):
+@pytest.mark.parametrize(("forward", "backward"), CALLS.values(), ids=CALLS)
+def test_half_precision_overflows_in_silence(forward, backward):
     x = np.array([[1.0, 2.0, 3.0, 40.0]], np.float16)
-    y, _ = CALLS[norm](x, np.full(4, 6e4))  # the sign of infinity is the only thing left
+    y, _ = forward(x, np.full(4, 6e4))  # the sign of infinity is the only thing left
     assert y[0, 3] == np.inf
-    _, cache = CALLS[norm](x * np.float16(1e-4), np.ones(4))
-    backward = {"group": group_norm_backward, "rms": rms_norm_backward}[norm]
+    _, cache = forward(x * np.float16(1e-4), np.ones(4))
     assert np.isinf(backward(np.array([[6e4, -6e4, 6e4, -6e4]], np.float16), cache)[0]).any()
 
 

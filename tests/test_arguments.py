@@ -1,6 +1,7 @@
 """Arguments that nothing can be made of: each promised ValueError is one, with a sentence, before any work."""
 
 import contextlib
+import functools
 import importlib
 import inspect
 import math
@@ -15,14 +16,7 @@ from matplotlib.figure import Figure
 
 import utils
 from utils import arrays, data, download, evidence, image_files, plotting, runtime, small_mnist, widgets
-from utils.byhand import (
-    activation_norms,
-    gradient_check,
-    initialization,
-    loss_surface,
-    normalization,
-    standardization,
-)
+from utils.byhand import activation_norms, gradient_check, initialization, loss_surface, normalization, standardization
 from utils.lab import history, networks, optim, probes, processes, replicas, sequences, sync_batch_norm, training
 
 RNG = np.random.default_rng
@@ -58,6 +52,9 @@ def anything(value):
     return May(value, *UNUSABLE)
 
 
+ANY = anything("word")
+
+
 def fraction(value=0.25):
     return May(value)
 
@@ -70,6 +67,14 @@ def real(value):
     return May(value, "2.5", "-1")
 
 
+def optional(value):
+    return May(value, "None")
+
+
+def measured(value):
+    return May(value, "nan", "inf", "-1", "2.5")
+
+
 def batch(*shape):
     return RNG(0).normal(size=shape)
 
@@ -80,11 +85,6 @@ IMAGES = data.digits(seed=0)
 
 def network(**how):
     return replicas.Stack.of(lambda seed: networks.mlp(4, 3, seed=seed, width=5, depth=2, **how), range(2))
-
-
-def trained_network():
-    split = SPLIT.with_validation(seed=0)
-    return training.fit(network(), split, steps=2, batch_size=4, learning_rates=[0.1, 0.2])
 
 
 def tensors():
@@ -101,444 +101,186 @@ def trained(layer, *shape):
     return layer
 
 
-def sized(shape=(3, 4), **more):
-    return {"shape": shape, **more}
-
-
 LOADED = {"seed": May(0), "test_fraction": fraction()}
-DOWNLOADED = {"seed": May(0), "n_train": May(5, "None"), "n_test": May(5, "None")}
+DOWNLOADED = {"seed": May(0), "n_train": optional(5), "n_test": optional(5)}
 IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
 MNIST_5K = packed("".join(f"{'0,' * 784}{i % 10}\n" for i in range(5000)).encode())
-CLAIM = "leakage-flatters"
+CLAIM = {"claim_id": "leakage-flatters", "path": evidence.CLAIMS}
 X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
 
 
-def calls():
-    """For every public name that promises a ValueError, what to call and with which arguments it can be called."""
+def takes(function, /, **arguments):
+    """A function that promises a ValueError, by its full name, and arguments with which it can be called."""
+    return f"{function.__module__}.{function.__qualname__}".removeprefix("utils."), (function, arguments)
+
+
+def calls_in_numpy():
     bn, renorm = normalization.BatchNorm, activation_norms.BatchRenorm
-    of_bn = {"eps": May(1e-5, "2.5"), "momentum": May(0.1, "None"), "affine": anything(True)}
-    backwards = {"x": batch(5, 3)}, {"dy": batch(5, 3)}
-    norm_cache = cache_of(normalization.normalize_forward, batch(5, 3), axes=0)
-    group_cache = cache_of(activation_norms.group_norm_forward, batch(5, 6), groups=2)
-    rms_cache = cache_of(activation_norms.rms_norm_forward, batch(5, 3))
-    standardizer, whitener = (kind().fit(X) for kind in (standardization.Standardizer, standardization.Whitener))
+    norm, relatives = normalization, activation_norms
+    of_bn = {"num_features": 3, "eps": May(1e-5, "2.5"), "momentum": optional(0.1), "affine": ANY}
+    limit, of_scale = May(3.0, "2.5", "inf"), May(np.ones(3), "None", "2.5", "nan", "inf")
+    x, dy, wide, eps = batch(5, 3), batch(5, 3), batch(5, 6), at_least_zero(1e-5)
+    seen = May(x, "six axes")
+    yield takes(renorm, r_max=limit, d_max=limit, **of_bn)
+    yield takes(bn, **of_bn, track_running_stats=ANY)
+    for kind in (bn, renorm):
+        yield takes(kind(3).forward, x=x)
+        yield takes(trained(kind(3), 5, 3).backward, dy=dy)
+    yield takes(bn(3).load_state_dict, state=bn(3).state_dict())
+    yield takes(norm.normalize_forward, x=seen, gamma=of_scale, beta=of_scale, axes=May(0, "-1"), eps=eps)
+    yield takes(norm.normalize_backward, dy=dy, cache=cache_of(norm.normalize_forward, x, axes=0))
+    channels = optional(np.ones(6))
+    yield takes(relatives.group_norm_forward, x=wide, gamma=channels, beta=channels, groups=2, eps=eps)
+    yield takes(relatives.group_norm_backward, dy=wide, cache=cache_of(relatives.group_norm_forward, wide, groups=2))
+    yield takes(relatives.rms_norm_forward, x=seen, gamma=of_scale, axes=May(-1, "-1"), eps=eps)
+    yield takes(relatives.rms_norm_backward, dy=dy, cache=cache_of(relatives.rms_norm_forward, x))
+
+    anywhere, step = May(X, "2.5", "six axes", "empty"), at_least_zero(1e-5)
+    yield takes(gradient_check.numerical_gradient, f=np.sum, x=anywhere, step=step)
+    yield takes(gradient_check.relative_error, ours=X, reference=X)
+
+    own = {"shape": (3, 4), "rng": 0}
+    yield takes(initialization.constant, shape=(3, 4), value=real(1.0))
+    yield takes(initialization.fans, shape=(3, 4))
+    yield takes(initialization.gain, nonlinearity="leaky_relu", param=May(0.1, "None", "2.5", "-1"))
+    for draw in (initialization.kaiming_normal, initialization.kaiming_uniform):
+        yield takes(draw, **own, mode="fan_in", a=real(0.0))
+    for draw in (initialization.lecun_normal, initialization.lecun_uniform, initialization.pytorch_default):
+        yield takes(draw, **own)
+    for draw in (initialization.orthogonal, initialization.xavier_normal, initialization.xavier_uniform):
+        yield takes(draw, **own, gain=at_least_zero(1.0))
+    yield takes(initialization.lsuv, weights=May([batch(4, 3)], "empty"), activation=np.tanh, X=X)
+    yield takes(initialization.measured_gain, function=np.tanh)
+    yield takes(initialization.normal, **own, std=at_least_zero(1.0))
+
+    for rule in (loss_surface.best_lr, loss_surface.heavy_ball, loss_surface.largest_stable_lr):
+        yield takes(rule, H=H)
+    walk = {"start": optional(np.ones(3)), "momentum": at_least_zero(0.5), "batch_size": optional(2), "rng": RNG(0)}
+    yield takes(loss_surface.descend, X=X, y=Y, lr=May(0.1, "2.5"), steps=3, **walk)
+    for at_weights in (loss_surface.gradient, loss_surface.loss):
+        yield takes(at_weights, X=X, y=Y, w=May(np.ones(3), "six axes"))
+    yield takes(loss_surface.hessian, X=X)
+    yield takes(loss_surface.condition_number, X=X)
+    yield takes(loss_surface.minimum, X=X, y=Y)
+
+    yield takes(standardization.Whitener, method="zca")
+    for kind in (standardization.Standardizer, standardization.Whitener):
+        for method in ("fit", "transform"):
+            place = f"byhand.standardization.{kind.__name__}.{method}"
+            yield place, (getattr(kind().fit(X), method), {"X": X})
+
+
+def calls_about_data():
+    named = {"name": ANY}
+    yield takes(arrays.float_array, values=May(X, "2.5", "six axes", "empty"), finite=ANY, **named)
+    yield takes(arrays.generator, seed=0, **named)
+    yield takes(arrays.instance, value=May(1.5, "2.5", "nan", "inf"), kind=anything(float), what=ANY, **named)
+    yield takes(arrays.matrix, values=X, min_rows=2, n_features=optional(3), **named)
+    limits = {"at_least": anything(0), "above": anything(None), "at_most": anything(1), "below": anything(None)}
+    yield takes(arrays.number, value=0.5, **limits, finite=ANY, hint=ANY, **named)
+    yield takes(arrays.numeric, values=May(X, "nan", "inf", "-1", "2.5", "six axes", "empty"), **named)
+    yield takes(arrays.one_of, value="a", names=anything(("a", "b")), hint=ANY, **named)
+    yield takes(arrays.targets, values=Y, n=8, **named)
+    yield takes(arrays.whole, value=1, at_least=anything(1), at_most=anything(None), hint=ANY, **named)
+
+    parts = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y, "x_validation": X, "y_validation": Y}
+    yield takes(data.Split, **parts, feature_names=("a", "b", "c"), image_shape=optional((1, 1, 3)))
+    yield takes(SPLIT.first, n=5)
+    yield takes(SPLIT.hold_out, seed=0, fraction=fraction())
+    yield takes(SPLIT.with_validation, seed=0, fraction=fraction())
+    yield takes(SPLIT.with_wrong_labels, share=0.5, seed=0)
+    for load in (data.breast_cancer, data.diabetes, data.diabetes_in_own_units, data.digits, data.iris, data.wine):
+        yield takes(load, **LOADED)
+    for load in (data.cifar10, data.fashion_mnist, data.mnist, data.mnist_5k):
+        yield takes(load, **DOWNLOADED)
+    yield takes(data.ages_and_incomes, **LOADED, n=20)
+    yield takes(data.images, **DOWNLOADED, dataset=optional("digits"))
+    yield takes(data.photo_patches, seed=0, n=2, size=3)
+    yield takes(data.standardize_channels, split=IMAGES)
+    drawn = {"ratio": at_least_zero(2.0), "correlation": 0.5, "noise": at_least_zero(0.5)}
+    yield takes(data.two_features, seed=0, n=10, **drawn)
+    yield takes(download.fetch, name="mnist", registry=optional(None))
+    yield takes(image_files.read_cifar10, source=CIFAR)
+    yield takes(image_files.read_mnist_5k, source=MNIST_5K)
+    yield takes(image_files.read_idx, source=IDX[0], kind="images")
+    yield takes(image_files.read_labelled_images, images=IDX[0], labels=IDX[1])
+    yield takes(evidence.check, **CLAIM, error=measured(0.0), tolerance=at_least_zero(1e-9))
+    yield takes(evidence.claims, path=evidence.CLAIMS)
+    yield takes(evidence.judge, **CLAIM, effect=Y, timed=anything(False))
+    yield takes(runtime.configure, threads=1)
+
+
+def calls_of_figures():
+    ax = (fig := Figure()).subplots()
+    look = {"ax": ax, "color": anything("black"), "label": ANY}
+    style = {"marker": anything("o"), "linestyle": anything("-")}
+    yield takes(plotting.draw_band, x=np.arange(3.0), values=batch(4, 3), **look, **style)
+    levels = {"limits": (-1, 1, -1, 1), "levels": 3, "cmap": anything("Greys")}
+    yield takes(plotting.draw_bowl, ax=ax, X=X[:, :2], y=Y, **levels)
+    yield takes(plotting.draw_path, path=batch(4, 2), **look)
+    yield takes(plotting.show, fig=fig, alt=May("A figure.", "word"))
+    yield takes(widgets.control, kind="FloatSlider", value=anything(0.5))
+    walk = {"ratio": at_least_zero(2.0), "momentum": at_least_zero(0.0), "batch_size": 100}
+    yield takes(widgets.loss_surface_walk, seed=0, steps=3, lr=May(0.1, "2.5"), **walk)
+
+
+def calls_in_pytorch():
     x, y = tensors()
-    parts = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
-    net = {
-        "activation": "relu",
-        "norm": May(None, "None"),
-        "place": "before",
-        "norm_input": May(None, "None"),
-        "init": "default",
-        "dropout": 0.1,
-    }
-    sequence = {"n_in": 4, "n_out": 3, "seed": May(0), "token": 2}
-    fig = Figure()
-    ax = fig.subplots()
-    look = {"color": anything("black"), "label": anything("a")}
-    fit = {
-        "model": network(),
-        "split": SPLIT,
-        "steps": 2,
-        "batch_size": 4,
-        "learning_rates": at_least_zero(0.1),
-        "optimizer": optim.SGD,
-        "loss": training.cross_entropy,
-        "watch": May(None, "None"),
-    }
-    return {
-        "byhand.activation_norms.BatchRenorm": (
-            renorm,
-            {"num_features": 3, "r_max": May(3.0, "2.5", "inf"), "d_max": May(5.0, "2.5", "inf"), **of_bn},
-        ),
-        "byhand.activation_norms.BatchRenorm.forward": (renorm(3).forward, backwards[0]),
-        "byhand.activation_norms.BatchRenorm.backward": (trained(renorm(3), 5, 3).backward, backwards[1]),
-        "byhand.activation_norms.group_norm_backward": (
-            activation_norms.group_norm_backward,
-            {"dy": batch(5, 6), "cache": group_cache},
-        ),
-        "byhand.activation_norms.group_norm_forward": (
-            activation_norms.group_norm_forward,
-            {
-                "x": batch(5, 6),
-                "gamma": May(np.ones(6), "None"),
-                "beta": May(np.ones(6), "None"),
-                "groups": 2,
-                "eps": at_least_zero(1e-5),
-            },
-        ),
-        "byhand.activation_norms.rms_norm_backward": (
-            activation_norms.rms_norm_backward,
-            {"dy": batch(5, 3), "cache": rms_cache},
-        ),
-        "byhand.activation_norms.rms_norm_forward": (
-            activation_norms.rms_norm_forward,
-            {
-                "x": May(batch(5, 3), "six axes"),
-                "gamma": May(np.ones(3), "None", "2.5", "nan", "inf"),
-                "axes": May(-1, "-1"),
-                "eps": at_least_zero(1e-5),
-            },
-        ),
-        "arrays.float_array": (
-            arrays.float_array,
-            {"values": May(X, "2.5", "six axes", "empty"), "name": anything("x"), "finite": anything(True)},
-        ),
-        "arrays.generator": (arrays.generator, {"seed": 0, "name": anything("seed")}),
-        "arrays.instance": (
-            arrays.instance,
-            {
-                "value": May(1.5, "2.5", "nan", "inf"),
-                "kind": anything(float),
-                "name": anything("x"),
-                "what": anything("a number"),
-            },
-        ),
-        "arrays.matrix": (
-            arrays.matrix,
-            {"values": X, "name": anything("X"), "min_rows": 2, "n_features": May(3, "None")},
-        ),
-        "arrays.number": (
-            arrays.number,
-            {
-                "value": 0.5,
-                "name": anything("x"),
-                "at_least": anything(0),
-                "above": anything(None),
-                "at_most": anything(1),
-                "below": anything(None),
-                "finite": anything(True),
-                "hint": anything(""),
-            },
-        ),
-        "arrays.numeric": (
-            arrays.numeric,
-            {"values": May(X, "nan", "inf", "-1", "2.5", "six axes", "empty"), "name": anything("x")},
-        ),
-        "arrays.one_of": (
-            arrays.one_of,
-            {"value": "a", "names": anything(("a", "b")), "name": anything("x"), "hint": anything("")},
-        ),
-        "arrays.targets": (arrays.targets, {"values": Y, "n": 8, "name": anything("y")}),
-        "arrays.whole": (
-            arrays.whole,
-            {
-                "value": 1,
-                "name": anything("x"),
-                "at_least": anything(1),
-                "at_most": anything(None),
-                "hint": anything(""),
-            },
-        ),
-        "splits.Split": (
-            data.Split,
-            {
-                **parts,
-                "feature_names": ("a", "b", "c"),
-                "x_validation": X,
-                "y_validation": Y,
-                "image_shape": May((1, 1, 3), "None"),
-            },
-        ),
-        "splits.Split.first": (SPLIT.first, {"n": 5}),
-        "splits.Split.hold_out": (SPLIT.hold_out, {"seed": 0, "fraction": fraction()}),
-        "splits.Split.with_validation": (SPLIT.with_validation, {"seed": 0, "fraction": fraction()}),
-        "splits.Split.with_wrong_labels": (SPLIT.with_wrong_labels, {"share": 0.5, "seed": 0}),
-        "data.ages_and_incomes": (data.ages_and_incomes, {**LOADED, "n": 20}),
-        **{
-            f"data.{name}": (getattr(data, name), LOADED)
-            for name in ("breast_cancer", "diabetes", "diabetes_in_own_units", "digits", "iris", "wine")
-        },
-        **{f"data.{name}": (getattr(data, name), DOWNLOADED) for name in ("cifar10", "fashion_mnist", "mnist")},
-        **{f"{place}.mnist_5k": (data.mnist_5k, DOWNLOADED) for place in ("data", "small_mnist")},
-        "data.images": (data.images, {**DOWNLOADED, "dataset": May("digits", "None")}),
-        "data.photo_patches": (data.photo_patches, {"seed": 0, "n": 2, "size": 3}),
-        "data.standardize_channels": (data.standardize_channels, {"split": IMAGES}),
-        "data.two_features": (
-            data.two_features,
-            {"seed": 0, "n": 10, "ratio": at_least_zero(2.0), "correlation": 0.5, "noise": at_least_zero(0.5)},
-        ),
-        "lab.sync_batch_norm.SyncBatchNorm": (
-            sync_batch_norm.SyncBatchNorm,
-            {"num_features": 3, **of_bn, "track_running_stats": anything(True), "group": anything(None)},
-        ),
-        "lab.sync_batch_norm.SyncBatchNorm.forward": (
-            sync_batch_norm.SyncBatchNorm(3).eval().forward,
-            {"x": torch.ones(2, 3)},
-        ),
-        "lab.processes.run": (
-            processes.run,
-            {"world_size": 1, "job": math.sqrt, "timeout": May(0.1, "2.5")},
-        ),
-        "download.fetch": (download.fetch, {"name": "mnist", "registry": May(None, "None")}),
-        "evidence.check": (
-            evidence.check,
-            {
-                "claim_id": CLAIM,
-                "error": May(0.0, "nan", "inf", "-1", "2.5"),
-                "tolerance": at_least_zero(1e-9),
-                "path": evidence.CLAIMS,
-            },
-        ),
-        "evidence.claims": (evidence.claims, {"path": evidence.CLAIMS}),
-        "evidence.judge": (
-            evidence.judge,
-            {
-                "claim_id": CLAIM,
-                "effect": Y,
-                "timed": anything(False),
-                "path": evidence.CLAIMS,
-            },
-        ),
-        "byhand.gradient_check.numerical_gradient": (
-            gradient_check.numerical_gradient,
-            {"f": np.sum, "x": May(X, "2.5", "six axes", "empty"), "step": at_least_zero(1e-5)},
-        ),
-        "byhand.gradient_check.relative_error": (gradient_check.relative_error, {"ours": X, "reference": X}),
-        "image_files.read_cifar10": (image_files.read_cifar10, {"source": CIFAR}),
-        "image_files.read_mnist_5k": (image_files.read_mnist_5k, {"source": MNIST_5K}),
-        "image_files.read_idx": (image_files.read_idx, {"source": IDX[0], "kind": "images"}),
-        "image_files.read_labelled_images": (
-            image_files.read_labelled_images,
-            {"images": IDX[0], "labels": IDX[1]},
-        ),
-        "byhand.initialization.constant": (initialization.constant, sized(value=real(1.0))),
-        "byhand.initialization.fans": (initialization.fans, sized()),
-        "byhand.initialization.gain": (
-            initialization.gain,
-            {"nonlinearity": "leaky_relu", "param": May(0.1, "None", "2.5", "-1")},
-        ),
-        **{
-            f"byhand.initialization.kaiming_{kind}": (
-                getattr(initialization, f"kaiming_{kind}"),
-                sized(rng=0, mode="fan_in", a=real(0.0)),
-            )
-            for kind in ("normal", "uniform")
-        },
-        **{
-            f"byhand.initialization.{name}": (getattr(initialization, name), sized(rng=0))
-            for name in ("lecun_normal", "lecun_uniform", "pytorch_default")
-        },
-        **{
-            f"byhand.initialization.{name}": (getattr(initialization, name), sized(rng=0, gain=at_least_zero(1.0)))
-            for name in ("orthogonal", "xavier_normal", "xavier_uniform")
-        },
-        "byhand.initialization.lsuv": (
-            initialization.lsuv,
-            {"weights": May([batch(4, 3)], "empty"), "activation": np.tanh, "X": X},
-        ),
-        "byhand.initialization.measured_gain": (initialization.measured_gain, {"function": np.tanh}),
-        "byhand.initialization.normal": (initialization.normal, sized(std=at_least_zero(1.0), rng=0)),
-        **{
-            f"byhand.loss_surface.{name}": (getattr(loss_surface, name), {"H": H})
-            for name in ("best_lr", "heavy_ball", "largest_stable_lr")
-        },
-        "byhand.loss_surface.condition_number": (loss_surface.condition_number, {"X": X}),
-        "byhand.loss_surface.descend": (
-            loss_surface.descend,
-            {
-                "X": X,
-                "y": Y,
-                "lr": May(0.1, "2.5"),
-                "steps": 3,
-                "start": May(np.ones(3), "None"),
-                "momentum": at_least_zero(0.5),
-                "batch_size": May(2, "None"),
-                "rng": RNG(0),
-            },
-        ),
-        "byhand.loss_surface.gradient": (loss_surface.gradient, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
-        "byhand.loss_surface.hessian": (loss_surface.hessian, {"X": X}),
-        "byhand.loss_surface.loss": (loss_surface.loss, {"X": X, "y": Y, "w": May(np.ones(3), "six axes")}),
-        "byhand.loss_surface.minimum": (loss_surface.minimum, {"X": X, "y": Y}),
-        "lab.networks.Dropout": (networks.Dropout, {"p": 0.1, "generator": anything(None)}),
-        "lab.networks.conv_net": (
-            networks.conv_net,
-            {
-                "image_shape": (1, 8, 8),
-                "n_out": 3,
-                "seed": May(0),
-                "channels": (2, 3),
-                "pool_after": May((1,), "empty"),
-                "kernel_size": 3,
-                **net,
-            },
-        ),
-        "lab.networks.initialize": (
-            networks.initialize,
-            {"network": torch.nn.Linear(3, 2), "seed": May(0), "init": "zeros"},
-        ),
-        "lab.networks.mlp": (networks.mlp, {"n_in": 4, "n_out": 3, "seed": May(0), "width": 5, "depth": 2, **net}),
-        "lab.replicas.Stack": (replicas.Stack, {"networks": [torch.nn.Linear(4, 3)] * 2, "seeds": May([0, 1], "None")}),
-        "lab.replicas.Stack.check": (
-            network().check,
-            {"x": x, "y": May(y, "None"), "name": anything("x")},
-        ),
-        "lab.replicas.Stack.forward": (network().forward, {"x": x}),
-        "lab.replicas.Stack.of": (
-            replicas.Stack.of,
-            {"build": lambda seed: torch.nn.Linear(4, 3), "seeds": [0, 1]},
-        ),
-        "lab.replicas.Stack.record": (network().record, {"x": x, "kinds": (torch.nn.ReLU,)}),
-        "lab.replicas.Stack.replica": (network().replica, {"r": 0}),
-        "lab.sequences.RNN": (
-            sequences.RNN,
-            {**sequence, "width": 5, "norm": May(None, "None"), "gain": at_least_zero(1.0)},
-        ),
-        "lab.sequences.Transformer": (
-            sequences.Transformer,
-            {
-                **sequence,
-                "width": 4,
-                "depth": 1,
-                "heads": 2,
-                "norm": torch.nn.LayerNorm,
-                "place": "pre",
-                "init": "orthogonal",
-            },
-        ),
-        "lab.sync_batch_norm.convert": (
-            sync_batch_norm.convert,
-            {"module": torch.nn.BatchNorm1d(3), "group": anything(None)},
-        ),
-        "byhand.normalization.BatchNorm": (bn, {"num_features": 3, **of_bn, "track_running_stats": anything(True)}),
-        "byhand.normalization.BatchNorm.forward": (bn(3).forward, backwards[0]),
-        "byhand.normalization.BatchNorm.backward": (trained(bn(3), 5, 3).backward, backwards[1]),
-        "byhand.normalization.BatchNorm.load_state_dict": (bn(3).load_state_dict, {"state": bn(3).state_dict()}),
-        "byhand.normalization.normalize_backward": (
-            normalization.normalize_backward,
-            {"dy": batch(5, 3), "cache": norm_cache},
-        ),
-        "byhand.normalization.normalize_forward": (
-            normalization.normalize_forward,
-            {
-                "x": May(batch(5, 3), "six axes"),
-                "gamma": May(np.ones(3), "None", "2.5", "nan", "inf"),
-                "beta": May(np.ones(3), "None", "2.5", "nan", "inf"),
-                "axes": May(0, "-1"),
-                "eps": at_least_zero(1e-5),
-            },
-        ),
-        "lab.optim.Adam": (
-            optim.Adam,
-            {
-                "parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"),
-                "learning_rates": [0.1, 0.2],
-                "betas": (0.9, 0.99),
-                "eps": at_least_zero(1e-8),
-                "weight_decay": at_least_zero(0.0),
-                "schedule": May(None, "None"),
-            },
-        ),
-        "lab.optim.SGD": (
-            optim.SGD,
-            {
-                "parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"),
-                "learning_rates": [0.1, 0.2],
-                "momentum": 0.5,
-                "weight_decay": at_least_zero(0.0),
-                "schedule": May(None, "None"),
-            },
-        ),
-        "plotting.draw_band": (
-            plotting.draw_band,
-            {
-                "ax": ax,
-                "x": np.arange(3.0),
-                "values": batch(4, 3),
-                **look,
-                "marker": anything("o"),
-                "linestyle": anything("-"),
-            },
-        ),
-        "plotting.draw_bowl": (
-            plotting.draw_bowl,
-            {"ax": ax, "X": X[:, :2], "y": Y, "limits": (-1, 1, -1, 1), "levels": 3, "cmap": anything("Greys")},
-        ),
-        "plotting.draw_path": (plotting.draw_path, {"ax": ax, "path": batch(4, 2), **look}),
-        "plotting.show": (plotting.show, {"fig": fig, "alt": May("A figure.", "word")}),
-        "lab.probes.activations": (probes.activations, {"model": network(), "x": x, "kinds": (torch.nn.ReLU,)}),
-        "lab.probes.covariate_shift": (
-            probes.covariate_shift,
-            {"model": network(), "x": x, "y": y, "learning_rates": May(0.1, "nan", "inf", "-1", "2.5")},
-        ),
-        "lab.probes.gradient_norms": (probes.gradient_norms, {"model": network(), "x": x, "y": y}),
-        "lab.probes.jacobian_singular_values": (
-            probes.jacobian_singular_values,
-            {"model": network(), "x": x[:, 0]},
-        ),
-        "lab.probes.landscape": (probes.landscape, {"model": network(), "x": x, "y": y, "lengths": [0.1, 0.2]}),
-        "lab.probes.percentiles": (
-            probes.percentiles,
-            {
-                "model": network(),
-                "x": x,
-                "layer": May(-1, "-1"),
-                "unit": 0,
-                "q": May((15, 50), "2.5", "empty"),
-                "kinds": (torch.nn.ReLU,),
-            },
-        ),
-        "runtime.configure": (runtime.configure, {"threads": 1}),
-        **{
-            f"byhand.standardization.{type(scaler).__name__}.{name}": (
-                getattr(scaler, name),
-                {"X": X},
-            )
-            for scaler in (standardizer, whitener)
-            for name in ("fit", "transform")
-        },
-        "byhand.standardization.Whitener": (standardization.Whitener, {"method": "zca"}),
-        "lab.history.one_or_each": (
-            history.one_or_each,
-            {
-                "values": May(0.5, "nan", "inf", "-1", "2.5"),
-                "n": 3,
-                "name": anything("x"),
-                "what": anything("replicas"),
-            },
-        ),
-        "lab.history.History.at": (trained_network().at, {"rate": 0.1}),
-        "lab.history.History.at_best": (trained_network().at(0.1).at_best, {"part": "test"}),
-        "lab.history.History.best_rate": (trained_network().at(0.1).best_rate, {"part": "test"}),
-        "lab.history.History.final": (trained_network().final, {"part": "test"}),
-        "lab.history.History.grid": (trained_network().at(0.1).grid, {"values": May([1.0], "words")}),
-        "lab.history.History.steps_to": (
-            trained_network().steps_to,
-            {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
-        ),
-        "lab.history.History.usable_range": (
-            trained_network().at(0.1).usable_range,
-            {"accuracy": May(50.0, "nan", "inf", "-1", "2.5"), "part": "test"},
-        ),
-        "lab.training.batches": (
-            training.batches,
-            {"n": 10, "batch_size": 2, "steps": 3, "seed": 0, "reshuffle": anything(True)},
-        ),
-        "lab.training.fit": (training.fit, fit),
-        "lab.training.outputs": (training.outputs, {"model": network(), "split": SPLIT, "part": "test"}),
-        "lab.training.sweep": (
-            training.sweep,
-            {
-                "build": lambda seed: networks.mlp(4, 3, seed=seed, width=5, depth=2),
-                "splits": [SPLIT, SPLIT],
-                "learning_rates": at_least_zero([0.1, 0.2]),
-                **{name: value for name, value in fit.items() if name not in ("model", "split", "learning_rates")},
-            },
-        ),
-        "widgets.control": (widgets.control, {"kind": "FloatSlider", "value": anything(0.5)}),
-        "widgets.loss_surface_walk": (
-            widgets.loss_surface_walk,
-            {
-                "seed": 0,
-                "steps": 3,
-                "lr": May(0.1, "2.5"),
-                "ratio": at_least_zero(2.0),
-                "momentum": at_least_zero(0.0),
-                "batch_size": 100,
-            },
-        ),
-    }
+    size = {"n_in": 4, "n_out": 3, "seed": May(0)}
+    hidden = {"activation": "relu", "norm": optional(None), "norm_input": optional(None), "place": "before"}
+    hidden |= {"init": "default", "dropout": 0.1}
+    pool = {"channels": (2, 3), "pool_after": May((1,), "empty"), "kernel_size": 3}
+    yield takes(networks.Dropout, p=0.1, generator=anything(None))
+    yield takes(networks.initialize, network=torch.nn.Linear(3, 2), seed=May(0), init="zeros")
+    yield takes(networks.mlp, **size, width=5, depth=2, **hidden)
+    yield takes(networks.conv_net, image_shape=(1, 8, 8), n_out=3, seed=May(0), **pool, **hidden)
+    yield takes(sequences.RNN, **size, token=2, width=5, norm=optional(None), gain=at_least_zero(1.0))
+    inner = {"width": 4, "depth": 1, "heads": 2, "norm": torch.nn.LayerNorm, "place": "pre", "init": "orthogonal"}
+    yield takes(sequences.Transformer, **size, token=2, **inner)
+
+    yield takes(replicas.Stack, networks=[torch.nn.Linear(4, 3)] * 2, seeds=optional([0, 1]))
+    yield takes(replicas.Stack.of, build=lambda seed: torch.nn.Linear(4, 3), seeds=[0, 1])
+    yield takes(network().check, x=x, y=optional(y), name=ANY)
+    yield takes(network().forward, x=x)
+    yield takes(network().record, x=x, kinds=(torch.nn.ReLU,))
+    yield takes(network().replica, r=0)
+
+    own = {"parameters": May([torch.nn.Parameter(torch.ones(2, 3))], "empty"), "learning_rates": [0.1, 0.2]}
+    own |= {"weight_decay": at_least_zero(0.0), "schedule": optional(None)}
+    yield takes(optim.Adam, **own, betas=(0.9, 0.99), eps=at_least_zero(1e-8))
+    yield takes(optim.SGD, **own, momentum=0.5)
+
+    how = {"steps": 2, "batch_size": 4, "optimizer": optim.SGD, "loss": training.cross_entropy, "watch": optional(None)}
+    yield takes(training.batches, n=10, batch_size=2, steps=3, seed=0, reshuffle=ANY)
+    yield takes(training.fit, model=network(), split=SPLIT, learning_rates=at_least_zero(0.1), **how)
+    yield takes(training.outputs, model=network(), split=SPLIT, part="test")
+    build, rates = functools.partial(networks.mlp, 4, 3, width=5, depth=2), at_least_zero([0.1, 0.2])
+    yield takes(training.sweep, build=lambda seed: build(seed=seed), splits=[SPLIT] * 2, learning_rates=rates, **how)
+
+    result = training.fit(network(), SPLIT.with_validation(seed=0), steps=2, batch_size=4, learning_rates=[0.1, 0.2])
+    yield takes(history.one_or_each, values=measured(0.5), n=3, name=ANY, what=ANY)
+    yield takes(result.at, rate=0.1)
+    yield takes(result.final, part="test")
+    yield takes(result.steps_to, accuracy=measured(50.0), part="test")
+    yield takes(result.at(0.1).at_best, part="test")
+    yield takes(result.at(0.1).best_rate, part="test")
+    yield takes(result.at(0.1).grid, values=May([1.0], "words"))
+    yield takes(result.at(0.1).usable_range, accuracy=measured(50.0), part="test")
+
+    seen = {"model": network(), "x": x}
+    unit = {"layer": May(-1, "-1"), "unit": 0, "q": May((15, 50), "2.5", "empty")}
+    yield takes(probes.activations, **seen, kinds=(torch.nn.ReLU,))
+    yield takes(probes.covariate_shift, **seen, y=y, learning_rates=measured(0.1))
+    yield takes(probes.gradient_norms, **seen, y=y)
+    yield takes(probes.jacobian_singular_values, model=network(), x=x[:, 0])
+    yield takes(probes.landscape, **seen, y=y, lengths=[0.1, 0.2])
+    yield takes(probes.percentiles, **seen, **unit, kinds=(torch.nn.ReLU,))
+
+    of_norm = {"eps": May(1e-5, "2.5"), "momentum": optional(0.1), "affine": ANY, "track_running_stats": ANY}
+    yield takes(sync_batch_norm.SyncBatchNorm, num_features=3, **of_norm, group=anything(None))
+    yield takes(sync_batch_norm.SyncBatchNorm(3).eval().forward, x=torch.ones(2, 3))
+    yield takes(sync_batch_norm.convert, module=torch.nn.BatchNorm1d(3), group=anything(None))
+    yield takes(processes.run, world_size=1, job=math.sqrt, timeout=May(0.1, "2.5"))
 
 
 def raises(thing):
@@ -580,7 +322,7 @@ def _alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
-CALLS = calls()
+CALLS = dict([*calls_in_numpy(), *calls_about_data(), *calls_of_figures(), *calls_in_pytorch()])
 CASES = [
     (name, argument)
     for name, (_, arguments) in CALLS.items()

@@ -170,11 +170,8 @@ class TestSignalPropagation:
         """Xavier's and He's weights for a square layer, and PyTorch's, have these scales over the root of n."""
         from utils.byhand import initialization
 
-        recipes = {
-            "PyTorch's default": initialization.pytorch_default,
-            "Xavier": initialization.xavier_normal,
-            "He": initialization.kaiming_normal,
-        }
+        recipes = {"PyTorch's default": initialization.pytorch_default, "Xavier": initialization.xavier_normal}
+        recipes["He"] = initialization.kaiming_normal
         n = numbers["signal_propagation"]
         assert [mark["name"] for mark in n["marks"]] == list(recipes)
         for mark in n["marks"]:
@@ -238,10 +235,8 @@ class TestFragment:
     def test_building_writes_the_fragments(self, numbers, tmp_path, monkeypatch):
         for name in explorers.NAMES:
             monkeypatch.setattr(explorers, name, lambda name=name: numbers[name])
-        fragments = explorers.build(tmp_path)
-        assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == {
-            f"{name}.html": text for name, text in fragments.items()
-        }
+        fragments = {f"{name}.html": text for name, text in explorers.build(tmp_path).items()}
+        assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == fragments
 
 
 class TestStorage:
@@ -268,10 +263,13 @@ class TestDefinitions:
         assert found["b"] == 3
         assert "c" not in found
 
-    def test_a_cell_that_is_gone_is_named(self, notebook):
-        with pytest.raises(ValueError, match=r"n.ipynb: expected a cell 'two' with a, found none"):
-            explorers.definitions(notebook, {"two": ["a"]}, given={})
-
-    def test_a_name_that_is_gone_is_named(self, notebook):
-        with pytest.raises(ValueError, match="expected cell 'one' to define thrice; it does not"):
-            explorers.definitions(notebook, {"one": ["a", "thrice"]}, given={})
+    @pytest.mark.parametrize(
+        ("wanted", "sentence"),
+        [
+            ({"two": ["a"]}, r"n.ipynb: expected a cell 'two' with a, found none"),
+            ({"one": ["a", "thrice"]}, "expected cell 'one' to define thrice; it does not"),
+        ],
+    )
+    def test_what_is_gone_is_named(self, notebook, wanted, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            explorers.definitions(notebook, wanted, given={})

@@ -52,22 +52,18 @@ def test_a_violation_says_which_rule_what_and_where(tmp_path):
     assert violation == "no-magics: '%pip list', cell one-mean"
 
 
-def test_a_claim_of_another_notebook_is_noticed(tmp_path):
-    other = write("good", tmp_path).rename(tmp_path / "other.ipynb")
-    found = violations(read(other), other, CLAIMS)
-    assert found == ["claims-are-known: claim middle-is-large belongs to notebook good, cell one-claim"]
-
-
-def test_a_claim_of_a_lesson_is_not_judged_in_its_lab(tmp_path):
-    path = write("good_lab", tmp_path).rename(tmp_path / "labs" / "good.ipynb")
-    found = violations(read(path), path, CLAIMS)
-    assert found == ["claims-are-known: claim middle-is-large belongs to notebook good, cell one-claim"]
-
-
-def test_a_claim_of_a_lab_is_not_judged_in_its_lesson(tmp_path):
-    path = write("good", tmp_path)
-    found = violations(read(path), path, LAB_CLAIMS)
-    assert found == ["claims-are-known: claim middle-is-large belongs to lab good, cell one-claim"]
+@pytest.mark.parametrize(
+    ("stem", "place", "claims", "owner"),
+    [
+        ("good", "other.ipynb", CLAIMS, "notebook"),
+        ("good_lab", "labs/good.ipynb", CLAIMS, "notebook"),
+        ("good", "good.ipynb", LAB_CLAIMS, "lab"),
+    ],
+)
+def test_a_claim_of_another_notebook_is_noticed(stem, place, claims, owner, tmp_path):
+    path = write(stem, tmp_path).rename(tmp_path / place)
+    found = violations(read(path), path, claims)
+    assert found == [f"claims-are-known: claim middle-is-large belongs to {owner} good, cell one-claim"]
 
 
 PLACES = {

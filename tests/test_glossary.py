@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GLOSSARY = ROOT / "site" / "glossary.md"
 # Words that earlier notebooks use in another sense: a gain of accuracy, a dead pixel.
 OTHER_SENSE = {"gain", "dead unit"}
+LINK = r"\[(\d\d)(?:, ([\w ]+))?\]\(notebooks/([^)#]+)\.ipynb(?:#([^)]+))?\)(?:; named in ([\d, ]+))?$"
 ESSENTIAL = """
 activation function, batch normalization, batch renormalization, beta, bias, condition number, dead unit,
 dropout, effective learning rate, epsilon, evaluation mode, exploding gradient, fan-in, fan-out, fold, frozen
@@ -47,9 +48,7 @@ def plain_chinese(cell, language):
 def term(cells):
     english, simplified, traditional, meaning, where = cells
     first, *others = re.sub(r"{index}`([^`]*)`", r"\1", english).split(", ")
-    link = re.match(
-        r"\[(\d\d)(?:, ([\w ]+))?\]\(notebooks/([^)#]+)\.ipynb(?:#([^)]+))?\)(?:; named in ([\d, ]+))?$", where
-    )
+    link = re.match(LINK, where)
     assert link, f"{first}: expected a link to a notebook and its section, got {where}"
     assert link[3].startswith(link[1])
     chinese = plain_chinese(simplified, "zh-Hans"), plain_chinese(traditional, "zh-Hant")
@@ -114,9 +113,8 @@ class TestGlossary:
         assert one.stem in notebooks
         beneath = dict(notebooks[one.stem])
         if one.section and one.section.startswith("section "):
-            headings = [
-                heading for heading in beneath if heading.startswith(one.section.removeprefix("section ") + ".")
-            ]
+            number = one.section.removeprefix("section ") + "."
+            headings = [heading for heading in beneath if heading.startswith(number)]
         else:
             headings = [heading for heading in beneath if heading.lower() == (one.section or "")]
         assert len(headings) == 1, f"{one.stem} has no {one.section}"
@@ -124,13 +122,9 @@ class TestGlossary:
         if one.anchor:
             slug = re.sub(r"[^\w\- ]", "", headings[0].lower()).replace(" ", "-")
             assert one.anchor == slug
-        earlier = [
-            stem[:2]
-            for stem, found in notebooks.items()
-            if stem < one.stem and any(names(text, one.forms) for _, text in found)
-        ]
-        if one.forms[0] not in OTHER_SENSE:
-            assert one.earlier == earlier
+        before = {stem: found for stem, found in notebooks.items() if stem < one.stem}
+        earlier = [stem[:2] for stem, found in before.items() if any(names(text, one.forms) for _, text in found)]
+        assert one.earlier == earlier or one.forms[0] in OTHER_SENSE
 
     def test_each_script_is_in_its_own_column(self):
         """GB 2312 has the simplified characters only, Big 5 the traditional ones."""
@@ -195,9 +189,8 @@ class TestBibliography:
             year = int(entry.fields.get("year", 0))
             if "eprint" in entry.fields:
                 assert re.fullmatch(r"\d{4}\.\d{4,5}", entry.fields["eprint"]), key
-                assert 0 <= year - (2000 + int(entry.fields["eprint"][:2])) <= 1, (
-                    f"{key}: a paper appears within a year"
-                )
+                later = year - (2000 + int(entry.fields["eprint"][:2]))
+                assert 0 <= later <= 1, f"{key}: a paper appears within a year"
                 assert 1 <= int(entry.fields["eprint"][2:4]) <= 12, key
             if "doi" in entry.fields:
                 assert re.fullmatch(r"10\.\d{4,9}/\S+", entry.fields["doi"]), key
@@ -205,9 +198,8 @@ class TestBibliography:
                 assert entry.fields["url"].startswith("https://"), key
             papers = "keywords" not in entry.fields
             assert not papers or (year and entry.persons["author"]), f"{key}: expected authors and a year"
-            assert not papers or {"eprint", "doi", "url", "number"} & set(entry.fields), (
-                f"{key}: where is it to be found?"
-            )
+            places = {"eprint", "doi", "url", "number"} & set(entry.fields)
+            assert not papers or places, f"{key}: where is it to be found?"
 
     def test_papers_stand_in_the_order_of_their_first_authors(self, found):
         last = [e.persons["author"][0].last_names[0] for e in found.values() if "keywords" not in e.fields]

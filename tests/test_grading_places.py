@@ -143,16 +143,9 @@ def test_two_graders_at_once_do_not_remove_what_the_other_makes(temporary):
     assert done.returncode == 0, done.stderr
 
 
-LOOK_ALIKES = [
-    "grading-2027-hw01",
-    "grading-99999999-abc",
-    "grading-1-x",
-    "grading-hw01-2027",
-    "course-grading-2027",
-    "course-grading-2027-hw01",
-    f"course-grading-{os.getuid() if hasattr(os, 'getuid') else 0}-hw01",
-    "course-grading-me",
-]
+USER = os.getuid() if hasattr(os, "getuid") else 0
+LOOK_ALIKES = ["grading-2027-hw01", "grading-99999999-abc", "grading-1-x", "grading-hw01-2027", "course-grading-2027"]
+LOOK_ALIKES += ["course-grading-2027-hw01", f"course-grading-{USER}-hw01", "course-grading-me"]
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)
@@ -189,57 +182,47 @@ def test_nor_is_it_in_the_other_place_for_such_files(temporary, name):
     assert found == {"grades.csv": "mine"}
 
 
-def change(left, tmp_path, doubt):
-    """Take one thing away that tells that a folder is of our own killed grader."""
-    lock, other = left / "lock", tmp_path / "other"
-    (left / "x" / "notes").write_text("mine")
-    if doubt == "no lock file":  # a grader that has just begun, or ended at once
-        lock.unlink()
-    elif doubt == "an empty lock file":
-        lock.write_text("")
-    elif doubt == "half of a text":
-        lock.write_text(lock.read_text()[:20])
-    elif doubt == "the text of another user":
-        lock.write_text(lock.read_text().replace(f"user {os.getuid()}", "user 4711"))
-    elif doubt == "the text of another machine":
-        lock.write_text(f"{lock.read_text().split('boot')[0]}boot {uuid.uuid4()}\n")
-    elif doubt == "another text":
-        lock.write_text("mine")
-    elif doubt == "the lock file is a link":
-        shutil.copy(lock, other)
-        lock.unlink()
-        lock.symlink_to(other)
-    elif doubt == "the lock file is a pipe":
-        lock.unlink()
-        os.mkfifo(lock)
-    elif doubt == "the lock file is a folder":
-        lock.unlink()
-        lock.mkdir()
-    elif doubt == "the folder is a link":
-        shutil.move(left, other)
-        left.symlink_to(other)
-    elif doubt == "the parent is a link":
-        shutil.move(left.parent, other)
-        left.parent.symlink_to(other)
-    elif doubt == "everybody can write to the folder":
-        left.chmod(0o777)
-    elif doubt == "everybody can write to the parent":
-        left.parent.chmod(0o1777)
-    else:
-        whose = {"lock": lock, "folder": left, "parent": left.parent}[doubt.split()[1]]
-        os.chown(whose, 4711, 4711)
+def moved(path, other):
+    shutil.move(path, other)
+    path.symlink_to(other)
 
 
-DOUBTS = ["no lock file", "an empty lock file", "half of a text", "the text of another user", "another text"]
-DOUBTS += ["the text of another machine", "the lock file is a link", "the lock file is a pipe"]
-DOUBTS += ["the lock file is a folder", "the folder is a link", "the parent is a link"]
-DOUBTS += ["everybody can write to the folder", "everybody can write to the parent"]
-OTHERS = ["the lock file is somebody else's", "the folder is somebody else's", "the parent is somebody else's"]
+def replaced(lock, make):
+    lock.unlink()
+    make(lock)
+
+
+# Each takes one thing away that tells that a folder is of our own killed grader: from its lock file and from itself.
+DOUBTS = {
+    "no lock file": lambda lock, left, other: lock.unlink(),  # a grader that has just begun, or ended at once
+    "an empty lock file": lambda lock, left, other: lock.write_text(""),
+    "half of a text": lambda lock, left, other: lock.write_text(lock.read_text()[:20]),
+    "the text of another user": lambda lock, left, other: lock.write_text(
+        lock.read_text().replace(f"user {os.getuid()}", "user 4711")
+    ),
+    "the text of another machine": lambda lock, left, other: lock.write_text(
+        f"{lock.read_text().split('boot')[0]}boot {uuid.uuid4()}\n"
+    ),
+    "another text": lambda lock, left, other: lock.write_text("mine"),
+    "the lock file is a link": lambda lock, left, other: moved(lock, other),
+    "the lock file is a pipe": lambda lock, left, other: replaced(lock, os.mkfifo),
+    "the lock file is a folder": lambda lock, left, other: replaced(lock, Path.mkdir),
+    "the folder is a link": lambda lock, left, other: moved(left, other),
+    "the parent is a link": lambda lock, left, other: moved(left.parent, other),
+    "everybody can write to the folder": lambda lock, left, other: left.chmod(0o777),
+    "everybody can write to the parent": lambda lock, left, other: left.parent.chmod(0o1777),
+}
+OTHERS = {
+    "the lock file is somebody else's": lambda lock, left, other: os.chown(lock, 4711, 4711),
+    "the folder is somebody else's": lambda lock, left, other: os.chown(left, 4711, 4711),
+    "the parent is somebody else's": lambda lock, left, other: os.chown(left.parent, 4711, 4711),
+}
 
 
 @pytest.mark.parametrize("doubt", [*DOUBTS, *(pytest.param(doubt, marks=as_root) for doubt in OTHERS)])
 def test_where_anything_is_in_doubt_nothing_is_removed(left, temporary, tmp_path, doubt):
-    change(left, tmp_path, doubt)
+    (left / "x" / "notes").write_text("mine")
+    (DOUBTS | OTHERS)[doubt](left / "lock", left, tmp_path / "other")
     names = set(temporary.rglob("*")), set(tmp_path.rglob("*"))
     grading.sweep()
     assert (set(temporary.rglob("*")), set(tmp_path.rglob("*"))) == names

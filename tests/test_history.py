@@ -38,10 +38,10 @@ def test_no_grid_of_pairs_that_are_missing_or_there_twice(seeds, rates):
         history.grid(np.zeros(n))
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (6, 2)])
-def test_no_grid_of_other_numbers_than_one_per_replica(shape):
-    with pytest.raises(ValueError, match=r"values: expected shape \(..., 6\), one per replica, got "):
-        swept([[1, 2, 3], [4, 5, 6]]).grid(np.zeros(shape))
+def test_no_grid_of_other_numbers_than_one_per_replica():
+    for shape in [(), (5,), (6, 2)]:
+        with pytest.raises(ValueError, match=r"values: expected shape \(..., 6\), one per replica, got "):
+            swept([[1, 2, 3], [4, 5, 6]]).grid(np.zeros(shape))
 
 
 def test_the_replicas_at_one_rate():
@@ -66,10 +66,8 @@ def test_the_replicas_at_one_rate():
     ("one", "other", "same"),
     [
         (0.3, 0.1 * 3, True),
-        (0.7, 0.1 * 7, True),
         (1e-12, 1e-12 * (1 + 2e-16), True),
         (0.1, 0.1 * (1 + 1e-6), False),
-        (0.1, 0.1001, False),
         (1e-12, 2e-12, False),
         (0.0, 1e-300, False),
         (0.0, 0.0, True),
@@ -96,10 +94,7 @@ def test_two_rates_are_one_if_they_differ_by_rounding_only(one, other, same):
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5),
-    st.lists(st.integers(-3, 3), min_size=5, max_size=5),
-)
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5), st.lists(st.integers(-3, 3), min_size=5, max_size=5))
 def test_every_rate_finds_itself_and_what_rates_calls_one(rates, steps):
     rates = np.array([rate + k * np.spacing(rate) for rate in rates for k in steps])
     history = History(np.arange(len(rates)), rates, np.array([1]), {}, np.ones((1, len(rates))), rates, 1.0)
@@ -134,11 +129,6 @@ def test_the_final_accuracy_of_a_part_that_is_there():
             question()
 
 
-def test_divergence():
-    history = History(*3 * [np.arange(3)], {}, None, np.array([np.inf, 1, 7]), 0.0)
-    assert history.diverged.tolist() == [False, True, True]
-
-
 def test_the_best_rate_has_the_highest_median_and_is_chosen_on_validation_images():
     assert swept([[90, 80, 10], [0, 80, 10], [90, 70, 95]], part="validation").best_rate() == 0.1
     history = swept([[90, 80, 10], [0, 80, 10], [10, 70, 95]], part="validation", shuffled=True)
@@ -153,7 +143,8 @@ def test_the_best_rate_has_the_highest_median_and_is_chosen_on_validation_images
 def test_steps_to_an_accuracy():
     accuracy = np.array([[10.0, 90, 20, 50], [50, 40, 20, 60], [70, 30, 20, 90]])
     parts = {"test": accuracy, "validation": accuracy / 2}
-    history = History(np.arange(4), np.ones(4), np.array([5, 10, 12]), parts, None, None, 0.0)
+    history = History(np.arange(4), np.ones(4), np.array([5, 10, 12]), parts, None, np.array([np.inf, 1, 7, 2]), 0.0)
+    assert history.diverged.tolist() == [False, True, True, True]
     assert history.steps_to(50).tolist() == [10, 5, np.inf, 5]  # reached exactly counts, and so does once
     assert history.steps_to([70, 91, 20, 55]).tolist() == [12, np.inf, 5, 10]
     assert history.steps_to(35, "validation").tolist() == [12, 5, np.inf, 12]
@@ -181,7 +172,6 @@ def test_the_usable_range_is_around_the_best_rate(row, expected):
 
 def test_the_usable_range_with_a_threshold_for_each_seed():
     history = swept([[50, 60, 50], [50, 60, 50]], part="validation")
-    low, high = history.usable_range([50, 60], "validation")
-    assert (low.tolist(), high.tolist()) == ([0.1, 1.0], [10.0, 1.0])
+    assert np.array_equal(history.usable_range([50, 60], "validation"), [[0.1, 1.0], [10.0, 1.0]])
     with pytest.raises(ValueError, match="accuracy: expected one, or one for each of the 2 seeds"):
         history.usable_range([50] * 6, "validation")

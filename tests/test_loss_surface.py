@@ -60,12 +60,6 @@ class TestLoss:
 
 
 class TestDerivatives:
-    def test_gradient_is_that_of_autograd(self):
-        X, y, w = problem()
-        weights = torch.from_numpy(w.copy()).requires_grad_()
-        torch_loss(X, y, weights).backward()
-        np.testing.assert_allclose(gradient(X, y, w), weights.grad.numpy(), rtol=1e-12)  # sums in another order
-
     @given(st.integers(1, 15), st.integers(1, 5), st.integers(0, 2**32 - 1))
     @settings(derandomize=True, deadline=None, max_examples=30)
     def test_gradient_is_the_central_difference(self, n, d, seed):
@@ -78,11 +72,6 @@ class TestDerivatives:
         X, y, w = problem()
         expected = torch.autograd.functional.hessian(lambda v: torch_loss(X, y, v), torch.from_numpy(w))
         np.testing.assert_allclose(hessian(X), expected.numpy(), atol=1e-14)  # sums in another order
-
-    def test_hessian_of_standardized_features_is_their_correlation(self):
-        X, _, _ = problem(n=50, d=4)
-        Z = Standardizer().fit_transform(X * [1.0, 10.0, 1e-3, 5.0] + 3)
-        np.testing.assert_allclose(hessian(Z), np.corrcoef(X, rowvar=False), atol=1e-10)  # 3 * eps / 1e-3, fifty times
 
     def test_minimum_has_no_gradient_and_is_the_shortest(self):
         X, y, _ = problem()
@@ -109,7 +98,6 @@ class TestConditionNumber:
     @pytest.mark.parametrize(
         "X",
         [
-            np.ones((1, 2)),
             np.random.default_rng(0).standard_normal((3, 5)),
             np.column_stack([np.arange(9.0) - 4, np.zeros(9)]),  # a constant feature after centring
             np.outer(np.arange(5.0), [1.0, 3.0]),
@@ -144,17 +132,6 @@ class TestLearningRates:
 
         assert distance(rate) < min(distance(0.95 * rate), distance(1.05 * rate))
 
-    @pytest.mark.parametrize("d", [2, 5])
-    def test_the_factor_of_the_best_rate_is_measured(self, d):
-        X, y, start = problem(n=30, d=d)
-        X *= np.logspace(0, 1, d)
-        H = hessian(X)
-        path = descend(X, 0 * y, lr=best_lr(H), steps=1001, start=start)
-        measured = np.linalg.norm(path[1001]) / np.linalg.norm(path[1000])
-        # After a thousand steps only the two slowest directions are left, which both shrink by the factor.
-        kappa = condition_number(X)
-        np.testing.assert_allclose(measured, (kappa - 1) / (kappa + 1), rtol=1e-9)
-
     @pytest.mark.parametrize("kappa", [4, 100, 1e4])
     def test_the_factor_of_heavy_ball_is_that_of_its_recursion(self, kappa):
         lr, momentum, factor = heavy_ball(np.diag([1.0, kappa]))
@@ -164,22 +141,11 @@ class TestLearningRates:
         roots = [np.abs(np.roots([1, -(1 + momentum - lr * c), momentum])).max() for c in curvatures]
         np.testing.assert_allclose(roots, factor, rtol=1e-6)  # at both ends a double root: half the digits
 
-    def test_the_factor_of_heavy_ball_is_reached_asymptotically(self):
-        X, y = bowl(1, 100)
-        lr, momentum, factor = heavy_ball(hessian(X))
-        path = np.abs(descend(X, y, lr=lr, momentum=momentum, steps=2000, start=[1.0, 1.0])).max(axis=1)
-        # A double root: the distance goes as t * factor^t, which doubles the leading t between 1000 and 2000.
-        measured = (path[2000] / path[1000] / 2) ** (1 / 1000)
-        np.testing.assert_allclose(measured, factor, rtol=1e-5)
-        assert factor**2 < 99 / 101  # and that is worth more than two steps of plain descent
-
     @pytest.mark.parametrize("rule", [largest_stable_lr, best_lr, heavy_ball])
     @pytest.mark.parametrize(
         ("H", "message"),
         [
-            (np.ones((2, 3)), r"expected a symmetric matrix of shape \(d, d\).*got shape \(2, 3\)"),
-            (np.ones(4), r"expected a symmetric matrix of shape \(d, d\).*got shape \(4,\)"),
-            (np.ones((0, 0)), r"expected a symmetric matrix of shape \(d, d\).*got shape \(0, 0\)"),
+            *((np.ones(shape), rf"expected a symmetric .*got shape \({shape[0]},") for shape in [(2, 3), (4,), (0, 0)]),
             (np.array([[1.0, 2.0], [0.0, 1.0]]), "expected a symmetric matrix"),
             (np.zeros((2, 2)), "expected at least one positive curvature, got none"),
             (-np.eye(2), "expected at least one positive curvature, got none"),
@@ -219,11 +185,6 @@ class TestDescend:
             expected.append(weights.detach().numpy().copy())
         path = descend(X, y, lr=0.1, steps=50, start=start, momentum=momentum)
         np.testing.assert_allclose(path, expected, atol=1e-12)  # fifty steps of rounding numbers of order one
-
-    def test_it_ends_at_the_minimum(self):
-        X, y, _ = problem()
-        end = descend(X, y, lr=best_lr(hessian(X)), steps=500)[-1]
-        np.testing.assert_allclose(end, minimum(X, y), atol=1e-13)  # the factor^500 is far below rounding
 
     def test_a_rate_for_each_weight_on_centred_features_is_one_rate_on_standardized_ones(self):
         X, y, _ = problem()
@@ -288,8 +249,7 @@ class TestBatches:
     def test_the_generator_decides_and_nothing_else(self):
         X, y, _ = problem()
         walks = [
-            descend(X, y, lr=0.1, steps=9, batch_size=3, rng=np.random.default_rng(seed)).tobytes()
-            for seed in (0, 0, 1)
+            descend(X, y, lr=0.1, steps=9, batch_size=3, rng=np.random.default_rng(s)).tobytes() for s in (0, 0, 1)
         ]
         assert walks[0] == walks[1] != walks[2]
 
@@ -299,13 +259,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("replace", "message"),
         [
-            ({"X": np.ones(3)}, r"X: expected shape \(n, d\).*got \(3,\)"),
             ({"X": np.ones((2, 3, 4))}, r"X: expected shape \(n, d\).*got \(2, 3, 4\)"),
             ({"X": np.ones((0, 3))}, r"X: .*got an empty array of shape \(0, 3\)"),
             ({"X": np.full((20, 3), np.nan)}, "X: expected finite numbers, got 60 NaN"),
-            ({"X": np.ones((20, 3), dtype=int)}, "X: expected floating-point numbers.*got int64"),
             ({"y": np.ones(19)}, r"y: expected shape \(20,\).*got \(19,\)"),
-            ({"y": np.ones((20, 1))}, r"y: expected shape \(20,\).*got \(20, 1\)"),
             ({"y": np.full(20, np.inf)}, "y: expected finite numbers, got 20 NaN or infinite"),
         ],
     )
@@ -315,68 +272,36 @@ class TestBadInput:
             function(**{"X": X, "y": y, "w": w, **replace})
 
     @pytest.mark.parametrize("function", [loss, gradient])
-    @pytest.mark.parametrize(
-        ("w", "message"),
-        [
-            (np.ones(2), r"w: expected shape \(\.\.\., 3\), one weight per feature, got \(2,\)"),
-            (1.0, r"w: expected shape \(\.\.\., 3\), one weight per feature, got \(\)"),
-            (np.ones(3, dtype=int), "w: expected floating-point numbers.*got int64"),
-        ],
-    )
-    def test_of_weights_is_refused(self, function, w, message):
+    def test_of_weights_is_refused(self, function):
         X, y, _ = problem()
-        with pytest.raises(ValueError, match=message):
-            function(X, y, w)
+        for w in (np.ones(2), 1.0):
+            with pytest.raises(ValueError, match=r"w: expected shape \(\.\.\., 3\), one weight per feature, got \("):
+                function(X, y, w)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"lr": -0.1}, r"lr: expected .*got -0\.1"),
-            ({"lr": np.nan}, "lr: expected .*got nan"),
             ({"lr": [0.1, 0.2]}, r"lr: expected a finite number .*or one for each of the 3 weights, got \[0\.1 0\.2\]"),
             ({"lr": [0.1, -0.2, 0.1]}, r"lr: expected .*got \[ 0\.1 -0\.2"),
-            ({"steps": -1}, "steps: expected an integer of at least 0, got -1"),
-            ({"momentum": -0.1}, r"momentum: expected a number .*got -0\.1"),
-            ({"momentum": np.nan}, "momentum: expected a number .*got nan"),
             ({"start": np.ones(2)}, r"expected shape \(.*3.*\), .*got \(2,\)"),
             ({"start": np.ones((2, 3))}, r"start: expected shape \(3,\), got \(2, 3\)"),
-            ({"start": [0, 0, 0]}, "expected floating-point numbers.*got int64"),
-            ({"batch_size": 2}, r"rng: expected a numpy\.random\.Generator .*got None"),
-            (
-                {"batch_size": 0, "rng": np.random.default_rng(0)},
-                "batch_size: expected a positive integer, got 0",
-            ),
-            (
-                {"batch_size": -3, "rng": np.random.default_rng(0)},
-                "batch_size: expected a positive integer, got -3",
-            ),
+            ({"batch_size": 2, "rng": None}, r"rng: expected a numpy\.random\.Generator .*got None"),
+            ({"batch_size": 0}, "batch_size: expected a positive integer, got 0"),
         ],
     )
     def test_of_a_walk_is_refused(self, arguments, message):
         X, y, _ = problem()
         with pytest.raises(ValueError, match=message):
-            descend(X, y, **{"lr": 0.1, "steps": 3, **arguments})
+            descend(X, y, **{"lr": 0.1, "steps": 3, "rng": np.random.default_rng(0)} | arguments)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-class TestLowPrecision:
-    """The docstrings promise float64; data in low precision are exact in it, so that nothing is lost."""
-
-    @pytest.fixture
-    def small(self, dtype):
-        return tuple(array.astype(dtype) for array in problem())
-
-    @pytest.fixture
-    def exact(self, small):
-        return tuple(array.astype(np.float64) for array in small)
-
-    @pytest.mark.parametrize("function", [loss, gradient, lambda X, y, w: minimum(X, y), lambda X, y, w: hessian(X)])
-    def test_results_are_those_of_float64(self, small, exact, function):
-        result = function(*small)
-        assert result.dtype == np.float64
+def test_results_are_those_of_float64(dtype):
+    small = [array.astype(dtype) for array in problem()]
+    exact = [array.astype(np.float64) for array in small]
+    for function in (loss, gradient, lambda X, y, w: minimum(X, y), lambda X, y, w: hessian(X)):
+        assert (result := function(*small)).dtype == np.float64
         np.testing.assert_allclose(result, function(*exact), rtol=1e-12, atol=1e-13)  # sums in another order at most
-
-    def test_a_curvature_may_be_given_in_it(self, dtype):
-        H = np.diag([1.0, 4.0])
-        for rule in (largest_stable_lr, best_lr, heavy_ball):
-            np.testing.assert_allclose(rule(H.astype(dtype)), rule(H), rtol=1e-6)  # a few eps of float32
+    H = np.diag([1.0, 4.0])
+    for rule in (largest_stable_lr, best_lr, heavy_ball):
+        np.testing.assert_allclose(rule(H.astype(dtype)), rule(H), rtol=1e-6)  # a few eps of float32

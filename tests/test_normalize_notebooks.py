@@ -70,11 +70,8 @@ class TestNormalize:
         return notebook
 
     def test_the_kernelspec_is_that_of_everybody(self, normal):
-        assert normal.metadata.kernelspec == {
-            "display_name": "Python 3 (ipykernel)",
-            "language": "python",
-            "name": "python3",
-        }
+        ours = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+        assert normal.metadata.kernelspec == ours
         assert normal.metadata.language_info == {"name": "python"}
         assert set(normal.metadata) == {"kernelspec", "language_info", "widgets"}
 
@@ -121,23 +118,17 @@ class TestNormalize:
         state["deadbeef"]["state"] = {"style": "IPY_MODEL_5117e", "layout": "IPY_MODEL_1a70"}
         state.update({"5117e": model("Style"), "1a70": model("Layout")})
         turned = nbformat.from_dict(json.loads(json.dumps(other)))
-        turned.metadata.widgets[STATE]["state"] = dict(reversed(state.items()))
-        turned.metadata.widgets[STATE]["state"]["deadbeef"]["state"] = dict(
-            reversed(state["deadbeef"]["state"].items())
-        )
+        turned.metadata.widgets[STATE]["state"] = found = dict(reversed(state.items()))
+        found["deadbeef"] = {**found["deadbeef"], "state": dict(reversed(state["deadbeef"]["state"].items()))}
         tool.normalize(other)
         tool.normalize(turned)
         assert nbformat.writes(turned) == nbformat.writes(other)
 
-    def test_a_view_whose_model_is_not_stored_stays(self, tool):
-        notebook = new_notebook(cells=[new_code_cell("x", id="x", outputs=[view("gone")])])
+    def test_a_view_whose_model_is_not_stored_stays_and_no_widgets_are_listed(self, tool):
+        cells = [new_code_cell("x", id="x", outputs=[view("gone")])]
+        notebook = new_notebook(cells=cells, metadata={"widgets": {STATE: {"state": {}}}})
         tool.normalize(notebook)
         assert notebook.cells[0].outputs[0].data[VIEW]["model_id"] == "gone"
-        assert "widgets" not in notebook.metadata
-
-    def test_a_notebook_without_widgets_has_no_widgets(self, tool):
-        notebook = new_notebook(cells=[new_code_cell("1", id="one")], metadata={"widgets": {STATE: {"state": {}}}})
-        tool.normalize(notebook)
         assert "widgets" not in notebook.metadata
 
     def test_what_is_no_notebook_is_refused(self, tool):
@@ -182,8 +173,10 @@ def runs(folder, before):
 class TestTheTool:
     """Two good notebooks and one that fails, written twice."""
 
-    def test_a_second_run_gives_the_same_bytes(self, runs):
+    def test_a_second_run_gives_the_same_bytes_and_leaves_nothing_else(self, runs, before):
         assert runs[0][1] == runs[1][1]
+        assert set(runs[1][1]) == {f"{name}.ipynb" for name in SOURCES}
+        assert runs[1][1]["failing.ipynb"] == before
 
     def test_the_good_ones_are_executed_and_normal(self, runs, folder):
         plain, widget = (nbformat.read(folder / f"{name}.ipynb", as_version=4) for name in ("plain", "widget"))
@@ -200,17 +193,11 @@ class TestTheTool:
         assert text.endswith("}\n")
         assert not text.endswith("\n\n")
 
-    def test_one_that_fails_stays_as_it_was(self, runs, before):
-        assert runs[1][1]["failing.ipynb"] == before
-
     def test_it_says_what_failed_and_ends_with_one(self, runs):
         for done, _ in runs:
             assert done.returncode == 1
             assert done.stderr == "FAILED failing.ipynb: cell 0 (cell-0): ZeroDivisionError: division by zero\n"
             assert done.stdout.count("wrote ") == 2
-
-    def test_nothing_else_is_left_in_the_folder(self, runs):
-        assert set(runs[1][1]) == {f"{name}.ipynb" for name in SOURCES}
 
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])

@@ -75,24 +75,15 @@ def test_two_parameters_may_have_one_gradient():
 
 
 @both
-def test_a_schedule_is_asked_for_every_step_once(kind):
-    seen = []
-    optimizer = kind(parameters(), RATES, schedule=lambda step: seen.append(step) or 1)
-    for step in range(4):
-        optimizer.step(numbers(1 + step))
-    assert seen == [0, 1, 2, 3]
-
-
-@both
-def test_a_rate_of_zero_leaves_a_replica_where_it_is(kind):
-    ours = parameters()
-    before = [p.detach().clone() for p in ours]
-    optimizer = kind(ours, [0.1, 0, 0.1], weight_decay=0.1)
+def test_what_has_a_rate_of_zero_or_is_frozen_stays_where_it_is(kind):
+    ours, before, frozen = parameters(), parameters(), torch.ones(3, 2)
+    optimizer = kind([frozen, *ours], [0.1, 0, 0.1], weight_decay=0.1)
     for step in range(3):
         optimizer.step(numbers(1 + step))
     for p, q in zip(ours, before, strict=True):
         assert torch.equal(p[1], q[1])
         assert not torch.equal(p[0], q[0])
+    assert torch.equal(frozen, torch.ones(3, 2))
 
 
 @both
@@ -108,15 +99,6 @@ def test_gradients_that_are_not_numbers_stay_in_their_replica(kind):
     for p, q in zip(ours, same, strict=True):
         assert torch.equal(p[[0, 2]], q[[0, 2]])
         assert p[1].isnan().all()
-
-
-@both
-def test_frozen_parameters_are_left_out(kind):
-    frozen, free = torch.ones(3, 2), torch.ones(3, 2, requires_grad=True)
-    kind([frozen, free], RATES).step([torch.ones(3, 2)])
-    assert torch.equal(frozen, torch.ones(3, 2))
-    assert (free != 1).all()
-    assert free.requires_grad
 
 
 @both
@@ -140,16 +122,12 @@ def test_a_schedule_gives_numbers(kind, value):
     assert all(torch.equal(p, q) for p, q in zip(ours, parameters(), strict=True))
 
 
+RATE = "learning_rates: expected "
 BOTH = [
-    ({"learning_rates": [0.1, 0.2]}, r"learning_rates: expected one for each of 3 replicas, got shape \(2,\)"),
-    ({"learning_rates": 0.1}, r"learning_rates: expected one for each of 3 replicas, got shape \(\)"),
-    ({"learning_rates": [RATES]}, r"learning_rates: expected one for each of 3 replicas, got shape \(1, 3\)"),
-    ({"learning_rates": [0.1, -0.2, 0.3]}, "learning_rates: expected finite numbers of at least 0"),
-    ({"learning_rates": [0.1, math.nan, 0.3]}, "learning_rates: expected finite numbers of at least 0"),
-    ({"learning_rates": [0.1, math.inf, 0.3]}, "learning_rates: expected finite numbers of at least 0"),
-    ({"weight_decay": -1}, "weight_decay: expected a number of at least 0, got -1"),
-    ({"schedule": 0.5}, "schedule: expected a function, got float"),
-    ({"parameters": [1.0]}, r"parameters: expected Tensors, got \['float'\]"),
+    ({"learning_rates": [0.1, 0.2]}, RATE + r"one for each of 3 replicas, got shape \(2,\)"),
+    ({"learning_rates": 0.1}, RATE + r"one for each of 3 replicas, got shape \(\)"),
+    ({"learning_rates": [RATES]}, RATE + r"one for each of 3 replicas, got shape \(1, 3\)"),
+    *(({"learning_rates": [0.1, rate, 0.3]}, RATE + "finite numbers of at") for rate in (-0.2, math.nan, math.inf)),
 ]
 
 
@@ -157,12 +135,8 @@ BOTH = [
     ("kind", "how", "message"),
     [
         *((kind, *case) for case in BOTH for kind in (SGD, Adam)),
-        (SGD, {"momentum": 1.0}, "momentum: expected a number from 0 to below 1, got 1.0"),
-        (SGD, {"momentum": -0.1}, "momentum: expected a number from 0 to below 1, got -0.1"),
-        (Adam, {"betas": (0.9, 1.0)}, r"betas: expected two numbers from 0 to below 1, got \(0.9, 1.0\)"),
-        (Adam, {"betas": (-0.1, 0.9)}, "betas: expected two numbers"),
-        (Adam, {"betas": (0.9, 0.9, 0.9)}, "betas: expected two numbers"),
-        (Adam, {"eps": -1e-8}, "eps: expected a number of at least 0, got -1e-08"),
+        *((SGD, {"momentum": m}, f"momentum: expected a number from 0 to below 1, got {m}") for m in (1.0, -0.1)),
+        *((Adam, {"betas": b}, "betas: expected two numbers") for b in [(0.9, 1.0), (-0.1, 0.9), (0.9, 0.9, 0.9)]),
     ],
 )
 def test_arguments_out_of_range_are_refused(kind, how, message):

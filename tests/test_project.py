@@ -1,4 +1,4 @@
-"""What is said in two places agrees: packaging, environments, Makefile, workflows, docstrings."""
+"""What is said in two places agrees: packaging, environments, Makefile, workflows."""
 
 import ast
 import os
@@ -11,15 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import readme
 import yaml
-from collected import Verdict
 from notebook_rules import Notebook, code_cells, read, tree
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-from utils import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -307,125 +303,8 @@ def test_nothing_depends_on_one_machine(what, pattern):
     assert found == {}, what
 
 
-# Docstrings
-
-MODULES = sorted((ROOT / "utils").rglob("*.py"))
-
-
-def own_nodes(function):
-    """The nodes of a function without those of functions inside it."""
-    pending = list(function.body)
-    while pending:
-        node = pending.pop()
-        yield node
-        if not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
-            pending.extend(ast.iter_child_nodes(node))
-
-
-def public_functions(module):
-    """The functions that a module offers, and the methods of the classes that it offers."""
-    names = [
-        ast.literal_eval(node.value)
-        for node in module.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
-    ]
-    for node in module.body:
-        if getattr(node, "name", None) in sum(names, []):
-            inside = node.body if isinstance(node, ast.ClassDef) else [node]
-            yield from (f for f in inside if isinstance(f, ast.FunctionDef) and not f.name.startswith("_"))
-
-
-def sections_wanted(function):
-    """The sections that the docstring of a function must have."""
-    nodes = list(own_nodes(function))
-    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    if any(argument.arg not in ("self", "cls") for argument in arguments):
-        yield "Parameters"
-    if any(isinstance(node, ast.Return) and node.value for node in nodes) and not function.decorator_list:
-        yield "Returns"
-    checks = any(ast.unparse(decorator).startswith("check(") for decorator in function.decorator_list)
-    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes) and not checks:
-        yield "Yields"
-    if any(isinstance(node, ast.Raise) for node in nodes):
-        yield "Raises"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_docstrings_say_what_goes_in_and_out(path):
-    module = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(module)
-    missing = []
-    for function in public_functions(module):
-        text = ast.get_docstring(function) or ""
-        missing += [f"{function.name}: no docstring"] * (not text)
-        for section in sections_wanted(function):
-            if f"{section}\n{'-' * len(section)}" not in text:
-                missing.append(f"{function.name}: no {section}")
-    assert missing == []
-
-
 def test_no_tool_is_found_in_place_of_a_package():
     """Scripts, and the processes that their pools start, have tools/ at the front of sys.path."""
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert {"homework", "utils"} <= packages
     assert packages & {path.stem for path in (ROOT / "tools").glob("*.py")} == set()
-
-
-# The front door
-
-
-def test_tables_of_the_readme_and_of_the_verdicts_are_those_of_the_notebooks(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["readme.py", "--check"])
-    readme.main()
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [("README", "| 50 |", "| 51 |"), ("README", "[lab 02]", "[lab 20]"), ("VERDICTS", "**refuted**", "**right**")],
-)
-def test_a_stale_table_is_named_and_written_anew(name, old, new, tmp_path, monkeypatch, capsys):
-    for table in ("README", "VERDICTS"):  # nothing is written into the checkout
-        shutil.copy(getattr(readme, table), tmp_path)
-        monkeypatch.setattr(readme, table, tmp_path / f"{table}.md")
-    monkeypatch.setattr(sys, "argv", ["readme.py"])
-    readme.main()
-    path = getattr(readme, name)
-    good = path.read_text(encoding="utf-8")
-    assert old in good
-    path.write_text(good.replace(old, new, 1), encoding="utf-8")
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["readme.py", "--check"])
-    with pytest.raises(SystemExit, match=rf"^{name}\.md: the table differs from the notebooks: run make readme$"):
-        readme.main()
-    monkeypatch.setattr(sys, "argv", ["readme.py"])
-    readme.main()
-    assert path.read_text(encoding="utf-8") == good
-
-
-@pytest.mark.parametrize(("timed", "shown"), [({"timed": True}, "supported"), ({}, "refuted")])
-def test_a_verdict_that_rests_on_a_clock_is_shown_as_recorded(timed, shown, monkeypatch):
-    claim = next(claim for claim in evidence.claims().values() if claim.verdict == "supported")
-    found = Verdict(claim, "01_x", "a-cell", {"id": claim.id, "verdict": "refuted", **timed}, "refuted", [])
-    monkeypatch.setattr(readme, "verdicts", lambda paths: [found])
-    assert f"| **{shown}** |" in readme.verdicts_page([])
-
-
-def test_every_claim_has_its_verdict_on_the_page():
-    record = evidence.Record()
-    known = evidence.claims()
-    recorded = [known[name].verdict or record.saved_word(name) or "not recorded yet" for name in known]
-    shown = re.findall(r" \| \*\*([a-z ]+)\*\* \| ", text_of("notebooks/labs/VERDICTS.md"))
-    assert sorted(shown) == sorted(recorded)
-
-
-@pytest.mark.parametrize(("name", "lines", "columns"), [("README.md", 120, 100), ("CONTRIBUTING.md", 125, 120)])
-def test_the_front_pages_are_short(name, lines, columns):
-    found = text_of(name).splitlines()
-    assert len(found) <= lines
-    assert [line for line in found if len(line) > columns and line[0] != "|"] == []
-
-
-def test_the_readme_has_a_picture_that_loads_at_once_and_is_told_in_words():
-    ((words, path),) = re.findall(r"^!\[([^\]]+)\]\(([^)]+)\)$", text_of("README.md"), flags=re.M)
-    assert len(words.split()) >= 10
-    assert (ROOT / path).stat().st_size < 120_000

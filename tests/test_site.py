@@ -1,16 +1,12 @@
 """The site without Sphinx: what notebooks say about themselves, how they are published, what is made for the pages."""
 
-import ast
 import html.parser
-import importlib
-import inspect
 import math
 import os
 import re
 import runpy
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +16,6 @@ import nbformat
 import pages
 import publish
 import pytest
-import torch
 import yaml
 from execute import label
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -188,9 +183,8 @@ class TestCollected:
 
     def test_a_notebook_without_minutes_is_refused(self, tmp_path):
         path = tmp_path / "01_x.ipynb"
-        nbformat.write(
-            new_notebook(cells=[new_markdown_cell("# A\n\n**You will be able to**\n\n- *do* it\n\nx")]), path
-        )
+        cell = new_markdown_cell("# A\n\n**You will be able to**\n\n- *do* it\n\nx")
+        nbformat.write(new_notebook(cells=[cell]), path)
         with pytest.raises(ValueError, match=r"01_x\.ipynb: expected the minutes of the core path, found none"):
             collected.summary(path)
 
@@ -204,9 +198,8 @@ class TestPublished:
         assert nbformat.writes(notebook) == before, "the notebook was changed"
         nbformat.validate(page)
         assert sum(cell.source.count("LAUNCH") for cell in page.cells) == 1
-        assert [cell.id for cell in page.cells if cell.id in {c.id for c in notebook.cells}] == [
-            cell.id for cell in notebook.cells
-        ]
+        ids = [cell.id for cell in notebook.cells]
+        assert [cell.id for cell in page.cells if cell.id in ids] == ids
         mimes = {mime for cell in page.cells for out in cell.get("outputs", []) for mime in out.get("data", {})}
         assert mimes <= {"text/html", "text/plain", "text/markdown", "image/png"}
 
@@ -266,18 +259,13 @@ class TestPublished:
             (found,) = [c for c in nbformat.read(ROOT / f"notebooks/{stem}.ipynb", 4).cells if c.id == cell]
             assert any(publish.VIEW in output.data for output in found.outputs)
 
-    def test_launch_links_open_this_notebook(self):
-        links = publish.launch_links("01_x", repository="https://github.com/who/what", branch="main")
-        assert "https://mybinder.org/v2/gh/who/what/main?urlpath=lab/tree/notebooks/01_x.ipynb" in links
-        assert "https://colab.research.google.com/github/who/what/blob/main/notebooks/01_x.ipynb" in links
-        assert "<../downloads/01_x.ipynb>" in links
-
-    def test_launch_links_of_a_lab_are_one_folder_deeper(self):
-        links = publish.launch_links("labs/01_x", repository="https://github.com/who/what", branch="main")
-        assert "/what/main?urlpath=lab/tree/notebooks/labs/01_x.ipynb" in links
-        assert "/what/blob/main/notebooks/labs/01_x.ipynb" in links
-        assert "<../../downloads/labs/01_x.ipynb>" in links
-        assert "(../../teach.md#" in links
+    @pytest.mark.parametrize(("name", "up"), [("01_x", "../"), ("labs/01_x", "../../")])
+    def test_launch_links_open_this_notebook(self, name, up):
+        links = publish.launch_links(name, repository="https://github.com/who/what", branch="main")
+        assert f"https://mybinder.org/v2/gh/who/what/main?urlpath=lab/tree/notebooks/{name}.ipynb" in links
+        assert f"https://colab.research.google.com/github/who/what/blob/main/notebooks/{name}.ipynb" in links
+        assert f"<{up}downloads/{name}.ipynb>" in links
+        assert f"({up}teach.md#" in links
 
 
 NUMBERS = {"median": 3.0, "low": 2.5, "high": 4.0, "n": 16}
@@ -377,15 +365,8 @@ class TestEvidencePage:
         assert evidence_page.retired_list({}) == "<p>No claim has been retired so far.</p>"
 
     def test_what_is_far_away_is_an_arrow_at_the_edge(self):
-        card = {
-            "verdict": "refuted",
-            "median": 1e9,
-            "low": 1e8,
-            "high": "Infinity",
-            "n": 16,
-            "unit": "x",
-            "smallest": 2.0,
-        }
+        card = {"verdict": "refuted", "median": 1e9, "low": 1e8, "high": "Infinity", "n": 16, "unit": "x"}
+        card["smallest"] = 2.0
         found = verdict(claim(direction="at most"), card)
         assert len(Tags(evidence_page.drawing(found)).all("path")) == 1
 
@@ -428,15 +409,6 @@ class TestPages:
     def test_anchors_of_headings(self, title, wanted):
         assert pages.slug(title) == wanted
 
-    def test_the_reference_has_every_module(self):
-        names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-        paths = [path.relative_to(ROOT / "utils") for path in (ROOT / "utils").rglob("[a-z]*.py")]
-        found = {".".join(path.with_suffix("").parts) for path in paths if path.parts[0] not in WHOLE}
-        assert sorted(names) == sorted(found | WHOLE)
-        assert all(pages.idea_of(name) for name in names)
-        with pytest.raises(ValueError, match=r"CONTRIBUTING\.md: expected 'Modules of `utils`"):
-            pages.modules_in_order("nothing")
-
     def test_a_hub_link_names_repository_branch_and_notebook(self):
         (form,) = Tags(pages.hub_link("01_x", repository="https://github.com/who/what", branch="main")).all("div")
         assert form["data-path"].startswith("/hub/user-redirect/git-pull?repo=https%3A%2F%2Fgithub.com%2Fwho%2Fwhat&")
@@ -454,20 +426,8 @@ class TestDocstrings:
 
     def test_attributes_that_share_a_description_get_one_each(self, docstrings):
         names = ["a, b : int", "    Both."]
-        lines = [
-            "Parameters",
-            "----------",
-            *names,
-            "",
-            "Attributes",
-            "----------",
-            *names,
-            "c",
-            "",
-            "Notes",
-            "-----",
-            "a, b",
-        ]
+        lines = ["Parameters", "----------", *names, "", "Attributes", "----------", *names]
+        lines += ["c", "", "Notes", "-----", "a, b"]
         wanted = [*lines[:7], "a : int", "    Both.", "b : int", "    Both.", *lines[9:]]
         assert docstrings.one_attribute_each(lines) == wanted
 
@@ -476,15 +436,15 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("origin", "wanted"),
         [
-            ("git@github.com:who/what.git", "https://github.com/who/what"),
-            ("https://github.com/who/what", "https://github.com/who/what"),
-            ("https://example.org/who/what.git", "https://github.com/OWNER/normalization-course"),
+            ("git@github.com:who/what.git", "who/what"),
+            ("https://github.com/who/what", "who/what"),
+            ("https://example.org/who/what.git", "OWNER/normalization-course"),
         ],
     )
     def test_the_repository_is_the_one_that_git_knows(self, monkeypatch, origin, wanted):
         monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
         monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=origin + "\n"))
-        assert runpy.run_path(str(ROOT / "site" / "conf.py"))["REPOSITORY"] == wanted
+        assert runpy.run_path(str(ROOT / "site" / "conf.py"))["REPOSITORY"] == f"https://github.com/{wanted}"
 
     def test_or_the_one_of_the_workflow(self, monkeypatch):
         monkeypatch.setenv("GITHUB_REPOSITORY", "some/body")
@@ -515,104 +475,3 @@ class TestSettings:
         assert "myst_nb" in done.stderr
         assert "make site installs" in done.stderr
         assert not list(tmp_path.iterdir())
-
-
-def hidden_in(function):
-    """The attributes of a function's own arguments, such as ``data.split`` where data is a name."""
-    if isinstance(function, ast.FunctionDef | ast.Lambda):
-        own = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
-        for node in ast.walk(function):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in own:
-                yield node
-
-
-def utils_names():
-    """What the code cells of notebooks and assignments take from utils: (module, name) and every attribute's name."""
-    names, attributes = set(), set()
-    packages = ("utils", "utils.byhand", "utils.homework", "utils.lab")
-    for path in [*NOTEBOOKS, *sorted((ROOT / "homework" / "source").glob("*/*.ipynb"))]:
-        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        trees = [ast.parse(re.sub(r"^[ \t]*[%!].*$", "", source, flags=re.MULTILINE)) for source in cells]
-        nodes = [node for tree in trees for node in ast.walk(tree)]
-        modules = {}
-        for node in nodes:
-            if isinstance(node, ast.ImportFrom) and node.module in packages:
-                place = node.module.removeprefix("utils").lstrip(".") + "." * (node.module != "utils")
-                modules |= {alias.asname or alias.name: place + alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module.startswith("utils."):
-                names |= {(node.module.removeprefix("utils."), alias.name) for alias in node.names}
-        hidden = {id(node) for function in nodes for node in hidden_in(function)}
-        for node in nodes:
-            if isinstance(node, ast.Attribute):
-                attributes.add(node.attr)
-                if isinstance(node.value, ast.Name) and node.value.id in modules and id(node) not in hidden:
-                    names.add((modules[node.value.id], node.attr))
-    return names, attributes
-
-
-WHOLE = {"evidence"}  # packages that are one page of the reference: notebooks know no module of theirs
-NAMES, ATTRIBUTES = utils_names()
-MODULES = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-
-
-class TestReference:
-    """What notebooks use stands in the reference, which autodoc makes of what is documented in each __all__."""
-
-    def test_the_notebooks_were_read(self):
-        expected = {
-            ("data", "digits"),
-            ("lab.training", "sweep"),
-            ("lab.networks", "mlp"),
-            ("homework.checks", "review"),
-        }
-        assert expected <= NAMES
-        assert {"fit_transform", "best_rate", "running_mean"} <= ATTRIBUTES
-
-    @pytest.mark.parametrize(("module", "name"), sorted(NAMES), ids=lambda each: each)
-    def test_every_name_that_is_used_is_public(self, module, name):
-        assert module in MODULES
-        assert name in importlib.import_module(f"utils.{module}").__all__
-
-    def test_a_page_shows_all_and_what_is_inherited_from_the_course(self):
-        page = pages.module_page("data")
-        assert ".. automodule:: utils.data\n   :members:\n" in page
-        assert "ignore-module-all" not in page
-        (line,) = (line for line in page.splitlines() if "inherited-members" in line)
-        hidden = {name.strip() for name in line.split(":")[2].split(",")}
-        for module in MODULES:
-            space = importlib.import_module(f"utils.{module}")
-            for shown in (getattr(space, name) for name in space.__all__):
-                foreign = {base for base in getattr(shown, "__mro__", ()) if not base.__module__.startswith("utils")}
-                for base in foreign - {object}:
-                    assert hidden & {each.__name__ for each in base.__mro__}
-
-    @pytest.mark.parametrize("module", MODULES)
-    def test_everything_public_is_documented(self, module):
-        space = importlib.import_module(f"utils.{module}")
-        files = Path(space.__file__).parent.glob("*.py") if module in WHOLE else [Path(space.__file__)]
-        source = "\n".join(path.read_text(encoding="utf-8") for path in files)
-        for name in space.__all__:
-            thing = getattr(space, name)
-            if not callable(thing):
-                assert re.search(rf"^#: .*\n(#.*\n)*{name} = ", source, re.MULTILINE), f"{name}: no comment with #:"
-                continue
-            assert inspect.getdoc(thing), name
-            for base in getattr(thing, "__mro__", ()):
-                own = vars(base) if base.__module__.startswith("utils") else {}
-                for key, value in own.items():
-                    if not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
-                        assert inspect.getdoc(value), f"{name}.{key}"
-
-    @pytest.mark.parametrize("module", MODULES)
-    def test_every_attribute_that_is_used_is_documented(self, module):
-        space = importlib.import_module(f"utils.{module}")
-        for each in (getattr(space, name) for name in space.__all__):
-            if inspect.isclass(each) and issubclass(each, torch.nn.Module):  # parameters and buffers, as PyTorch's
-                continue
-            bases = [base for base in getattr(each, "__mro__", ()) if base.__module__.startswith("utils")]
-            told = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in bases)
-            for base in bases:
-                code = textwrap.dedent(inspect.getsource(base))
-                for key in set(re.findall(r"^ +(?:self\.\w+, )*self\.(\w+)(?:, self\.\w+)* = ", code, re.MULTILINE)):
-                    if key[0] != "_" and key in ATTRIBUTES:
-                        assert re.search(rf"^(\w+, )*{key}(, \w+)*( :|$)", told, re.MULTILINE), f"{each.__name__}.{key}"

@@ -15,9 +15,7 @@ from utils.byhand.standardization import Standardizer, Whitener
 SCALERS = [Standardizer, Whitener, lambda: Whitener("pca")]
 # Eighths of small integers: differences are exact, so a constant column is constant and others are clearly not.
 TABLES = hnp.arrays(
-    np.float64,
-    st.tuples(st.integers(2, 12), st.integers(1, 4)),
-    elements=st.integers(-8000, 8000).map(lambda k: k / 8),
+    np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.integers(-8000, 8000).map(lambda k: k / 8)
 )
 
 
@@ -60,30 +58,14 @@ def test_standardizer_is_standard_scaler(X):
 @settings(derandomize=True, deadline=None, max_examples=50)
 def test_standardizer_is_standard_scaler_on_any_table(X):
     # Numbers up to 1000 with a deviation of at least 0.03 or none: a few hundred thousand eps at the very worst.
-    np.testing.assert_allclose(Standardizer().fit_transform(X), StandardScaler().fit_transform(X), atol=1e-10)
-
-
-@given(TABLES)
-@settings(derandomize=True, deadline=None, max_examples=50)
-def test_z_scores_have_mean_zero_and_deviation_one_or_zero(X):
     Z = Standardizer().fit_transform(X)
-    constant = np.ptp(X, axis=0) == 0
-    np.testing.assert_allclose(Z.mean(axis=0), 0, atol=1e-10)  # as above
-    np.testing.assert_allclose(Z.std(axis=0), np.where(constant, 0.0, 1.0), atol=1e-10)
+    np.testing.assert_allclose(Z, StandardScaler().fit_transform(X), atol=1e-10)
+    np.testing.assert_allclose(Z[:, np.ptp(X, axis=0) == 0], 0, atol=1e-10)
 
 
 def test_statistics_are_those_of_the_training_data():
     scaler = Standardizer().fit(np.array([[0.0], [4.0]]))  # mean 2, deviation 2
     np.testing.assert_array_equal(scaler.transform([[10.0], [2.0], [-2.0]]), [[4], [0], [-2]])
-
-
-def test_the_three_constant_pixels_of_digits_become_zero():
-    X = datasets.load_digits().data
-    scaler = Standardizer().fit(X)
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
-    assert len(constant) == 3
-    np.testing.assert_array_equal(scaler.scale_[constant], 1.0)
-    np.testing.assert_array_equal(scaler.transform(X)[:, constant], 0.0)
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 10, 1000])
@@ -113,27 +95,14 @@ def test_white_data_have_covariance_identity(method):
     np.testing.assert_allclose(Z.mean(axis=0), 0, atol=1e-8)
 
 
-def test_zca_is_symmetric_and_the_inverse_root_of_the_covariance():
+def test_zca_is_the_symmetric_inverse_root_of_the_covariance_and_stays_closest_to_the_data():
     X = random_table(n=200) / np.logspace(-3, 3, 4)
     W = Whitener("zca").fit(X).whitening_
     np.testing.assert_allclose(W, W.T, atol=1e-12)  # rounding of entries of order one
     np.testing.assert_allclose(W @ covariance(X) @ W, np.eye(4), atol=1e-9)  # a condition number of some hundreds
     assert (np.linalg.eigvalsh(W) > 0).all()
-
-
-def test_zca_stays_closest_to_the_centred_data():
-    X = random_table(n=200) / np.logspace(-3, 3, 4)
-    centred = X - X.mean(axis=0)
-    distances = {method: np.sum((Whitener(method).fit_transform(X) - centred) ** 2) for method in ("pca", "zca")}
-    assert distances["zca"] < distances["pca"]
-
-
-def test_pca_coordinates_are_zca_coordinates_turned():
-    X = random_table(n=100) / np.logspace(-3, 3, 4)
-    pca, zca = (Whitener(method).fit_transform(X) for method in ("pca", "zca"))
-    turn = np.linalg.lstsq(pca, zca, rcond=None)[0]
-    np.testing.assert_allclose(pca @ turn, zca, atol=1e-10)  # rounding of numbers of order one
-    np.testing.assert_allclose(turn @ turn.T, np.eye(4), atol=1e-10)
+    zca, pca = (((Whitener(m).fit_transform(X) - (X - X.mean(axis=0))) ** 2).sum() for m in ("zca", "pca"))
+    assert zca < pca
 
 
 @pytest.mark.parametrize("method", ["pca", "zca"])
@@ -169,12 +138,6 @@ def test_the_sign_of_the_directions_is_fixed():
         np.testing.assert_allclose(Whitener("pca").fit(same).whitening_, W, rtol=1e-5, atol=1e-8 * np.abs(W).max())
 
 
-@pytest.mark.parametrize("method", ["PCA", "", None, 2])
-def test_another_method_is_refused(method):
-    with pytest.raises(ValueError, match="method: expected one of pca, zca, got "):
-        Whitener(method)
-
-
 @pytest.mark.parametrize("make", SCALERS)
 class TestEveryScaler:
     @pytest.mark.parametrize(("dtype", "atol"), [(np.float16, 2e-3), (np.float32, 1e-6), (np.float64, 0)])
@@ -193,29 +156,21 @@ class TestEveryScaler:
         wide = np.full((2 * len(X), 8), np.nan)
         wide[::2, ::2] = X
         strided, fortran = wide[::2, ::2], np.asfortranarray(X)
-        strided.flags.writeable = False
-        for same in (strided, fortran, X.tolist()):
+        strided.flags.writeable = X.flags.writeable = False
+        for same in (strided, fortran, X.tolist(), X):
+            Z = make().fit_transform(same)
             # Sums in another order; three of nine digits are lost to the scales.
-            np.testing.assert_allclose(make().fit_transform(same), expected, atol=1e-6)
+            np.testing.assert_allclose(Z, expected, atol=1e-6)
+            assert not np.shares_memory(same, Z)
 
-    def test_arguments_are_left_alone(self, make):
-        X = random_table()
-        before = X.copy()
-        Z = make().fit_transform(X)
-        np.testing.assert_array_equal(X, before)
-        assert not np.shares_memory(X, Z)
-
-    def test_fit_returns_itself_and_learns_anew(self, make):
+    def test_fit_returns_itself_learns_anew_and_one_new_example_will_do(self, make):
         X, other = random_table(), random_table(seed=1, d=3)
-        scaler = make().fit(X)
-        assert scaler.fit(other) is scaler
-        np.testing.assert_array_equal(scaler.transform(other), make().fit_transform(other))
-
-    def test_one_new_example_will_do(self, make):
-        X = random_table()
-        scaler = make().fit(X)
+        scaler = make().fit(other)
+        assert scaler.fit(X) is scaler
+        Z = scaler.transform(X)
+        np.testing.assert_array_equal(Z, make().fit_transform(X))
         # Another product routine for one row: rounding, six digits of which the scales take.
-        np.testing.assert_allclose(scaler.transform(X[:1]), scaler.transform(X)[:1], atol=1e-6)
+        np.testing.assert_allclose(scaler.transform(X[:1]), Z[:1], atol=1e-6)
 
     def test_before_fit_it_says_so(self, make):
         with pytest.raises(NotFittedError, match=r"no statistics yet: expected fit\(X_train\) before transform"):
@@ -229,10 +184,10 @@ class TestEveryScaler:
             (np.ones((0, 4)), r"at least one example .* got an empty array of shape \(0, 4\)"),
             (np.full((3, 4), np.nan), "expected finite numbers, got 12 NaN or infinite of 12"),
             (np.full((3, 4), np.inf), "expected finite numbers, got 12 NaN or infinite of 12"),
-            (np.ones((3, 4), dtype=int), "expected floating-point numbers .*got int64"),
-            (np.ones((3, 4), dtype=bool), "expected floating-point numbers .*got bool"),
-            (np.ones((3, 4), dtype=complex), "expected floating-point numbers .*got complex128"),
-            (np.ones((3, 4), dtype=object), "expected floating-point numbers .*got object"),
+            *(
+                (np.ones((3, 4), dtype=k), f"expected floating-.*got {k}")
+                for k in ("int64", "bool", "complex128", "object")
+            ),
             ([[1.0, 2.0], [1.0]], "expected an array of numbers, got rows of different lengths"),
         ],
     )
@@ -242,11 +197,9 @@ class TestEveryScaler:
             with pytest.raises(ValueError, match=f"^X: .*{message}"):
                 method(bad)
 
-    def test_a_single_example_cannot_be_learned_from(self, make):
+    def test_other_sizes_are_refused(self, make):
         with pytest.raises(ValueError, match=r"expected at least 2 examples, got 1 \(shape \(1, 3\)\)"):
             make().fit(np.ones((1, 3)))
-
-    def test_other_features_are_refused(self, make):
         with pytest.raises(ValueError, match="expected 4 features, as in fit, got 3"):
             make().fit(random_table()).transform(np.ones((5, 3)))
 

@@ -105,9 +105,6 @@ def deviations(module, x, upstream, sizes, *how, **options):
     return {name: float((a.double() - b).abs().max() / b.abs().max()) for name, (a, b) in pairs}
 
 
-# Statistics
-
-
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 0), st.integers(0, 2**31))
 def test_parts_combine_to_the_whole(sizes, seed):
     x = torch.from_numpy(np.random.default_rng(seed).standard_normal((sum(sizes), 3)) + 10)
@@ -129,12 +126,11 @@ def variance_in_single_precision(module):
     return float(((found[0][2] - wanted) / wanted).abs().max())
 
 
-def test_a_large_mean_costs_no_digits():
+def test_a_large_mean_costs_no_digits_and_a_difference_of_means_of_squares_does():
     # The mean itself is rounded to 1e-3 of the deviation at this distance, which enters squared.
     assert variance_in_single_precision(sync_batch_norm) < 1e-3
-
-
-# The layer
+    old, new = "squares = (x - _columns(mean, x)).square().sum(axes)", "squares = x.square().sum(axes) - n * mean**2"
+    assert variance_in_single_precision(changed(old, new)) > 1e-1
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -145,40 +141,24 @@ def test_parts_are_as_the_whole(sizes, shape, how):
     assert max(found.values()) < 1e-12, found  # float64 with numbers of size 1: a few roundings
 
 
+LOCAL = "parts = torch.cat([mean.new_tensor([n]), mean, squares])[None]"
+TWICE = "zip((along_std * count, along_mean * count), ctx"
 MUTANTS = {
-    "local statistics": (
-        "parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))",
-        "parts = torch.cat([mean.new_tensor([n]), mean, squares])[None]",
-    ),
+    "local statistics": ("parts = group.gather(torch.cat([mean.new_tensor([n]), mean, squares]))", LOCAL),
     "mean of the variances": ("(squares + counts[:, None] * (means - mean).square())", "squares"),
     "equal weights for unequal parts": ("mean = (counts[:, None] * means).sum(0) / count", "mean = means.mean(0)"),
     "unbiased variance to normalize": (".square()).sum(0) / count", ".square()).sum(0) / (count - 1)"),
     "biased running variance": ("var * (count / (count - 1))", "var"),
-    "unbiased with the local count": (
-        "var * (count / (count - 1))",
-        "var * (x[:, 0].numel() / max(x[:, 0].numel() - 1, 1))",
-    ),
+    "unbiased with the local count": ("(count / (count - 1))", "(x[:, 0].numel() / max(x[:, 0].numel() - 1, 1))"),
     "momentum the wrong way round": ("(1 - p) * _wide(running) + p * new", "p * _wide(running) + (1 - p) * new"),
-    "backward without the other processes": (
-        "ctx.group.add(torch.stack([dbeta, dgamma]))",
-        "torch.stack([dbeta, dgamma])",
-    ),
-    "backward with the local count": (
-        "torch.stack([dbeta, dgamma])) / count",
-        "torch.stack([dbeta, dgamma])) / max(dy[:, 0].numel(), 1)",
-    ),
-    "gradients of the parameters added up twice": (
-        "zip((dgamma, dbeta), ctx",
-        "zip((along_std * count, along_mean * count), ctx",
-    ),
+    "backward without the other processes": ("ctx.group.add(torch.stack([dbeta", "(torch.stack([dbeta"),
+    "backward with the local count": ("dgamma])) / count", "dgamma])) / max(dy[:, 0].numel(), 1)"),
+    "gradients of the parameters added up twice": ("zip((dgamma, dbeta), ctx", TWICE),
     "no way through the variance": (" - x_hat * _columns(along_std, dy)", ""),
 }
 HALF = {
     "count and sums in half precision": ("x, axes, n = _wide(x), _all_but", "x, axes, n = x, _all_but"),
-    "backward sums in half precision": (
-        "dtype, dy, axes = dy.dtype, _wide(dy), _all",
-        "dtype, dy, axes = dy.dtype, dy, _all",
-    ),
+    "backward sums in half precision": ("dy, axes = dy.dtype, _wide(dy), _all", "dy, axes = dy.dtype, dy, _all"),
 }
 
 
@@ -197,11 +177,6 @@ def test_wrong_ones_are_found(name):
     assert max(found.values()) > 1e-3, found
 
 
-def test_a_difference_of_means_of_squares_is_found():
-    old, new = "squares = (x - _columns(mean, x)).square().sum(axes)", "squares = x.square().sum(axes) - n * mean**2"
-    assert variance_in_single_precision(changed(old, new)) > 1e-1
-
-
 def diverged(module, bad, **how):
     """Names of results that differ from the whole batch's, with one bad number in the channel 1 of the first part."""
     x, upstream = batch((3, 6), (3, 4, 2))
@@ -217,25 +192,15 @@ def test_one_bad_number_reaches_its_channel_everywhere_and_no_other(bad, momentu
 
 
 SUMS = "mean = x.sum(axes) / max(n, 1)\n    squares = (x - _columns(mean, x)).square().sum(axes)"
+WIDE, MOVED = "x, axes, n = _wide(x)", "(1 - p) * _wide(running) + p * new"
+KEPT, FINITE = f"running.copy_({MOVED})", f"running.copy_(torch.where(new.isfinite(), {MOVED}, running))"
 HIDING = {
     "skipped in the statistics": (SUMS, SUMS.replace(".sum(", ".nansum("), "mean"),
-    "zero on input": (
-        "x, axes, n = _wide(x), _all_but",
-        "x, axes, n = _wide(x).nan_to_num(posinf=0, neginf=0), _all_but",
-        "mean",
-    ),
+    "zero on input": (WIDE, f"{WIDE}.nan_to_num(posinf=0, neginf=0)", "mean"),
     "zero on output": ("else y + _columns(beta, x)).to(x.dtype)", "else y + _columns(beta, x)).nan_to_num()", "output"),
-    "skipped in running statistics": (
-        "running.copy_((1 - p) * _wide(running) + p * new)",
-        "running.copy_(torch.where(new.isfinite(), (1 - p) * _wide(running) + p * new, running))",
-        "mean",
-    ),
+    "skipped in running statistics": (KEPT, FINITE, "mean"),
     "skipped backward": ("return dx.to(dtype), *(", "return dx.nan_to_num().to(dtype), *(", "dx"),
-    "interpolated running statistics": (
-        "running.copy_((1 - p) * _wide(running) + p * new)",
-        "running.lerp_(new.to(running), p)",
-        "later-mean",
-    ),
+    "interpolated running statistics": (KEPT, "running.lerp_(new.to(running), p)", "later-mean"),
 }
 
 
@@ -295,7 +260,9 @@ def test_an_empty_part_wants_a_sum_of_losses():
 
 def test_bad_input():
     alone = Threads(0, [None], threading.Barrier(1))
-    with pytest.raises(ValueError, match=r"expected shape \(N, 3, ...\), got \(4, 2\)"):
-        SyncBatchNorm(3, group=alone)(torch.zeros(4, 2))
-    with pytest.raises(ValueError, match="expected more than one value for each channel in all processes"):
-        SyncBatchNorm(3, group=alone)(torch.zeros(1, 3))
+    for shape, message in (
+        ((4, 2), r"shape \(N, 3, ...\), got \(4, 2\)"),
+        ((1, 3), "more than one value for each channel"),
+    ):
+        with pytest.raises(ValueError, match=f"expected {message}"):
+            SyncBatchNorm(3, group=alone)(torch.zeros(shape))

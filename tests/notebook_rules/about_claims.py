@@ -1,10 +1,10 @@
-"""Rules about claims: what a notebook declares, shows and has stored of them; `notebook_rules` enters them."""
+"""Rules about claims: what a notebook declares, shows and has stored of them."""
 
 import ast
 import builtins
 import symtable
 
-from notebook_rules import calls_in, code_cells, is_lab, lab_rule, lesson_rule, name_of, rule, tree, where
+from .base import calls_in, code_cells, is_lab, lab_rule, lesson_rule, name_of, rule, tree, where
 
 CLAIM = "application/vnd.course.claim+json"
 RECORDS = 4  # in a lesson

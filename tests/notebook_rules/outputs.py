@@ -1,0 +1,53 @@
+"""Rules about what a run has stored in a notebook."""
+
+from .base import cell_rule, code_cells, found_in, output_rule, prose, rule, texts_of, where
+
+
+@cell_rule
+def no_absolute_paths(cell):
+    """Neither source nor outputs name a folder of one computer."""
+    roots = "|".join(("home", "Users", "tmp", "work", "root", "mnt", "private", "var", "opt"))
+    pattern = rf"(?<![\w.:/-])/(?:{roots})/|\bfile://|(?<![\w\\])[A-Z]:\\\\?\w"
+    stored = [text for output in cell.get("outputs", []) for text in texts_of(output)]
+    for text in [prose(cell) if cell.cell_type == "markdown" else cell.source, *stored]:
+        yield from map(repr, found_in(text, pattern))
+
+
+@rule
+def executed_in_order(nb):
+    """All code cells have been executed, from top to bottom, in a fresh kernel."""
+    for number, cell in enumerate(code_cells(nb), start=1):
+        if cell.execution_count != number:
+            yield f"executed as number {cell.execution_count} instead of {number}, {where(cell)}"
+            return  # all that follow are wrong too
+
+
+@output_rule
+def no_stored_errors(output):
+    """No cell has failed."""
+    if output.output_type == "error":
+        yield f"{output.get('ename')}"
+
+
+@output_rule
+def no_stderr(output):
+    """No cell has written to stderr: a warning is dealt with, progress bars are for scripts."""
+    if output.get("name") == "stderr":
+        yield f"{output.text[:80]!r}"
+
+
+@output_rule
+def alt_text(output):
+    """Every picture has a text for those who cannot see it, in the metadata and as text/plain."""
+    for mime in output.get("data", {}):
+        if mime.startswith("image/"):
+            alt = output.metadata.get(mime, {}).get("alt", "")
+            if not alt.strip() or alt != output.data.get("text/plain"):
+                yield "a picture whose alt text is missing or not its text/plain"
+
+
+@output_rule
+def no_addresses(output):
+    """No output shows where in memory an object lies."""
+    for text in texts_of(output):
+        yield from map(repr, found_in(text, r"\bat 0x[0-9A-Fa-f]+"))
