@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tqdm.auto import tqdm
 
@@ -36,7 +36,7 @@ class Live:
     experiment: Experiment
     measured: dict
     n: int
-    record: object = RECORD
+    record: object = field(default_factory=lambda: RECORD)
 
     def __getitem__(self, dataset):
         """The numbers of one data set."""
