@@ -140,7 +140,8 @@ def live(experiment, *, record=RECORD):
     else:
         datasets = experiment.datasets
     seeds = range(1 if experiment.kind == "identity" else experiment.live)
-    bar = tqdm(datasets, unit="data set", leave=False, delay=SECONDS_WITHOUT_BAR)
+    nobody_watches = bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself heeds outside of notebooks only
+    bar = tqdm(datasets, unit="data set", leave=False, delay=SECONDS_WITHOUT_BAR, disable=nobody_watches)
     return Live(experiment, {data: run(experiment, seeds, data=data) for data in bar}, len(seeds), record)
 
 
