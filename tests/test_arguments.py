@@ -17,7 +17,19 @@ from matplotlib.figure import Figure
 import utils
 from utils import arrays, data, download, evidence, image_files, plotting, runtime, small_mnist, widgets
 from utils.byhand import activation_norms, gradient_check, initialization, loss_surface, normalization, standardization
-from utils.lab import history, networks, optim, probes, processes, replicas, sequences, sync_batch_norm, training
+from utils.evidence import fingerprint, labs, running, statistics
+from utils.lab import (
+    history,
+    networks,
+    optim,
+    probes,
+    processes,
+    replicas,
+    sequences,
+    sync_batch_norm,
+    training,
+    trials,
+)
 
 RNG = np.random.default_rng
 UNUSABLE = {
@@ -105,7 +117,9 @@ LOADED = {"seed": May(0), "test_fraction": fraction()}
 DOWNLOADED = {"seed": May(0), "n_train": optional(5), "n_test": optional(5)}
 IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
 MNIST_5K = packed("".join(f"{'0,' * 784}{i % 10}\n" for i in range(5000)).encode())
-CLAIM = {"claim_id": "leakage-flatters", "path": evidence.CLAIMS}
+OLD_CLAIM = next(name for name, claim in evidence.claims().items() if claim.edition == 1)
+NEW_CLAIM = next(name for name, claim in evidence.claims().items() if claim.kind == "measurement")
+LAB = next((evidence.CLAIMS.parents[1] / "notebooks" / "labs").glob("01_*.ipynb"))
 X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
 
 
@@ -204,10 +218,44 @@ def calls_about_data():
     yield takes(image_files.read_mnist_5k, source=MNIST_5K)
     yield takes(image_files.read_idx, source=IDX[0], kind="images")
     yield takes(image_files.read_labelled_images, images=IDX[0], labels=IDX[1])
-    yield takes(evidence.check, **CLAIM, error=measured(0.0), tolerance=at_least_zero(1e-9))
-    yield takes(evidence.claims, path=evidence.CLAIMS)
-    yield takes(evidence.judge, **CLAIM, effect=Y, timed=anything(False))
     yield takes(runtime.configure, threads=1)
+
+
+def two_arms(seeds, data, steps, rates, device):
+    """An experiment that measures two things."""
+    return {arm: np.ones(len(seeds)) for arm in ("one", "other")}
+
+
+@functools.wraps(evidence.experiment)
+def declared(**how):
+    return evidence.experiment(**how)(two_arms)
+
+
+def calls_about_evidence():
+    old = {"claim_id": OLD_CLAIM, "path": evidence.CLAIMS}
+    yield takes(evidence.check, **old, error=measured(0.0), tolerance=at_least_zero(1e-9))
+    yield takes(evidence.judge, **old, effect=Y, timed=anything(False))
+    yield takes(evidence.claims, path=evidence.CLAIMS)
+    yield takes(evidence.retired, path=evidence.CLAIMS)
+
+    claims, nothing = {NEW_CLAIM: {"one": "one", "other": "other"}}, optional(None)
+    how = {"resolution": May(0.01, "None", "2.5"), "waive": nothing, "path": evidence.CLAIMS}
+    size = {"steps": 0, "budgets": (1, 4), "examples": 0, "live": 16, "seeds": nothing}
+    yield takes(declared, claims=claims, rates=nothing, datasets=May(None, "None", "words"), **size, **how)
+    made, record = declared(claims=claims, resolution=0.01), May(evidence.RECORD, "word")
+    yield takes(evidence.live, experiment=made, record=anything(evidence.RECORD))
+    yield takes(evidence.live(made).card, claim_id=NEW_CLAIM)
+    yield takes(evidence.recorded, claim_id=NEW_CLAIM, record=record, path=evidence.CLAIMS)
+
+    unit = {"experiment": "x", "dataset": "own data", "budget": 1, "first": 0, "n": 16, "steps": 0}
+    unit |= {**labs.as_unit(made, running.run(made, range(16))), "fingerprint": "f", "device": "cpu"}
+    yield takes(evidence.Record, path=record, known=nothing, forget=May((), "empty", "words", "ragged", "six axes"))
+    yield takes(evidence.Record("no file").add, unit=unit)
+    yield takes(fingerprint.fingerprint, source="def two_arms():\n    return 1", name="two_arms")
+    yield takes(labs.open_lab, path=LAB)
+    run = {"data": May(None, "None", "word"), "device": May("cpu", "word"), "budget": 1, "grids": nothing}
+    yield takes(running.run, experiment=made, seeds=range(16), **run)
+    yield takes(statistics.condition, effect=Y, claim=evidence.claims()[NEW_CLAIM])
 
 
 def calls_of_figures():
@@ -255,6 +303,8 @@ def calls_in_pytorch():
     yield takes(training.fit, model=network(), split=SPLIT, learning_rates=at_least_zero(0.1), **how)
     yield takes(training.outputs, model=network(), split=SPLIT, part="test")
     build, rates = functools.partial(networks.mlp, 4, 3, width=5, depth=2), at_least_zero([0.1, 0.2])
+    splits = {0: SPLIT.with_validation(seed=0)}
+    yield takes(trials.scores, build=lambda seed: build(seed=seed), splits=splits, rates=[0.1], device="cpu", **how)
     yield takes(training.sweep, build=lambda seed: build(seed=seed), splits=[SPLIT] * 2, learning_rates=rates, **how)
 
     result = training.fit(network(), SPLIT.with_validation(seed=0), steps=2, batch_size=4, learning_rates=[0.1, 0.2])
@@ -294,11 +344,12 @@ def promises():
     """Every public function, class and method of utils that promises a ValueError."""
     found = {}
     for module in pkgutil.walk_packages(utils.__path__, "utils."):
-        space, place = importlib.import_module(module.name), module.name.removeprefix("utils.")
+        space = importlib.import_module(module.name)
         for name in getattr(space, "__all__", ()):
             thing = getattr(space, name)
             if not callable(thing):
                 continue
+            place = thing.__module__.removeprefix("utils.")  # what a package offers comes from its modules
             found[f"{place}.{name}"] = thing
             if inspect.isclass(thing):
                 methods = {key: value for key, value in vars(thing).items() if inspect.isfunction(value)}
@@ -322,7 +373,9 @@ def _alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
-CALLS = dict([*calls_in_numpy(), *calls_about_data(), *calls_of_figures(), *calls_in_pytorch()])
+CALLS = dict(
+    [*calls_in_numpy(), *calls_about_data(), *calls_about_evidence(), *calls_of_figures(), *calls_in_pytorch()]
+)
 CASES = [
     (name, argument)
     for name, (_, arguments) in CALLS.items()

@@ -17,10 +17,12 @@ from homework.grading import assignment, cells, grade, limits, session, submissi
 from utils import data, evidence, widgets
 from utils.byhand import activation_norms, normalization
 from utils.download import _File
+from utils.evidence import labs, running
 from utils.lab import fused, history, probes
 
 A = np.arange(6.0).reshape(2, 3)
-CLAIM = evidence.claims()["leakage-flatters"]
+CLAIM = next(claim for claim in evidence.claims().values() if claim.edition == 2)
+EXPERIMENT = evidence.Experiment("f", len, {CLAIM.id: {"here": (None, "arm")}}, "measurement")
 VALUES = {
     data.Split: lambda: data.Split(A, A[:, 0], A, A[:, 0], ("a", "b", "c"), A, A[:, 0]),
     history.History: lambda: history.History(A, A, A, {"test": A}, A, A, 1.0),
@@ -31,8 +33,14 @@ VALUES = {
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),
     widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
     evidence.Claim: lambda: dataclasses.replace(CLAIM),
-    evidence.Card: lambda: evidence.Card(CLAIM, "supported", ({"median": 1.0, "low": A, "n": 3},), "points"),
-    _File: lambda: _File(Path("x"), 3, "md5:ab", ("http://x",)),
+    evidence.Retired: lambda: evidence.Retired("a-claim", "A statement.", "A reason."),
+    evidence.Card: lambda: evidence.Card(CLAIM, "holds", [{"median": 1.0, "low": A, "n": 3}]),
+    evidence.OldCard: lambda: evidence.OldCard(CLAIM, "supported", ({"median": 1.0, "low": A, "n": 3},), "points"),
+    evidence.Experiment: lambda: dataclasses.replace(EXPERIMENT),
+    evidence.Live: lambda: evidence.Live(EXPERIMENT, {"digits": A}, 16),
+    running.Measured: lambda: running.Measured({"arm": A}, {"arm": A}, {"arm": A}, {}, 1.0),
+    labs.Lab: lambda: labs.Lab("01_x", "x = 1", {"f": EXPERIMENT}),
+    _File: lambda: _File(Path("x"), 3, "md5:ab", ("http://x",), None),
     assignment.Check: lambda: assignment.Check("a", 1.0, "About.", variable="x"),
     assignment.Manual: lambda: assignment.Manual("a", 1.0, "Well."),
     assignment.Question: lambda: assignment.Question(
@@ -67,7 +75,7 @@ def test_every_class_of_values_is_tried():
 
 
 def test_no_other_class_defines_an_equality_of_its_own():
-    others = classes() - set(VALUES) - {evidence.Cards}  # a dict, which can be changed
+    others = classes() - set(VALUES) - {evidence.Cards, evidence.registered}  # a dict and a list, which can be changed
     assert {each.__name__ for each in others if each.__hash__ is None} == set()
 
 

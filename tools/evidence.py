@@ -5,32 +5,26 @@ worker; the same command goes on where it ended.
 """
 
 import argparse
+import contextlib
 import functools
 import math
-import multiprocessing
-import os
-import threading
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for_end
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from execute import LABS
-from guard import alone, one_sentence
+from guard import ROOT, BusyError, alone, one_sentence
 from tqdm import tqdm
+from workers import ClusterError, run_here, run_there
 
 from utils import evidence
 from utils.evidence.labs import measure, open_lab
 
+LABS = ROOT / "notebooks" / "labs"
 BLOCK = 16  # seeds per unit
 # (data set, factor of T) -> seeds; all others have DEFAULT_SEEDS.
 SEEDS = {("mnist_5k", 1): 32, ("mnist_5k", 4): 16}
 DEFAULT_SEEDS = 64
-TRIES = 3
 AGREE = 1e-3
-SECONDS_TO_ANSWER = 20
 REMEDY = "make room or correct the path, then run the same command again: what was finished is in the record"
 
 
@@ -64,9 +58,7 @@ def seeds_for(made, dataset, budget, wanted=None):
     """How many seeds an experiment gets on one data set at one budget."""
     if made.kind == "identity":
         return 1
-    if wanted:
-        return wanted
-    return min(SEEDS.get((dataset, budget), DEFAULT_SEEDS), made.seeds or math.inf)
+    return min(wanted or SEEDS.get((dataset, budget), DEFAULT_SEEDS), made.seeds or math.inf)
 
 
 def units_of(path, lab, *, seeds=None, budgets=None, datasets=None):
@@ -100,18 +92,19 @@ def find_labs(wanted, folder=LABS):
 def prune(record, labs):
     """Leave out what a lab has recorded and does not declare any more."""
     declared = {
-        (f"{path.stem}/{made.name}", *column)
+        (f"{path.stem}/{made.name}", *column): set(made.claims)
         for path, lab in labs.items()
         for made in lab.experiments.values()
         for column in made.columns()
     }
     stems = {path.stem for path in labs}
-    record.drop(
-        lambda unit: (
-            unit["experiment"].split("/")[0] not in stems
-            or (unit["experiment"], unit["dataset"], unit["budget"]) in declared
-        )
-    )
+
+    def wanted(unit):
+        if unit["experiment"].split("/")[0] not in stems:
+            return set(unit["effects"])
+        return declared.get((unit["experiment"], unit["dataset"], unit["budget"]), set())
+
+    record.drop(wanted)
 
 
 def columns_of(labs):
@@ -120,105 +113,58 @@ def columns_of(labs):
     return {name: made.columns() for made in experiments for name in made.claims}
 
 
-def _end_with_parent():
-    """A worker ends when the run does, however that ends."""
-
-    def watch():
-        wait_for_end([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _start_here(workers):
-    os.environ["TQDM_DISABLE"] = "1"  # for the workers; ours has been made
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-
-
-def _start_there(scheduler):
-    """The executor of a dask.distributed cluster whose workers have this checkout at the same path."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise RunError("SCHEDULER: expected the package distributed, got none: pip install distributed") from None
-    try:
-        client = Client(scheduler, timeout=SECONDS_TO_ANSWER)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"SCHEDULER: expected a cluster at {scheduler}, got no answer within {SECONDS_TO_ANSWER} s ({error}): "
-            "start one with dask scheduler and dask worker, or leave SCHEDULER out"
-        ) from None
-    return client.get_executor(pure=False, retries=TRIES - 1)
-
-
 def run_all(jobs, start, done):
-    """Run jobs, a key and a function without arguments each, on an executor; hand on what each gives.
-
-    A worker that dies takes nothing along: what it had in hand is run again, twice at most. Other errors are collected,
-    so that one experiment that fails does not stop the others.
-    """
-    waiting, tries, failures = dict(jobs), Counter(), {}
-    while waiting:
-        executor = start()
-        try:
-            futures = {executor.submit(job): key for key, job in waiting.items()}
-            pending = set(futures)
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    _take(future, futures[future], waiting, failures, done)
-        except BrokenProcessPool:
-            # Which unit killed its worker is not known: two could have been at work.
-            tries.update(waiting)
-            for key in [key for key in waiting if tries[key] >= TRIES]:
-                failures[key] = f"its worker ended {TRIES} times while it ran: is there enough memory?"
-                waiting.pop(key)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+    """Run jobs, hand on what each gives, and return the errors of the others; a bar shows the time left."""
+    failures = {}
+    with (
+        tqdm(total=len(jobs), unit="unit", disable=None if jobs else True, smoothing=0.1) as bar,
+        contextlib.closing(start(jobs)) as results,
+    ):
+        for key, result, error in results:
+            if error is None:
+                done(key, result)
+            else:
+                failures[key] = error
+            bar.update()
     return failures
 
 
-def _take(future, key, waiting, failures, done):
-    """Hand on the result of one job."""
-    try:
-        result = future.result()
-    except BrokenProcessPool:
-        raise
-    except Exception as error:
-        failures[key] = f"{type(error).__name__}: {error}"
-    else:
-        done(key, result)
-    waiting.pop(key)
+def sign(record, labs, device, start, save):
+    """Renew the fingerprints of units whose numbers the present code gives again, on two seeds at T.
 
-
-def sign(record, labs, device, start):
-    """Renew the fingerprints of units whose numbers the present code gives again, on two seeds at T."""
-    stale = [
-        unit
-        for path, lab in labs.items()
-        for unit in record.units.values()
-        if unit["experiment"].split("/")[0] == path.stem
-        and unit["fingerprint"] != lab.fingerprint(unit["experiment"].split("/")[1])
-    ]
-    at_t = {(unit["experiment"], unit["dataset"], unit["first"]): unit for unit in stale if unit["budget"] == 1}
-    paths = {path.stem: path for path in labs}
-    jobs = {}
-    for key, unit in at_t.items():
+    Where the declared rates or T are others, two seeds cannot tell: the unit is run again.
+    """
+    stale = {}
+    for unit in record.units.values():
         stem, name = unit["experiment"].split("/")
-        how = (unit["dataset"], 1, unit["first"], min(2, unit["n"]), device, unit["grids"] or None)
-        jobs[key] = functools.partial(measure, paths[stem], name, *how)
-    agreed = {}
+        path = next((path for path in labs if path.stem == stem), None)
+        if path is None or unit["fingerprint"] == labs[path].fingerprint(name):
+            continue
+        stale.setdefault((path, name, unit["dataset"], unit["first"]), []).append(unit)
+    jobs = {}
+    for key, units in stale.items():
+        path, name, dataset, first = key
+        at_t = next((unit for unit in units if unit["budget"] == 1), None)
+        if at_t is not None and all(_declared_alike(unit, labs[path].experiments[name]) for unit in units):
+            how = (dataset, 1, first, min(2, at_t["n"]), device, at_t["grids"] or None)
+            jobs[key] = functools.partial(measure, path, name, *how)
+    renewed = []
 
     def compare(key, fresh):
-        if _agree(at_t[key]["effects"], fresh["effects"], fresh["n"]):
-            agreed[key] = fresh["fingerprint"]
+        at_t = next(unit for unit in stale[key] if unit["budget"] == 1)
+        if _agree(at_t["effects"], fresh["effects"], fresh["n"]):
+            for unit in stale[key]:
+                record.add({**unit, "fingerprint": fresh["fingerprint"]})
+                renewed.append(unit)
+            save()
 
     run_all(jobs, start, compare)
-    for unit in stale:
-        if fingerprint := agreed.get((unit["experiment"], unit["dataset"], unit["first"])):
-            record.add({**unit, "fingerprint": fingerprint})
-    return len(stale), sum(unit["fingerprint"] in agreed.values() for unit in record.units.values())
+    return sum(map(len, stale.values())), len(renewed)
+
+
+def _declared_alike(unit, made):
+    rates = {arm: list(grid) for arm, grid in made.rates.items()}
+    return unit["steps"] == made.steps * unit["budget"] and unit.get("rates") == rates
 
 
 def _agree(before, now, n):
@@ -231,7 +177,7 @@ def _agree(before, now, n):
         for label, values in conditions.items()
         for a, b in zip(values[:n], now[name][label], strict=True)
     ]
-    return all(a == b or abs(a - b) <= AGREE * max(1, abs(a)) for a, b in pairs)
+    return all(math.isclose(a, b, rel_tol=AGREE, abs_tol=AGREE) for a, b in pairs)
 
 
 def word_counts(record, columns):
@@ -239,78 +185,124 @@ def word_counts(record, columns):
     return Counter(record.word(name, columns.get(name)) or "not recorded" for name in columns)
 
 
+def wanted_units(arguments, labs, record):
+    """The units that are asked for, with all seeds that the record has of them, and of other units by default."""
+    declared = [column for lab in labs.values() for made in lab.experiments.values() for column in made.columns()]
+    for name, asked, known in (
+        ("DATASETS", arguments.datasets, [dataset for dataset, _ in declared]),
+        ("BUDGETS", arguments.budgets, sorted({budget for _, budget in declared})),
+    ):
+        if unknown := [each for each in asked if each not in known]:
+            there = ", ".join(map(str, dict.fromkeys(known))) or "none"
+            raise RunError(f"{name}: expected some of {there}, got {unknown[0]}")
+    choice = {"seeds": arguments.seeds, "budgets": arguments.budgets, "datasets": arguments.datasets}
+    units = {unit.key: unit for path, lab in labs.items() for unit in units_of(path, lab, **choice)}
+    columns = {key[:3]: unit for key, unit in units.items()}
+    for key, found in record.units.items():
+        if key in units:
+            units[key] = replace(units[key], n=max(units[key].n, found["n"]))
+        elif key[:3] in columns and not arguments.seeds:
+            units[key] = replace(columns[key[:3]], first=found["first"], n=found["n"])
+    return list(units.values())
+
+
 def go(arguments):
     """Do what is missing, and say what has come of it."""
-    labs = find_labs(arguments.labs, arguments.folder)
-    every = labs if not arguments.labs else find_labs([], arguments.folder)
+    every = find_labs([], arguments.folder)
+    labs = {path: every[path] for path in find_labs(arguments.labs, arguments.folder)}
     record = evidence.Record(arguments.record, known=evidence.claims(arguments.claims), forget=arguments.forget)
     columns = columns_of(every)
-    prune(record, labs)
-    start = functools.partial(_start_there, arguments.scheduler) if arguments.scheduler else None
-    start = start or functools.partial(_start_here, arguments.workers)
+    prune(record, every)
+    wanted = wanted_units(arguments, labs, record)
+    if arguments.scheduler:
+        start = functools.partial(run_there, scheduler=arguments.scheduler, seconds=arguments.timeout)
+    else:
+        start = functools.partial(run_here, workers=arguments.workers)
     before = word_counts(record, columns)
+    save = functools.partial(record.save, columns)
     if arguments.sign:
-        stale, renewed = sign(record, labs, arguments.device, start)
-        print(f"{stale} units were stale, {renewed} have their numbers still and are signed.")
-    wanted = [
-        unit
-        for path, lab in labs.items()
-        for unit in units_of(path, lab, seeds=arguments.seeds, budgets=arguments.budgets, datasets=arguments.datasets)
-    ]
+        stale, renewed = sign(record, labs, arguments.device, start, save)
+        print(f"Stale units: {stale}; signed, since they give the same numbers: {renewed}.", flush=True)
     left = [unit for unit in wanted if not is_done(record, unit, labs[unit.lab].fingerprint(unit.name))]
-    record.save(columns)
-    print(f"{len(wanted)} units of work, {len(wanted) - len(left)} are in the record.", flush=True)
+    save()
+    print(f"Units of work: {len(wanted)}; in the record: {len(wanted) - len(left)}.", flush=True)
+
+    def keep(unit, result):
+        record.add(result)
+        save()
+        with tqdm.external_write_mode():
+            print(f"  {result['seconds']:7.1f} s  {unit}", flush=True)
+
     jobs = {
         unit: functools.partial(
             measure, unit.lab, unit.name, unit.dataset, unit.budget, unit.first, unit.n, arguments.device
         )
         for unit in left
     }
-    with tqdm(total=len(left), unit="unit", disable=None if left else True, smoothing=0.1) as bar:
-
-        def keep(unit, result):
-            record.add(result)
-            record.save(columns)
-            bar.update()
-            tqdm.write(f"  {result['seconds']:7.1f} s  {unit}")
-
-        failures = run_all(jobs, start, keep)
+    failures = run_all(jobs, start, keep)
     after = word_counts(record, columns)
     for word in sorted(before | after):
-        print(f"  {word:13} {after[word]} claims (before: {before[word]})")
+        print(f"  {word:13} {after[word]} claims (before: {before[word]})", flush=True)
     if failures:
         lines = "\n".join(f"  {unit}: {why}" for unit, why in failures.items())
-        raise RunError(f"{len(failures)} units failed, the others are in the record:\n{lines}")
+        raise RunError(f"{len(failures)} of {len(jobs)} units failed, the others are in the record:\n{lines}")
 
 
-def _numbers(text):
-    return [int(each) for each in text.split()]
+@contextlib.contextmanager
+def only_run(folder):
+    """Refuse a second run on the same record."""
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(alone(folder))
+        except BusyError:
+            raise RunError(f"{folder}: another make evidence is at work here: wait until it has ended") from None
+        yield
+
+
+def _whole(name):
+    """The reader of a whole number from 1 on."""
+
+    def read(text):
+        if not text.isdecimal() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{name}: expected whole numbers, 1 or more, got {text!r}")
+        return int(text)
+
+    return read
+
+
+def _budgets(text):
+    return [_whole("BUDGETS")(each) for each in text.split()]
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"timeout: expected seconds, more than 0, got {text!r}")
+    return seconds
 
 
 def _device(name):
     if name != "cpu":
         import torch
 
-        if not (name.startswith("cuda") and torch.cuda.is_available()):
+        if not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):
             raise argparse.ArgumentTypeError(f"DEVICE: expected cpu, or cuda where PyTorch finds a GPU, got {name!r}")
     return name
-
-
-def _seeds(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"SEEDS: expected a number of seeds, 1 or more, got {text!r}")
-    return int(text)
 
 
 def main():
     """Read what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labs", type=str.split, default=[], help="numbers of labs; all by default")
-    parser.add_argument("--seeds", type=_seeds, help="how many seeds; by default as many as each data set needs")
-    parser.add_argument("--budgets", type=_numbers, default=[], help="factors of T: 1, 4")
+    parser.add_argument("--seeds", type=_whole("SEEDS"), help="how many; by default what each data set needs")
+    parser.add_argument("--budgets", type=_budgets, default=[], help="factors of T: 1, 4")
     parser.add_argument("--datasets", type=str.split, default=[], help="some data sets only")
     parser.add_argument("--scheduler", help="address of a dask.distributed cluster")
-    parser.add_argument("--workers", type=int, default=2, help="processes on this machine")
+    parser.add_argument("--timeout", type=_seconds, default=20.0, help="seconds that the cluster may take to answer")
+    parser.add_argument("--workers", type=_whole("WORKERS"), default=2, help="processes on this machine")
     parser.add_argument("--device", type=_device, default="cpu", help="cpu or cuda")
     parser.add_argument("--sign", action="store_true", help="renew fingerprints whose numbers come again")
     parser.add_argument("--forget", type=str.split, default=[], help="ids of claims to take out of the record")
@@ -318,9 +310,9 @@ def main():
     parser.add_argument("--claims", type=Path, default=evidence.CLAIMS)
     parser.add_argument("--folder", type=Path, default=LABS, help="of the labs")
     arguments = parser.parse_args()
-    with one_sentence("evidence", REMEDY, RunError, ValueError):
+    with one_sentence("evidence", REMEDY, RunError, ClusterError, ValueError):
         arguments.record.parent.mkdir(parents=True, exist_ok=True)
-        with alone(arguments.record.parent):
+        with only_run(arguments.record.parent):
             go(arguments)
 
 

@@ -1,5 +1,6 @@
 """Write whole files or none, and find a name that is free."""
 
+import contextlib
 import itertools
 import os
 import tempfile
@@ -25,7 +26,8 @@ def write_atomically(path, content, *, mode=0o644):
         os.chmod(part.name, mode)
         os.replace(part.name, path)
     except BaseException as error:
-        os.unlink(part.name)
+        with contextlib.suppress(FileNotFoundError):  # interrupted when it had its name already
+            os.unlink(part.name)
         if isinstance(error, OSError):
             error.filename = error.filename or str(path)  # a full disk does not say which
         raise

@@ -68,7 +68,7 @@ class Claim:
     notebook: str = ""
     lab: str = ""
     kind: str = ""
-    conclusion: dict = field(default_factory=dict)
+    conclusion: dict = field(default_factory=dict, hash=False)
     changed: str = ""
     edition: int = 2
     verdict: str = ""
@@ -118,6 +118,8 @@ def _filled(kind, part, path, optional=frozenset()):
     wanted = set(kind.__dataclass_fields__) - {"id"} - optional
     tables = _tables(path, part)
     for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ValueError(f"claim {name}: expected a table [{part}.{name}], got {table!r}")
         needed = wanted | (_FIRST_EDITION if kind is Claim and table.get("edition") == 1 else set())
         if missing := sorted(needed - set(table)):
             raise ValueError(f"claim {name}: expected the entries {sorted(needed)}; missing {missing}")

@@ -1,6 +1,6 @@
 """Declare an experiment of a lab: one function, the claims that read it, and the protocol that it has to keep."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,7 +26,7 @@ class registered(list):
         return self
 
     def __exit__(self, *_):
-        _open_registers.remove(self)
+        _open_registers[:] = [register for register in _open_registers if register is not self]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,13 @@ class Experiment:
         return {name: claim_called(name, self.path) for name in self.claims}
 
     def columns(self):
-        """The pairs of data set and budget that the protocol wants."""
+        """The columns that the protocol wants.
+
+        Returns
+        -------
+        list of tuple of str and int
+            Data set and factor of T.
+        """
         return [(data, budget) for data in self.datasets for budget in (self.budgets if self.steps else (1,))]
 
     def __call__(self, *arguments, **named):
@@ -157,7 +163,9 @@ def experiment(
             raise ValueError(f"{start}: claims: expected at least one id with its conditions, got {claims!r}")
         facts = {name: claim_called(name, path) for name in claims}
         kinds = {claim.kind for claim in facts.values()}
-        if len(kinds) > 1 or "" in kinds:
+        if old := [name for name, claim in facts.items() if claim.edition == 1]:
+            raise ValueError(f"{start}: expected claims that have a kind, got {old[0]}, which has edition = 1")
+        if len(kinds) > 1:
             raise ValueError(f"{start}: expected claims of one kind, got {sorted(kinds)}: declare them apart")
         (kind,) = kinds
         conditions = {name: _conditions(each, f"{start}, claim {name}", kind) for name, each in claims.items()}
@@ -169,11 +177,11 @@ def experiment(
             kind=kind,
             rates=_grids(rates, arms, start),
             steps=whole(steps, f"{start}: steps", at_least=0),
-            budgets=tuple(budgets),
-            datasets=tuple(datasets or (IMAGES if kind == "experiment" else (OWN,))),
+            budgets=tuple(whole(each, f"{start}: budgets") for each in _each_once(budgets, f"{start}: budgets")),
+            datasets=_names(datasets, kind, f"{start}: datasets"),
             resolution=_per_claim(resolution, facts, start),
             examples=whole(examples, f"{start}: examples", at_least=0),
-            waive=dict(waive or {}),
+            waive=_reasons(waive, f"{start}: waive"),
             live=whole(live, f"{start}: live"),
             seeds=seeds if seeds is None else whole(seeds, f"{start}: seeds"),
             path=path,
@@ -185,6 +193,29 @@ def experiment(
         return made
 
     return declare
+
+
+def _each_once(values, name):
+    """The values of a tuple or list, which are all different."""
+    if isinstance(values, str) or not isinstance(values, Iterable) or not (found := list(values)):
+        raise ValueError(f"{name}: expected a tuple of at least one, got {values!r}")
+    if len({str(each) for each in found}) < len(found):
+        raise ValueError(f"{name}: expected each once, got {values!r}")
+    return found
+
+
+def _names(datasets, kind, name):
+    """What the function is called with."""
+    found = _each_once((IMAGES if kind == "experiment" else (OWN,)) if datasets is None else datasets, name)
+    if not all(isinstance(each, str) and each for each in found):
+        raise ValueError(f"{name}: expected names, got {datasets!r}")
+    return tuple(found)
+
+
+def _reasons(waive, name):
+    if waive is not None and not isinstance(waive, Mapping):
+        raise ValueError(f"{name}: expected a reason for each rule by its name, got {waive!r}")
+    return dict(waive or {})
 
 
 def _enter(register, made):
@@ -207,8 +238,8 @@ def _conditions(given, start, kind):
         raise ValueError(f"{start}: expected at least one condition by name, got {given!r}")
     found = {}
     for name, value in given.items():
-        value = (value,) if isinstance(value, str) else tuple(value)
-        function, arms = (value[0], value[1:]) if value and callable(value[0]) else (None, value)
+        parts = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, tuple | list) else ()
+        function, arms = (parts[0], parts[1:]) if parts and callable(parts[0]) else (None, parts)
         if not arms or not all(isinstance(arm, str) for arm in arms) or (function is None and len(arms) > 2):
             raise ValueError(
                 f"{start}, condition {name!r}: expected one arm, two arms to subtract, or a function and its arms, "
@@ -228,9 +259,10 @@ def _grids(rates, arms, start):
         one_of(arm, rates, f"{start}: an arm of a condition", hint="; give its learning rates")
     grids = {}
     for arm, given in rates.items():
-        grid = tuple(number(rate, f"{start}: a rate of {arm}", above=0) for rate in given)
+        rates_of = list(given) if isinstance(given, Iterable) else []
+        grid = tuple(number(rate, f"{start}: a rate of {arm}", above=0) for rate in rates_of)
         if not grid or any(a >= b for a, b in zip(grid, grid[1:], strict=False)):
-            raise ValueError(f"{start}: rates of {arm}: expected ascending rates, at least one, got {list(given)}")
+            raise ValueError(f"{start}: rates of {arm}: expected ascending rates, at least one, got {given!r}")
         grids[str(arm)] = grid
     return grids
 

@@ -5,6 +5,8 @@ import hashlib
 from functools import cache, cached_property
 from pathlib import Path
 
+from utils.arrays import instance
+
 __all__ = ["fingerprint"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -20,17 +22,18 @@ class _Module:
 
     def __init__(self, source, package):
         self.statements, self.imports = {}, {}
-        for statement in ast.parse(source).body:
-            if isinstance(statement, ast.ImportFrom | ast.Import):
-                self._import(statement, package)
-                continue
+        tree = ast.parse(source)
+        for statement in tree.body:
             for name in _bound(statement):
                 self.statements.setdefault(name, []).append(statement)
+        for statement in ast.walk(tree):  # functions import, too
+            if isinstance(statement, ast.ImportFrom | ast.Import):
+                self._import(statement, package)
 
     def _import(self, statement, package):
         if isinstance(statement, ast.Import):
             for alias in statement.names:
-                if alias.name.startswith("utils."):
+                if alias.name.split(".")[0] == "utils":
                     # `import utils.data` binds utils; `import utils.data as data` binds data
                     self.imports[alias.asname or "utils"] = (alias.name if alias.asname else "utils", None)
             return
@@ -89,18 +92,23 @@ class _Reached:
             return
         self.found[module_name, name] = None
         if name in module.imports:
+            if _is_aside(*module.imports[name]):
+                return
             self._imported(*module.imports[name])
-            return
-        self.found[module_name, name] = [_plain(statement) for statement in module.statements[name]]
-        for statement in module.statements[name]:
-            self._inside(module_name, module, statement)
+        if name in module.statements:
+            self.found[module_name, name] = [_plain(statement) for statement in module.statements[name]]
+            for statement in module.statements[name]:
+                self._inside(module_name, module, statement)
 
-    def _inside(self, module_name, module, statement):
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Attribute):
-                self._attribute(module, _dotted(node))
-            elif isinstance(node, ast.Name):
-                self.name(module_name, module, node.id)
+    def _inside(self, module_name, module, node):
+        if isinstance(node, ast.Attribute):
+            self._attribute(module, _dotted(node))
+        elif isinstance(node, ast.Name):
+            self.name(module_name, module, node.id)
+        for value in _fields(node).values():
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    self._inside(module_name, module, child)
 
     def _attribute(self, module, dotted):
         """Follow ``training.fit``, where training is a module."""
@@ -110,7 +118,7 @@ class _Reached:
         place = f"{base}.{name}" if name else base
         for depth, attribute in enumerate(dotted[1:], start=1):
             found = _utils_module(place)
-            if found is None or place.startswith(_ASIDE):
+            if found is None or _is_aside(place):
                 return
             if attribute in found.names:
                 self.name(place, found, attribute)
@@ -120,11 +128,14 @@ class _Reached:
 
     def _imported(self, base, name):
         """Follow ``from base import name``; a module itself is followed by its attributes."""
-        if base.startswith(_ASIDE) or (name and f"{base}.{name}".startswith(_ASIDE)):
-            return
         found = _utils_module(base)
         if name and found is not None:
             self.name(base, found, name)
+
+
+def _is_aside(base, name=None):
+    """Whether a module, or what is imported from it, only shows or judges."""
+    return (f"{base}.{name}" if name else base).startswith(_ASIDE)
 
 
 def _dotted(node):
@@ -135,25 +146,33 @@ def _dotted(node):
     return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else []
 
 
+def _fields(node):
+    """What of a node can change a number: no messages, no docstrings, and of a declaration what is measured."""
+    if isinstance(node, ast.Raise):
+        return {"exc": node.exc.func if isinstance(node.exc, ast.Call) else node.exc}
+    if isinstance(node, ast.Assert):
+        return {"test": node.test}
+    fields = {name: getattr(node, name, None) for name in node._fields if name not in ("ctx", "kind", "type_comment")}
+    if isinstance(fields.get("body"), list):
+        fields["body"] = [each for each in node.body if not _is_text(each)]
+    if isinstance(node, ast.Call) and _dotted(node.func)[-1:] == ["experiment"]:
+        fields["keywords"] = [each for each in node.keywords if each.arg not in _NOT_MEASURED]
+    return fields
+
+
+def _is_text(statement):
+    """A docstring, or a string that stands alone."""
+    alone = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return alone and isinstance(statement.value.value, str)
+
+
 def _plain(node):
-    """A syntax tree as nested tuples, without docstrings and messages, the same in all versions of Python."""
+    """A syntax tree as nested tuples, the same in all versions of Python."""
     if isinstance(node, list):
         return tuple(_plain(each) for each in node)
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.Raise):
-        raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        return ("Raise", _plain(raised))
-    if isinstance(node, ast.Assert):
-        return ("Assert", _plain(node.test))
-    fields = {name: getattr(node, name, None) for name in node._fields if name not in ("ctx", "kind", "type_comment")}
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        body = fields["body"]
-        has_text = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        fields["body"] = body[1:] if has_text and isinstance(body[0].value.value, str) else body
-    if isinstance(node, ast.Call) and _dotted(node.func)[-1:] == ["experiment"]:
-        fields["keywords"] = [each for each in node.keywords if each.arg not in _NOT_MEASURED]
-    kept = ((name, _plain(value)) for name, value in sorted(fields.items()) if value is not None and value != [])
+    kept = ((name, _plain(value)) for name, value in sorted(_fields(node).items()) if value is not None and value != [])
     return (type(node).__name__, *kept)
 
 
@@ -175,10 +194,13 @@ def fingerprint(source, name):
     Raises
     ------
     ValueError
-        If the lab defines no such function.
+        If the source is no code, or defines no such function.
     """
-    lab = _Module(source, "")
-    if name not in lab.statements:
+    try:
+        lab = _Module(instance(source, str, "source", what="code"), "")
+    except SyntaxError as error:
+        raise ValueError(f"source: expected code, got {error}") from None
+    if not isinstance(name, str) or name not in lab.statements:
         raise ValueError(f"name: expected a function that the lab defines, got {name!r}")
     reached = _Reached()
     reached.name("lab", lab, name)

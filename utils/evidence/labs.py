@@ -1,16 +1,21 @@
 """The experiments of a lab, without its pictures: its set-up and definition cells, executed."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
+from threading import Lock
 
+from utils.arrays import instance
 from utils.evidence.experiments import registered
 from utils.evidence.fingerprint import fingerprint
 from utils.evidence.running import as_unit, run
 
 __all__ = ["DEFINES", "Lab", "measure", "open_lab"]
 
+# A worker of a cluster has several threads; there is one register of experiments, and ast.parse bears one at a time.
+_ONE_AT_A_TIME = Lock()
 #: The tag of the cells that a worker executes.
 DEFINES = "define"
 
@@ -22,10 +27,23 @@ class Lab:
     stem: str
     source: str
     experiments: dict
+    known: dict = field(default_factory=dict, repr=False)
 
     def fingerprint(self, name):
-        """The fingerprint of one of its experiments."""
-        return fingerprint(self.source, name)
+        """The fingerprint of one of its experiments, as the code was when it was first asked for.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        str
+        """
+        with _ONE_AT_A_TIME:
+            if name not in self.known:
+                self.known[name] = fingerprint(self.source, name)
+            return self.known[name]
 
 
 def definitions(path):
@@ -56,7 +74,13 @@ def definitions(path):
 def _opened(path, changed):
     source = definitions(path)
     with registered() as found:
-        exec(compile(source, str(path), "exec"), {"__name__": "lab"})
+        try:
+            exec(compile(source, str(path), "exec"), {"__name__": "lab"})
+        except Exception as error:
+            raise ValueError(
+                f"{path}: expected cells with the tag {DEFINES} that run by themselves, got "
+                f"{type(error).__name__}: {error}"
+            ) from error
     return Lab(Path(path).stem, source, {each.name: each for each in found})
 
 
@@ -75,10 +99,11 @@ def open_lab(path):
     Raises
     ------
     ValueError
-        If the file is no notebook, or an experiment breaks a rule of the protocol.
+        If the file is no notebook, its definitions do not run, or an experiment breaks a rule of the protocol.
     """
-    path = Path(path)
-    return _opened(path, path.stat().st_mtime_ns if path.exists() else 0)
+    path = Path(instance(path, str | PathLike, "path", what="a path"))
+    with _ONE_AT_A_TIME:
+        return _opened(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 def measure(path, name, dataset, budget, first, n, device="cpu", grids=None):
@@ -105,7 +130,7 @@ def measure(path, name, dataset, budget, first, n, device="cpu", grids=None):
         A unit of `utils.evidence.record.Record`.
     """
     lab = open_lab(path)
-    made = lab.experiments[name]
+    made, made_by = lab.experiments[name], lab.fingerprint(name)
     measured = run(made, range(first, first + n), data=dataset, budget=budget, device=device, grids=grids)
     return {
         "experiment": f"{lab.stem}/{name}",
@@ -114,7 +139,7 @@ def measure(path, name, dataset, budget, first, n, device="cpu", grids=None):
         "first": first,
         "n": n,
         "steps": made.steps * budget,
-        "fingerprint": lab.fingerprint(name),
+        "fingerprint": made_by,
         "device": device,
         **as_unit(made, measured),
     }

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from tqdm.auto import tqdm
 
+from utils.arrays import instance, one_of
 from utils.data_files import data_file
 from utils.evidence.cards import MIME, Card, from_json, strict
-from utils.evidence.claims import CLAIMS, claim_called
+from utils.evidence.claims import CLAIMS, claim_called, claims
 from utils.evidence.experiments import Experiment
 from utils.evidence.record import RECORD, Record, judged, not_judged
 from utils.evidence.running import as_unit, run
@@ -66,11 +67,10 @@ class Live:
         AssertionError
             In CI, if a condition holds now and fails in the record, or the other way round. Never in a reader's hands.
         """
-        if claim_id not in self.experiment.claims:
-            raise ValueError(f"claim_id: expected one of {', '.join(self.experiment.claims)}, got {claim_id!r}")
+        one_of(claim_id, self.experiment.claims, "claim_id")
         claim = self.experiment.facts[claim_id]
         now = [self._column(claim, dataset, measured) for dataset, measured in self.measured.items()]
-        record = Record(self.record, known=None if self.experiment.path == CLAIMS else {claim_id: claim})
+        record = Record(self.record, known=claims(self.experiment.path))
         then = {(each["dataset"], each["budget"]): each for each in record.runs(claim_id)}
         if strict() and claim.kind != "timing":
             for each in now:
@@ -87,8 +87,8 @@ class Live:
     def _column(self, claim, dataset, measured):
         unit = {**as_unit(self.experiment, measured), "n": self.n}
         conditions = []
-        for label, effects in measured.effects[claim.id].items():
-            found = {"name": label, **judged(list(effects), claim)}
+        for label, effects in unit["effects"][claim.id].items():  # with the digits that the record keeps
+            found = {"name": label, **judged([float(x) for x in effects], claim)}
             if claim.kind != "identity" and (reason := not_judged(label, claim, [unit])):
                 found |= {"word": NOT_JUDGED, "reason": reason}
             conditions.append(found)
@@ -135,7 +135,7 @@ def live(experiment, *, record=RECORD):
     ValueError
         If the function of the experiment returns something else than was agreed.
     """
-    if experiment.kind == "experiment":
+    if instance(experiment, Experiment, "experiment", what="a declared experiment").kind == "experiment":
         datasets = [os.environ.get("DATASET") or experiment.datasets[0]]
     else:
         datasets = experiment.datasets
@@ -164,7 +164,7 @@ def recorded(claim_id, *, record=RECORD, path=CLAIMS):
         For an unknown claim, or a record that cannot be read.
     """
     claim = claim_called(claim_id, path)
-    found = Record(record, known=None if path == CLAIMS else {claim_id: claim})
+    found = Record(record, known=claims(path))
     stored = _stored(claim)
     if runs := found.runs(claim_id):
         runs = [{**each, "live": False} for each in runs]

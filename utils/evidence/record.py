@@ -2,10 +2,13 @@
 
 import json
 import math
+from collections.abc import Iterable
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
+from utils.arrays import instance
 from utils.data_files import data_file
 from utils.evidence.claims import CLAIMS, claims
 from utils.evidence.running import SHARE_AT_END
@@ -32,7 +35,7 @@ _UNIT = {
     "grids": dict,
     "at_end": dict,
     "controls": dict,
-    "seconds": float,
+    "seconds": int | float,
 }
 
 
@@ -51,13 +54,17 @@ class Record:
     Raises
     ------
     ValueError
-        If the file is truncated, of another version, or speaks of a claim that there is not.
+        If an argument is of another kind; if the file is truncated, of another version, or speaks of a claim that there
+        is not.
     """
 
     def __init__(self, path=RECORD, known=None, forget=()):
-        self.path, self.known = Path(path), claims(CLAIMS) if known is None else known
+        self.path = instance(path, str | PathLike, "path", what="a path") and Path(path)
+        self.known = claims(CLAIMS) if known is None else instance(known, dict, "known", what="claims by their ids")
         self.units, self._saved = {}, {}
-        for unit in self._read(forget):
+        if isinstance(forget, str) or not isinstance(forget, Iterable):
+            raise ValueError(f"forget: expected ids of claims, got {forget!r}")
+        for unit in self._read(list(forget)):
             self.units[_key(unit)] = unit
 
     def _read(self, forget):
@@ -77,25 +84,32 @@ class Record:
         version = found.get("version") if isinstance(found, dict) else None
         if version != VERSION:
             raise ValueError(f"{self.path}: expected a record of version {VERSION}, got version {version}: {advice}")
-        units, self._saved = found.get("units"), found.get("claims", {})
-        for unit in units if isinstance(units, list) else [None]:
-            for name in forget:
-                unit["effects"].pop(name, None)
+        units, saved = found.get("units"), found.get("claims", {})
+        if not isinstance(units, list) or not isinstance(saved, dict):
+            raise ValueError(f"{self.path}: expected a list of units and a table of claims, got others: {advice}")
+        self._saved = {name: each for name, each in saved.items() if isinstance(each, dict) and name not in forget}
+        for unit in units:
+            self._check_entries(unit, advice)
+            unit["effects"] = {name: each for name, each in unit["effects"].items() if name not in forget}
             self._check(unit, advice)
         return [unit for unit in units if unit["effects"]]
 
-    def _check(self, unit, advice):
-        kinds = {key: kind for key, kind in _UNIT.items() if kind is not float}
-        if not isinstance(unit, dict) or any(not isinstance(unit.get(key), kind) for key, kind in kinds.items()):
+    def _check_entries(self, unit, advice):
+        if not isinstance(unit, dict) or any(not isinstance(unit.get(key), kind) for key, kind in _UNIT.items()):
             raise ValueError(f"{self.path}: expected units with the entries {', '.join(_UNIT)}, got another: {advice}")
+
+    def _check(self, unit, advice):
+        self._check_entries(unit, advice)
         for name, conditions in unit["effects"].items():
             if name not in self.known:
                 raise ValueError(
                     f"{self.path}: expected claims of data/claims.toml, got {name!r}: put the claim back, or take it "
                     f"out of the record with make evidence FORGET={name}"
                 )
+            if not isinstance(conditions, dict) or not conditions:
+                raise ValueError(f"{self.path}: claim {name}: expected effects by condition, got none: {advice}")
             for label, values in conditions.items():
-                if len(values) != unit["n"] or any(math.isnan(float(x)) for x in values):
+                if not _are_effects(values, unit["n"]):
                     raise ValueError(
                         f"{self.path}: claim {name}, {label}: expected {unit['n']} effects, one per seed, none of them "
                         f"NaN, got {values}: {advice}"
@@ -116,17 +130,25 @@ class Record:
             If an entry is missing, a seed's effect is missing, or one is NaN.
         """
         self._check(unit, "run it again")
-        self.units[_key(unit)] = unit
+        before = self.units.get(_key(unit))
+        if before is None or before["n"] <= unit["n"]:
+            self.units[_key(unit)] = unit
 
     def drop(self, wanted):
-        """Leave out the units for which `wanted` is false.
+        """Leave out what is no longer wanted.
 
         Parameters
         ----------
         wanted : callable
-            From a unit to bool.
+            From a unit to the ids of the claims whose effects it keeps; a unit that keeps none goes.
         """
-        self.units = {key: unit for key, unit in self.units.items() if wanted(unit)}
+        kept = {}
+        for key, unit in self.units.items():
+            ids = wanted(unit)
+            effects = {name: each for name, each in unit["effects"].items() if name in ids}
+            if effects:
+                kept[key] = {**unit, "effects": effects}
+        self.units = kept
 
     def runs(self, claim_id):
         """The runs of one claim: its conditions for each data set and budget.
@@ -140,15 +162,18 @@ class Record:
         list of dict
             Keys dataset, budget, n, trains (whether budgets matter), fingerprint, conditions.
         """
-        columns = {}
+        found = {}
         for unit in sorted(self.units.values(), key=_order):
             if claim_id in unit["effects"]:
-                columns.setdefault((unit["dataset"], unit["budget"]), []).append(unit)
+                alike = found.setdefault((unit["dataset"], unit["budget"]), {})
+                alike.setdefault((unit["experiment"], *unit["effects"][claim_id]), []).append(unit)
+        # While a run replaces units whose conditions had other names, those with the most seeds count.
+        columns = {key: max(alike.values(), key=_seeds) for key, alike in found.items()}
         return [
             {
                 "dataset": dataset,
                 "budget": budget,
-                "n": sum(unit["n"] for unit in units),
+                "n": _seeds(units),
                 "trains": units[0]["steps"] > 0,
                 "fingerprint": " ".join(sorted({unit["fingerprint"] for unit in units})),
                 "conditions": [
@@ -198,12 +223,7 @@ class Record:
         str or None
             None if nothing is recorded.
         """
-        runs = self.runs(claim_id)
-        if not runs:
-            return None
-        words = self.words(claim_id)
-        there = {(run["dataset"], run["budget"]) for run in runs}
-        return together(words + ["undecided"] * (not set(columns or ()) <= there))
+        return _word(self.runs(claim_id), columns)
 
     def save(self, columns=None):
         """Write the record as a whole or not at all.
@@ -222,14 +242,17 @@ class Record:
         ids = dict.fromkeys(name for unit in units for name in unit["effects"])
         found = {}
         for name in sorted(ids):
-            runs = [{**run, "conditions": [_as_json(each) for each in run["conditions"]]} for run in self.runs(name)]
-            word = self.word(name, columns[name]) if name in (columns or {}) else self.saved_word(name)
+            runs = self.runs(name)
+            word = _word(runs, columns[name]) if name in (columns or {}) else self.saved_word(name)
+            runs = [{**run, "conditions": [_as_json(each) for each in run["conditions"]]} for run in runs]
             found[name] = {"word": word, "runs": runs}
-        parts = [f'"version": {VERSION}']
-        parts.append(
-            '"claims": {\n' + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items()) + "\n}"
+        self._saved = found
+        claim_lines = (f"{_json(name)}: {_json(each)}" for name, each in found.items())
+        parts = (
+            f'"version": {VERSION}',
+            '"claims": {\n' + ",\n".join(claim_lines) + "\n}",
+            '"units": [\n' + ",\n".join(map(_json, units)) + "\n]",
         )
-        parts.append('"units": [\n' + ",\n".join(json.dumps(unit) for unit in units) + "\n]")
         write_atomically(self.path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
@@ -241,9 +264,35 @@ def _order(unit):
     return unit["budget"], unit["first"]
 
 
+def _seeds(units):
+    return sum(unit["n"] for unit in units)
+
+
+def _word(runs, columns):
+    """The word of a claim from its runs; a column that is missing is undecided."""
+    if not runs:
+        return None
+    there = {(run["dataset"], run["budget"]) for run in runs}
+    words = [each["word"] for run in runs for each in run["conditions"]]
+    return together(words + ["undecided"] * (not set(columns or ()) <= there))
+
+
+def _json(value):
+    return json.dumps(value, allow_nan=False)
+
+
+def _are_effects(values, n):
+    """Whether these are n numbers, or infinities as the words that JSON has for them."""
+    return (
+        isinstance(values, list)
+        and len(values) == n > 0
+        and all(x in ("Infinity", "-Infinity") or (isinstance(x, int | float) and not math.isnan(x)) for x in values)
+    )
+
+
 def _as_json(each):
     """A condition with numbers that JSON has."""
-    return {key: _number(x) if isinstance(x, float) else x for key, x in each.items() if key != "effects"}
+    return {key: _number(x) if isinstance(x, float) else x for key, x in each.items()}
 
 
 def _number(x):
@@ -269,7 +318,7 @@ def judged(effects, claim):
 
 def not_judged(label, claim, units):
     """Why a condition cannot be judged, which only a run can show; None if it can."""
-    n = sum(unit["n"] for unit in units)
+    n = _seeds(units)
     for arm in units[0].get("uses", {}).get(claim.id, {}).get(label, ()):
         at_end = sum(unit["at_end"].get(arm, 0) for unit in units)
         if at_end > SHARE_AT_END * n:

@@ -1,11 +1,13 @@
 """Run an experiment on some seeds: every seed chooses its own learning rate, and a grid that is too short grows."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from utils.arrays import numeric
+from utils.arrays import instance, numeric, whole
+from utils.evidence.experiments import Experiment
 from utils.evidence.protocol import in_points
 from utils.evidence.statistics import median
 
@@ -71,37 +73,46 @@ def run(experiment, seeds, *, data=None, budget=1, device="cpu", grids=None):
     Raises
     ------
     ValueError
-        If the function returns something else than was agreed, or NaN.
+        If an argument is of another kind, or the function returns something else than was agreed, or NaN.
     """
     began = time.perf_counter()
+    instance(experiment, Experiment, "experiment", what="a declared experiment")
+    instance(seeds, range, "seeds", what="a range")
+    instance(device, str, "device", what="the name of a device")
+    instance(grids, Mapping | None, "grids", what="rates by arm")
+    instance(data, str | None, "data", what="the name of a data set")
     data = experiment.datasets[0] if data is None else data
-    steps = experiment.steps * budget
+    steps = experiment.steps * whole(budget, "budget")
 
     def measured(rates):
         return experiment.function(seeds=seeds, data=data, steps=steps, rates=rates, device=device)
 
     if experiment.kind == "identity":
-        errors = experiment.function()
+        errors = _by_name(experiment.function(), (), "an identity")
         effects = {
-            name: {label: _column([abs(error)], 1, label) for label, error in errors.items()}
+            name: {str(label): _column([error], 1, str(label)) for label, error in errors.items()}
             for name in experiment.claims
         }
+        effects = {name: {label: np.abs(error) for label, error in each.items()} for name, each in effects.items()}
         return Measured({}, {}, {}, effects, time.perf_counter() - began)
     if not experiment.rates:
-        best = {arm: _column(values, len(seeds), arm) for arm, values in measured({}).items()}
+        arms = {arm for each in experiment.claims.values() for _, *arms in each.values() for arm in arms}
+        found = _by_name(measured({}), arms, "the function")
+        best = {arm: _column(values, len(seeds), arm) for arm, values in found.items()}
         tables, chosen = best, {}
     else:
-        tables = _tables(measured(dict(grids or experiment.rates)), len(seeds))
+        first = dict(grids or experiment.rates)
+        tables = _tables(measured(first), first, len(seeds))
         for _ in range(0 if grids else GROWTHS):
             wanted = {arm: rates for arm, table in tables.items() if (rates := _more(table))}
             if not wanted:
                 break
-            for arm, more in _tables(measured(wanted), len(seeds)).items():
+            for arm, more in _tables(measured(wanted), wanted, len(seeds)).items():
                 tables[arm] |= more
         chosen = {arm: choose(table) for arm, table in tables.items()}
         best = {arm: _at(table, chosen[arm]) for arm, table in tables.items()}
     effects = {
-        name: {label: _effect(best, *parts) for label, parts in conditions.items()}
+        name: {label: _effect(f"claim {name}, {label}", best, *parts) for label, parts in conditions.items()}
         for name, conditions in experiment.claims.items()
     }
     return Measured(tables, best, chosen, effects, time.perf_counter() - began)
@@ -123,6 +134,9 @@ def _at(table, rates):
 
 
 def _at_ends(chosen, grid):
+    """How many seeds chose the first and the last rate; none chose anything where there is but one."""
+    if len(grid) == 1:
+        return 0, 0
     return int((chosen == grid[0]).sum()), int((chosen == grid[-1]).sum())
 
 
@@ -135,11 +149,14 @@ def _more(table):
     return tuple(below + ([grid[-1] ** 2 / grid[-2]] if high > limit else []))
 
 
-def _effect(best, function, *arms):
+def _effect(what, best, function, *arms):
+    if missing := sorted(set(arms) - set(best)):
+        raise ValueError(f"{what}: expected numbers of the arm {missing[0]}, got those of {', '.join(best)}")
     values = [best[arm] for arm in arms]
     if function is not None:
-        return _column(function(*values), len(values[0]), "a condition")
-    return values[0] if len(values) == 1 else values[0] - values[1]
+        return _column(function(*values), len(values[0]), what)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is refused below
+        return _column(values[0] if len(values) == 1 else values[0] - values[1], len(values[0]), what)
 
 
 def _column(values, n, what):
@@ -149,10 +166,23 @@ def _column(values, n, what):
     return values
 
 
-def _tables(found, n):
-    """The scores of every arm and rate as arrays, if they are those of n seeds."""
+def _by_name(found, names, what):
+    """What a function returned, if it is a dict with at least these names."""
+    if not isinstance(found, Mapping) or not found:
+        raise ValueError(f"{what}: expected a dict of results by name, got {found!r}")
+    if missing := sorted(set(names) - set(found)):
+        raise ValueError(f"{what}: expected a result for {missing[0]}, got {', '.join(map(str, found))}")
+    return found
+
+
+def _tables(found, wanted, n):
+    """The scores of every arm and rate as arrays, if they are those of n seeds at the rates that were wanted."""
     tables = {}
-    for arm, table in found.items():
+    for arm, table in _by_name(found, wanted, "the function").items():
+        rates = wanted.get(arm, ())
+        if not isinstance(table, Mapping) or set(table) != set(rates):
+            got = list(table) if isinstance(table, Mapping) else table
+            raise ValueError(f"{arm}: expected scores by rate, for {list(rates)} and no others, got {got!r}")
         tables[arm] = {}
         for rate, values in table.items():
             values = numeric(values, f"{arm} at {rate}").astype(np.float64)
@@ -189,6 +219,7 @@ def as_unit(experiment, measured):
         }
         if experiment.rates
         else {},
+        "rates": {arm: list(rates) for arm, rates in experiment.rates.items()},
         "grids": measured.grids,
         "at_end": measured.at_end,
         "controls": _controls(experiment, measured),

@@ -2,11 +2,13 @@
 
 import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 from scipy.stats import binom
 
-from utils.arrays import numeric
+from utils.arrays import instance, numeric
+from utils.evidence.claims import Claim
 
 __all__ = ["condition", "counts", "coverage", "interval", "together"]
 
@@ -31,8 +33,7 @@ def interval(n):
     The k-th smallest of n lies above the median when fewer than k of n fair coins show heads: exact for the median of
     any distribution (H. A. David and H. N. Nagaraja, Order Statistics, 2003, section 7.1).
     """
-    k = int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
-    return k + 1 if binom.cdf(k, n, 0.5) <= (1 - CONFIDENCE) / 2 else k
+    return _interval(n)[0]
 
 
 def coverage(n):
@@ -47,7 +48,15 @@ def coverage(n):
     float
         At least 0.95; 1 where the interval is without bounds.
     """
-    return float(1 - 2 * binom.cdf(interval(n) - 1, n, 0.5))
+    return _interval(n)[1]
+
+
+@cache
+def _interval(n):
+    """The order statistic and the confidence that it gives."""
+    k = int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
+    k += bool(binom.cdf(k, n, 0.5) <= (1 - CONFIDENCE) / 2)
+    return k, float(1 - 2 * binom.cdf(k - 1, n, 0.5))
 
 
 def median(values):
@@ -87,6 +96,7 @@ def condition(effect, claim):
             f"effect: expected numbers, got {missing} of {effect.size} that are NaN: 'never reached' is infinity, and "
             "a missing value is a fault of the experiment"
         )
+    instance(claim, Claim, "claim")
     ordered, k = np.sort(effect.astype(np.float64)), interval(effect.size)
     low, high = (float(ordered[k - 1]), float(ordered[-k])) if k else (-np.inf, np.inf)
     return {"median": median(ordered), "low": low, "high": high, "word": _word(low, high, claim)}
@@ -120,7 +130,21 @@ def together(words):
 
 
 def counts(words):
-    """How many conditions have which word, in words: "3 of 5 hold, none fails"."""
+    """How many conditions have which word, in words.
+
+    Parameters
+    ----------
+    words : sequence of str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> counts(["holds", "holds", "holds", "undecided", "undecided"])
+    '3 of 5 hold, none fails'
+    """
     found = Counter(words)
     hold, fail = found["holds"], found["fails"]
     text = f"{hold or 'none'} of {len(words)} hold{'s' if hold <= 1 else ''}"

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 
+from utils.arrays import numeric
 from utils.lab.replicas import Stack
 from utils.lab.training import fit
 
@@ -46,7 +48,14 @@ def scores(build, splits, *, rates, device="cpu", **how):
     """
     if not isinstance(splits, Mapping) or not splits or any(each.x_validation is None for each in splits.values()):
         raise ValueError("splits: expected a split with a validation part for each seed, in a dict")
-    seeds, rates = list(splits), [float(rate) for rate in rates]
+    seeds, rates = list(splits), numeric(rates, "rates")
+    if rates.ndim != 1 or not rates.size:
+        raise ValueError(f"rates: expected at least one learning rate, shape (n,), got shape {rates.shape}")
+    rates = rates.tolist()
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: expected the name of a device of PyTorch, got {device!r} ({error})") from None
     model = Stack.of(build, np.repeat(seeds, len(rates))).to(device)
     each = [splits[seed] for seed in model.seeds]
     history = fit(model, each, learning_rates=np.tile(rates, len(seeds)), **how)

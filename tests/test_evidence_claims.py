@@ -1,0 +1,131 @@
+"""What the course claims: each claim is complete, and a bad file is refused with a sentence."""
+
+import itertools
+import json
+import re
+import tomllib
+
+import numpy as np
+import pytest
+from evidence_fixtures import CLAIM, write_claims
+
+from utils.evidence import CLAIMS, KINDS, WORDS, check, claims, judge, retired
+
+OLD = {"edition": 1, "verdict": "supported", "why": "Because.", "kind": None}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a claims file with one claim, other entries on demand, and return its path."""
+    return lambda **entries: write_claims(tmp_path / "claims.toml", a_claim=entries)
+
+
+@pytest.mark.parametrize("name", claims())
+def test_the_claims_of_the_course_are_complete(name):
+    claim = claims()[name]
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name)
+    assert claim.id == name
+    needed = ("why",) if claim.edition == 1 else ("lab",)
+    for entry in ("statement", "quote", "source", "prediction", "unit", *needed):
+        assert getattr(claim, entry).strip(), entry
+    assert np.isfinite(claim.smallest)
+    assert claim.kind in KINDS if claim.edition == 2 else not claim.kind
+    assert all(word in WORDS and text.strip().endswith(".") for word, text in claim.conclusion.items())
+
+
+def test_statements_are_made_once():
+    for one, other in itertools.combinations([*claims().values(), *retired().values()], 2):
+        assert one.statement != other.statement
+
+
+def test_a_file_is_read(write):
+    path = write(smallest=3.0, conclusion={"holds": "It does."}, changed="The threshold.")
+    (claim,) = claims(path).values()
+    assert (claim.id, claim.smallest, claim.edition) == ("a-claim", 3.0, 2)
+    assert (claim.conclusion, claim.changed, claim.verdict) == ({"holds": "It does."}, "The threshold.", "")
+    assert claims(write(**OLD))["a-claim"].edition == 1
+
+
+def test_a_file_without_claims_has_none(tmp_path):
+    path = tmp_path / "claims.toml"
+    path.write_text("")
+    assert claims(path) == retired(path) == {}
+    with pytest.raises(ValueError, match="claim_id: expected one of none, got 'x'"):
+        judge("x", effect=[1.0], path=path)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({**OLD, "verdict": "true"}, "a-claim: verdict: expected one of supported, .*, got 'true'"),
+        ({**OLD, "why": None}, r"a-claim: expected the entries .*missing \['why'\]"),
+        ({"direction": "above"}, "a-claim: direction: expected one of at least, at most, got 'above'"),
+        ({"quote": None}, r"a-claim: expected the entries .*missing \['quote'\]"),
+        ({"colour": "red"}, r"a-claim: expected the entries .*unknown \['colour'\]"),
+        ({"lab": None}, "a-claim: expected either notebook, a lesson, or lab, got notebook '' and lab ''"),
+        ({"notebook": "01_x"}, "a-claim: expected either .*got notebook '01_x' and lab '01_small': name the one that"),
+        ({"lab": None, "notebook": "01_x"}, "a-claim: expected a lab, which judges the claims of this edition"),
+        ({"kind": None}, "a-claim: kind: expected one of experiment, measurement, identity, timing, got ''"),
+        ({"kind": "survey"}, "a-claim: kind: expected one of .*got 'survey'"),
+        ({"verdict": "supported"}, "a-claim: expected edition = 1 beside verdict and why, got 2"),
+        ({"why": "Because."}, "a-claim: expected edition = 1 beside verdict and why, got 2"),
+        ({"edition": 3}, "a-claim: expected edition = 1 beside verdict and why, got 3"),
+        ({"conclusion": {"supported": "It does."}}, "a-claim: conclusion: expected a sentence for some of holds, "),
+        ({"conclusion": "It does."}, "a-claim: conclusion: expected a sentence for some of holds, .*got 'It does.'"),
+        ({"smallest": "2"}, "a-claim: smallest: expected .*got"),
+        ({"smallest": [2.0]}, "a-claim: smallest: expected .*got"),
+    ],
+)
+def test_a_bad_claim_is_refused(entries, message, write):
+    with pytest.raises(ValueError, match=message):
+        claims(write(**entries))
+
+
+def test_what_is_no_table_is_refused(tmp_path):
+    path = tmp_path / "claims.toml"
+    path.write_text("[claims]\na-claim = 3\n")
+    with pytest.raises(ValueError, match=r"claim a-claim: expected a table \[claims.a-claim\], got 3"):
+        claims(path)
+    path.write_text("[claims")
+    for read in (claims, retired):
+        with pytest.raises(ValueError, match="path: expected a TOML file such as"):
+            read(path)
+
+
+def test_an_unknown_claim_is_refused_with_what_to_do(write):
+    path = write(**OLD)
+    for weigh in (lambda: judge("other", effect=[1.0], path=path), lambda: check("other", 0, 1, path=path)):
+        with pytest.raises(
+            ValueError, match=r"claim_id: expected one of a-claim, got 'other'; add a table \[claims\.other\]"
+        ):
+            weigh()
+
+
+class TestRetired:
+    def write(self, tmp_path, **entries):
+        table = {"statement": "It was said.", "reason": "Nobody disputes it.", **entries}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None]
+        path = write_claims(tmp_path / "claims.toml", a_claim={})
+        path.write_text(path.read_text() + "\n[retired.old-claim]\n" + "\n".join(lines))
+        return path
+
+    def test_they_are_read(self, tmp_path):
+        (gone,) = retired(self.write(tmp_path)).values()
+        assert (gone.id, gone.statement, gone.reason) == ("old-claim", "It was said.", "Nobody disputes it.")
+        assert "old-claim" not in claims(tmp_path / "claims.toml")
+
+    @pytest.mark.parametrize(("entries", "message"), [({"reason": None}, "missing"), ({"why": "x"}, "unknown")])
+    def test_a_bad_one_is_refused(self, entries, message, tmp_path):
+        with pytest.raises(ValueError, match=f"claim old-claim: expected the entries .*{message}"):
+            retired(self.write(tmp_path, **entries))
+
+    def test_nothing_is_both(self, tmp_path):
+        path = self.write(tmp_path)
+        path.write_text(path.read_text().replace("retired.old-claim", "retired.a-claim"))
+        with pytest.raises(ValueError, match="claim a-claim: expected it among the claims or among the retired"):
+            retired(path)
+
+
+def test_the_fixture_has_all_that_a_claim_needs():
+    table = next(t for t in tomllib.loads(CLAIMS.read_text("utf-8"))["claims"].values() if t.get("edition") != 1)
+    assert set(CLAIM) <= set(table)
