@@ -308,7 +308,7 @@ def _as_json(x):
 
 
 def from_json(found, claim, note=""):
-    """The card that a notebook has stored; nothing on it was measured now.
+    """The card that a notebook has stored.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def from_json(found, claim, note=""):
     runs = {}
     for each in found["conditions"]:
         key = each["dataset"], each["budget"]
-        run = {name: each[name] for name in ("dataset", "budget", "n", "trains")} | {"live": False, "conditions": []}
+        run = {name: each[name] for name in ("dataset", "budget", "n", "live", "trains")} | {"conditions": []}
         numbers = {name: float(each[name]) for name in ("median", "low", "high")}
         kept = {name: each[name] for name in ("name", "word", "reason") if name in each}
         runs.setdefault(key, run)["conditions"].append({**kept, **numbers})
