@@ -71,7 +71,7 @@ def unit(**changes):
         "rates": {"one": [0.1, 0.2, 0.4], "other": [0.1, 0.2, 0.4]},
         "grids": {"one": [0.1, 0.2, 0.4], "other": [0.1, 0.2, 0.4]},
         "at_end": {"one": 0, "other": 0},
-        "controls": {"a-claim": {"here": 90.0}},
+        "room": {"a-claim": {"here": 10.0}},
         "seconds": 1.0,
     }
     return {**found, **changes}

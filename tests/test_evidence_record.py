@@ -85,7 +85,7 @@ class TestReading:
             f"no {key}": ({key: None}, "expected units with the entries")
             for key in ("experiment", "dataset", "budget", "first", "n", "steps", "fingerprint", "device", "effects")
         },
-        **{f"no {key}": ({key: None}, "units with the entries") for key in ("grids", "at_end", "controls", "seconds")},
+        **{f"no {key}": ({key: None}, "units with the entries") for key in ("grids", "at_end", "room", "seconds")},
     }
 
     @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
@@ -184,9 +184,9 @@ class TestRuns:
         record.add(unit(at_end={"one": 0, "other": 0, "third": 16}))
         assert record.words("a-claim") == ["holds"]
 
-    @pytest.mark.parametrize(("control", "word"), [(99.0, "holds"), (99.1, "not judged")])
-    def test_where_less_than_the_threshold_can_be_gained_nothing_is_judged(self, control, word, record):
-        record.add(unit(controls={"a-claim": {"here": control}}))
+    @pytest.mark.parametrize(("room", "word"), [(1.0, "holds"), (0.9, "not judged")])
+    def test_where_less_than_the_threshold_can_be_gained_nothing_is_judged(self, room, word, record):
+        record.add(unit(room={"a-claim": {"here": room}}))
         assert record.words("a-claim") == [word]
 
     def test_an_identity_holds_up_to_its_tolerance(self, tmp_path):

@@ -241,7 +241,7 @@ class TestUnit:
         how = {"rates": (0.1, 0.2, 0.4), "steps": 300, "examples": 32, "path": path}
         declared = experiment({"a-claim": {"here": ("one", "other")}}, **how)(function)
         found = as_unit(declared, run(declared, range(16)))
-        assert found["controls"] == {"a-claim": {"here": accuracy}}
+        assert found["room"] == {"a-claim": {"here": 100 - accuracy}}
         record = Record(tmp_path / "x.json", known=declared.facts)
         where = {"experiment": "01_x/f", "dataset": "digits", "budget": 1, "first": 0, "n": 16, "steps": 300}
         record.add({**where, "fingerprint": "f", "device": "cpu", **found})
@@ -261,3 +261,14 @@ def test_a_lab_whose_definitions_fail_is_said(tmp_path):
             open_lab(lab)
     with pytest.raises(ValueError, match="expected a lab, a notebook, got"):
         measure(tmp_path / "04_none.ipynb", "x", "digits", 1, 0, 2)
+
+    def test_points_that_are_lost_are_those_of_the_first_arm(self, tmp_path):
+        path = write_claims(tmp_path / "claims.toml", a_claim={"unit": "percentage points lost"})
+
+        def function(seeds, data, steps, rates, device):
+            points = {"one": 97.0, "other": 99.9}
+            return {arm: {rate: np.full((len(seeds), 2), points[arm]) for rate in rates[arm]} for arm in rates}
+
+        how = {"rates": (0.1, 0.2, 0.4), "steps": 300, "examples": 32, "path": path}
+        declared = experiment({"a-claim": {"here": ("one", "other")}}, **how)(function)
+        assert as_unit(declared, run(declared, range(16)))["room"] == {"a-claim": {"here": 97}}

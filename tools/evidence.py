@@ -58,7 +58,8 @@ def seeds_for(made, dataset, budget, wanted=None):
     """How many seeds an experiment gets on one data set at one budget."""
     if made.kind == "identity":
         return 1
-    return min(wanted or SEEDS.get((dataset, budget), DEFAULT_SEEDS), made.seeds or math.inf)
+    usual = SEEDS.get((dataset, budget), DEFAULT_SEEDS) if made.kind == "experiment" else DEFAULT_SEEDS
+    return min(wanted or usual, made.seeds or math.inf)
 
 
 def units_of(path, lab, *, seeds=None, budgets=None, datasets=None):

@@ -18,6 +18,7 @@ from utils.evidence.statistics import NOT_JUDGED
 __all__ = ["Live", "live", "recorded"]
 
 SECONDS_WITHOUT_BAR = 2
+FEWEST_SEEDS = 6  # with an interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,8 @@ class Live:
                 _refuse_contradiction(claim_id, each, then.get((each["dataset"], 1)))
         shown = {(each["dataset"], 1): each for each in now}
         for key in then:
-            if key not in shown:
+            # So few seeds have no interval: what is recorded says more.
+            if key not in shown or self.n < FEWEST_SEEDS <= then[key]["n"]:
                 shown[key] = {**then[key], "live": False}
         order = self.experiment.columns()
         columns = sorted(shown, key=lambda key: order.index(key) if key in order else -1)

@@ -18,6 +18,11 @@ def in_points(claim):
     return isinstance(claim, Claim) and claim.unit.startswith("percentage points")
 
 
+def is_loss(claim):
+    """Whether a claim counts points that the second arm of a condition loses against the first."""
+    return in_points(claim) and "lost" in claim.unit
+
+
 def is_factor(claim):
     """Whether a claim counts factors."""
     return claim.unit.startswith("×")

@@ -11,6 +11,7 @@ import numpy as np
 from utils.arrays import instance
 from utils.data_files import data_file
 from utils.evidence.claims import CLAIMS, claims
+from utils.evidence.protocol import is_loss
 from utils.evidence.running import SHARE_AT_END
 from utils.evidence.statistics import NOT_JUDGED, condition, median, together
 from utils.files import write_atomically
@@ -34,7 +35,7 @@ _UNIT = {
     "effects": dict,
     "grids": dict,
     "at_end": dict,
-    "controls": dict,
+    "room": dict,
     "seconds": int | float,
 }
 
@@ -323,7 +324,7 @@ def not_judged(label, claim, units):
         at_end = sum(unit["at_end"].get(arm, 0) for unit in units)
         if at_end > SHARE_AT_END * n:
             return f"{at_end} of {n} seeds choose the end of the grid of {arm}, which has grown three times"
-    controls = [unit["controls"].get(claim.id, {}).get(label) for unit in units]
-    if None not in controls and 100 - median(np.array(controls, dtype=float)) < claim.smallest:
-        return f"nothing to gain: what it is compared with reaches {median(np.array(controls, dtype=float)):.1f} %"
+    rooms = [unit["room"].get(claim.id, {}).get(label) for unit in units]
+    if None not in rooms and (room := median(np.array(rooms, dtype=float))) < claim.smallest:
+        return f"no more than {room:.1f} points could be {'lost' if is_loss(claim) else 'gained'}"
     return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.arrays import instance, numeric, whole
 from utils.evidence.experiments import Experiment
-from utils.evidence.protocol import in_points
+from utils.evidence.protocol import in_points, is_loss
 from utils.evidence.statistics import median
 
 __all__ = ["Measured", "run"]
@@ -222,7 +222,7 @@ def as_unit(experiment, measured):
         "rates": {arm: list(rates) for arm, rates in experiment.rates.items()},
         "grids": measured.grids,
         "at_end": measured.at_end,
-        "controls": _controls(experiment, measured),
+        "room": _room(experiment, measured),
         "seconds": round(measured.seconds, 1),
     }
 
@@ -232,13 +232,15 @@ def _rounded(x):
     return float(f"{x:.4g}") if np.isfinite(x) else ("Infinity" if x > 0 else "-Infinity")
 
 
-def _controls(experiment, measured):
-    """The median accuracy of the arm that is subtracted, where more than its distance to 100 cannot be gained."""
+def _room(experiment, measured):
+    """How many points each condition could gain over its second arm, or lose of its first, at most (at the median)."""
     found = {}
     for name, claim in experiment.facts.items():
         if in_points(claim) and claim.direction == "at least" and claim.smallest > 0:
             pairs = {label: arms for label, (function, *arms) in experiment.claims[name].items() if function is None}
             found[name] = {
-                label: round(median(measured.best[arms[1]]), 2) for label, arms in pairs.items() if len(arms) == 2
+                label: round(median(measured.best[arms[0]] if is_loss(claim) else 100 - measured.best[arms[1]]), 2)
+                for label, arms in pairs.items()
+                if len(arms) == 2
             }
     return found
