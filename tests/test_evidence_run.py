@@ -126,7 +126,7 @@ def test_a_cluster_does_the_same_though_a_worker_is_killed(place):
     from distributed import LocalCluster
 
     hold = place.say("hold", "digits", 1200)
-    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster:
         with place.running("--scheduler", cluster.scheduler_address) as run:
             worker = place.wait_for("digits 1200 0 16")
             wait_until(lambda: place.record.exists() and place.record.read_text().count('"device": "cpu"') == 3)
@@ -136,6 +136,24 @@ def test_a_cluster_does_the_same_though_a_worker_is_killed(place):
         assert run.returncode == 0, err
     assert set(place.begun) == set(UNITS)
     assert place.word() == "undecided"
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.filterwarnings("default")
+def test_a_cluster_that_leaves_is_said(place):
+    pytest.importorskip("distributed", reason="the cluster test did not run: distributed is not installed")
+    from distributed import LocalCluster
+
+    place.say("hold", "digits", 1200)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster,
+        place.running("--scheduler", cluster.scheduler_address, "--timeout", 5) as run,
+    ):
+        place.wait_for("digits 1200 0 16")
+        cluster.close()
+        _, err = run.communicate(timeout=SECONDS)
+    assert run.returncode == 1
+    assert re.fullmatch(r"evidence: expected the cluster at tcp://\S+ to the end, it has left: .*\n", err)
 
 
 @pytest.mark.timeout(2 * SECONDS)

@@ -25,7 +25,7 @@ BLOCK = 16  # seeds per unit
 SEEDS = {("mnist_5k", 1): 32, ("mnist_5k", 4): 16}
 DEFAULT_SEEDS = 64
 AGREE = 1e-3
-REMEDY = "make room or correct the path, then run the same command again: what was finished is in the record"
+REMEDY = "correct the path, then run the same command again: what was finished is in the record"
 
 
 class RunError(Exception):
@@ -50,8 +50,8 @@ class Unit:
 
     def __str__(self):
         budget = "T" if self.budget == 1 else f"{self.budget}T"
-        last = self.first + self.n - 1
-        return f"{self.lab.stem}/{self.name}, {self.dataset} {budget}, seeds {self.first} to {last}"
+        seeds = f"seeds {self.first} to {self.first + self.n - 1}" if self.n > 1 else f"seed {self.first}"
+        return f"{self.lab.stem}/{self.name}, {self.dataset} {budget}, {seeds}"
 
 
 def seeds_for(made, dataset, budget, wanted=None):

@@ -5,6 +5,7 @@ is run again, twice at most. A job that raises is not run again, and stops no ot
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import queue
@@ -156,13 +157,16 @@ def run_there(jobs, *, scheduler, seconds):
         from distributed import Client, as_completed
     except ImportError:
         raise ClusterError("expected the package distributed, found none: pip install distributed") from None
+    logging.disable(logging.CRITICAL)  # what goes wrong is said in a sentence
     with _client(Client, scheduler, seconds) as client:
         names = {f"evidence-{os.getpid()}-{number}": key for number, key in enumerate(jobs)}
         futures = [client.submit(jobs[key], key=name, pure=False) for name, key in names.items()]
         for future in as_completed(futures):
             key = names[future.key]
             if future.cancelled() or future.status == "lost":
-                raise ClusterError(f"expected the cluster at {scheduler} until the end, got none any more")
+                raise ClusterError(
+                    f"expected the cluster at {scheduler} to the end, it has left: start it, then run the same again"
+                )
             try:
                 result = future.result(timeout=seconds)
             except Exception as error:
