@@ -29,6 +29,7 @@ collect_ignore = ["tests/good_notebook"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLAIM = "application/vnd.course.claim+json"
+TURNED = {"holds", "fails"}  # a mark against the other; one that is undecided contradicts none
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_REPORT = 30  # what nbval needs, at most, to stop a cell or a kernel and to say so
 
@@ -75,20 +76,38 @@ def execute_as_a_reader_does(kernel, source, allow_stdin=None):
     return kernel.kc.execute(source, store_history=True, allow_stdin=allow_stdin, stop_on_error=False)
 
 
-def verdict_only(output):
-    """Reduce a claim card to which claim it is and what the verdict says.
+def card_in(output):
+    """The JSON of a claim card; None for another output."""
+    return output.get("data", {}).get(CLAIM)
 
-    Its digits, which stand in its text and its HTML too, may differ on another CPU.
+
+def live_marks(card):
+    """The word of every condition that was measured when the cell ran, by name, data set and budget."""
+    live = [each for each in card.get("conditions", []) if each["live"] and card.get("kind") != "timing"]
+    return {(each["name"], each["dataset"], each["budget"]): each["word"] for each in live}
+
+
+def essence(output, others):
+    """Reduce a claim card to which claim it is, its word, and the marks that contradict the same card of the others.
+
+    Its digits, which stand in its text and its HTML too, may differ on another CPU; so may what is not decided.
     """
-    card = output.get("data", {}).get(CLAIM)
+    card = card_in(output)
     if card is None:
         return output
-    return from_dict({**output, "data": {CLAIM: {key: card.get(key) for key in ("id", "verdict")}}})
+    if card.get("edition") != 2:
+        kept = {key: card.get(key) for key in ("id", "verdict")}
+    else:
+        same = [other for other in map(card_in, others) if other and other.get("id") == card.get("id")]
+        there = live_marks(same[0]) if same else {}
+        turned = [[*at, word] for at, word in live_marks(card).items() if {word, there.get(at)} == TURNED]
+        kept = {"id": card.get("id"), "word": card.get("word"), "turned": turned}
+    return from_dict({**output, "data": {CLAIM: kept}})
 
 
 def compare_verdicts(cell, test, ref, skip_compare=None, compare=IPyNbCell.compare_outputs):
-    """Compare outputs as nbval does, and of claim cards the verdict alone."""
-    return compare(cell, [verdict_only(o) for o in test], [verdict_only(o) for o in ref], skip_compare)
+    """Compare outputs as nbval does, and of claim cards the essence alone."""
+    return compare(cell, [essence(o, ref) for o in test], [essence(o, test) for o in ref], skip_compare)
 
 
 def get_message_from_the_living(kernel, stream, timeout=None, get_message=RunningKernel.get_message):

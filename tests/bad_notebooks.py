@@ -6,132 +6,28 @@ An edit is a function that changes the JSON of the good notebook. A rule of None
 run: tests/test_gates_execution.py has what a run must notice.
 """
 
-import copy
 import json
 from pathlib import Path
 
-from edits import edited
+from bad_claims import BAD_CLAIMS, BAD_LAB_CLAIMS, CARD, EXPERIMENT_CELLS, WITHOUT_CONFIGURE
+from notebook_edits import (
+    DEFINED,
+    after,
+    before,
+    cells_of,
+    drop,
+    insert,
+    print_too,
+    put,
+    stream,
+    swap,
+    swap_output,
+    text,
+    value,
+)
 from notebook_rules import COLUMNS
 
 FOLDER = Path(__file__).parent / "good_notebook"
-
-
-# Edits
-
-
-def lines(text):
-    """A text as notebooks have it."""
-    return text.splitlines(keepends=True)
-
-
-def cell(notebook, name):
-    """The cell with an id."""
-    (found,) = (cell for cell in notebook["cells"] if cell["id"] == name)
-    return found
-
-
-def swap(name, find, replace):
-    """Replace a part of the source of a cell, which must be there once."""
-
-    def edit(notebook):
-        source = "".join(cell(notebook, name)["source"])
-        cell(notebook, name)["source"] = lines(edited(source, [(find, replace)]))
-
-    return edit
-
-
-def before(name, text):
-    """Put lines before the source of a cell."""
-
-    def edit(notebook):
-        cell(notebook, name)["source"][:0] = lines(text + "\n")
-
-    return edit
-
-
-def after(name, text):
-    """Put lines, or the rest of a line, after the source of a cell."""
-
-    def edit(notebook):
-        cell(notebook, name)["source"] = lines("".join(cell(notebook, name)["source"]) + text)
-
-    return edit
-
-
-def put(*path, value):
-    """Put a value into the notebook, or into the cell whose id the path begins with."""
-
-    def edit(notebook):
-        place, keys = (notebook, path) if path[0] in notebook else (cell(notebook, path[0]), path[1:])
-        *inner, last = keys
-        for key in inner:
-            place = place[key]
-        place[last] = value
-
-    return edit
-
-
-def insert(name, *cells):
-    """Put new cells after the one with an id, or before all others if that is None."""
-
-    def edit(notebook):
-        place = 0 if name is None else notebook["cells"].index(cell(notebook, name)) + 1
-        notebook["cells"][place:place] = copy.deepcopy(cells)
-
-    return edit
-
-
-def drop(name):
-    """Leave out a cell."""
-    return lambda notebook: notebook["cells"].remove(cell(notebook, name))
-
-
-def swap_output(name, kind, find, replace):
-    """Replace a part of one kind of data of the first output of a cell."""
-
-    def edit(notebook):
-        data = cell(notebook, name)["outputs"][0]["data"]
-        data[kind] = lines(edited("".join(data[kind]), [(find, replace)]))
-
-    return edit
-
-
-def print_too(name, output):
-    """Put an output after those of a cell."""
-    return lambda notebook: cell(notebook, name)["outputs"].append(output)
-
-
-# New cells
-
-
-def text(name, source):
-    return {"cell_type": "markdown", "id": name, "metadata": {"tags": ["core"]}, "source": lines(source)}
-
-
-def code(count, name, source, *outputs):
-    made = {"cell_type": "code", "execution_count": count, "id": name, "metadata": {"tags": ["core"]}}
-    return made | {"outputs": list(outputs), "source": lines(source)}
-
-
-def stream(text, name="stdout"):
-    return {"name": name, "output_type": "stream", "text": lines(text)}
-
-
-def value(count, text):
-    result = {"execution_count": count, "output_type": "execute_result"}
-    return {"data": {"text/plain": lines(text)}, "metadata": {}} | result
-
-
-# Loads no PyTorch, which takes longer than all the rest of a run: the notebooks that are run leave it out, and break
-# the rule of the setup cell with that.
-WITHOUT_CONFIGURE = swap("setup", "plotting, runtime\n\nruntime.configure()\n", "plotting\n\n")
-
-
-def cells_of(count, parts):
-    """Code cells by their names, each with its source and outputs, and a sentence before each."""
-    for number, (name, (source, *outputs)) in enumerate(parts.items(), start=count):
-        yield text(f"{name}-text", f"The next cell is called {name}.")
-        yield code(number, name, source, *outputs)
 
 
 # By number, by name, without a connection, and by a library; this computer itself may be reached. 192.0.2.1 is nobody,
@@ -165,7 +61,6 @@ SAME = {
 ANSWER = "\n\n<details><summary>Answer to the prediction</summary>\n\nNo: it lies between two of them.\n</details>"
 SHOWN = 'plotting.show(fig, alt="A straight line that rises from one to sixteen.")'
 FALLING = "A straight line that falls from sixteen to one."
-CARD = "application/vnd.course.claim+json"
 CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
 NEVER = {"two-claim": ['evidence.judge("never-written-down", effect=numbers, path=CLAIMS)']}
 UNKNOWN = insert("one-claim", *cells_of(5, NEVER))
@@ -174,7 +69,13 @@ NOT_JUDGED = (swap("one-claim", CLAIM, "print(numbers.max())"), put("one-claim",
 LESSON = " It tests the [lesson](../good.ipynb)."
 HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
 PLAN = HEAD + "\n| Where is the middle? | the numbers | none | none | sixteen numbers | a mean below two |"
-LAB = (*(drop(name) for name in ("goals", "recap", "practice", "reading")), after("title", LESSON + PLAN))
+LAB = (
+    *(drop(name) for name in ("goals", "recap", "practice", "reading")),
+    after("title", LESSON + PLAN),
+    put("setup", "metadata", value=DEFINED),
+    put("one-mean", "metadata", value=DEFINED),
+    EXPERIMENT_CELLS,
+)
 SHORT_RECAP = swap("recap", "\n- A claim has a verdict.", "")
 
 BAD = {
@@ -299,6 +200,7 @@ BAD = {
     ),
     "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
     "claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
+    **BAD_CLAIMS,
     # nothing that can be seen without a run
     "good": (None,),
     "good_despite_differences": (
@@ -341,9 +243,10 @@ BAD_LABS = {
     "plan_without_refutation": ("plan-table", swap("title", "a mean below two", "")),
     "plan_comes_late": ("plan-table", swap("title", PLAN, ""), after("one-see", PLAN)),
     "lab_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
-    "lab_untagged": ("core-or-optional", put("one-mean", "metadata", value={})),
+    "lab_untagged": ("core-or-optional", put("one-figure", "metadata", value={})),
     "code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
-    "lab_claim_unknown": ("claims-are-known", UNKNOWN),
+    "lab_claim_unknown": ("claims-are-known", insert("two-shown", *cells_of(7, NEVER))),
+    **BAD_LAB_CLAIMS,
     "lab_claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
 }
 

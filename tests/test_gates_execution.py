@@ -3,15 +3,20 @@
 import shutil
 
 import pytest
+from bad_claims import CARD, new_card
 from bad_notebooks import FOLDER, write
 from nested import run_pytest
+
+from conftest import essence
 
 pytestmark = pytest.mark.timeout(400)  # each runs notebooks in a pytest of its own
 
 # Which cell of a notebook fails, counted from zero as nbval does, and a part of what is said about it.
-SETUP, MEAN, FIGURE, JUDGE = "Cell 0", "Cell 1", "Cell 2", "Cell 3"
+SETUP, MEAN, FIGURE, JUDGE, DEFINE, SHOW = (f"Cell {number}" for number in range(6))
 FAULTS = {
+    "changed_mark": (SHOW, "[['of all', 'own data', 1, 'holds']]"),
     "changed_verdict": (JUDGE, "'verdict': 'supported'"),
+    "changed_word": (SHOW, "'word': 'holds'"),
     "fails": (MEAN, "'numpy.ndarray' object has no attribute 'average'"),
     "missing_output": (MEAN, "Missing output fields from running code"),
     "output_of_unrun_cell": (MEAN, "Unrun reference cell has outputs"),
@@ -19,18 +24,18 @@ FAULTS = {
     "stale_output": (MEAN, "mismatch 'stdout'"),
     "trailing_value": (MEAN, "Unexpected output fields from running code"),
 }
-GREEN = ("good", "good_despite_differences")
+GREEN = ("good", "good_despite_differences", "good_lab_despite_differences")
 
 
 class Run:
     """Notebooks of BAD as `make test` runs those of the course, in a pytest of their own."""
 
     def __init__(self, stems, folder, *options):
-        for stem in stems:
-            write(stem, folder)
-        shutil.copy(FOLDER / "claims.toml", folder)
+        for place in {write(stem, folder).parent for stem in stems}:
+            shutil.copy(FOLDER / "claims.toml", place)
         done, cases = run_pytest(folder, "-n", "0", *options)
-        self.status, self.cells = done.returncode, {(case.file, case.name): case for case in cases}
+        self.status = done.returncode
+        self.cells = {(case.file.rsplit(".", 1)[-1], case.name): case for case in cases}
 
     def failed(self, stem):
         """The cells of a notebook that failed, with what was said."""
@@ -77,5 +82,46 @@ def test_a_hanging_cell_is_stopped(tmp_path):
 def test_good_notebooks_are_green(tmp_path):
     run = Run(GREEN, tmp_path)
     assert {stem for stem, _ in run.cells} == set(GREEN)
-    assert [run.failed(stem) for stem in GREEN] == [{}, {}]
+    assert [run.failed(stem) for stem in GREEN] == [{} for _ in GREEN]
     assert run.status == 0
+
+
+def contradict(fresh, stored):
+    """Whether two cards are different to the gate."""
+    fresh, stored = ({"data": {CARD: card}} for card in (fresh, stored))
+    return essence(fresh, [stored]) != essence(stored, [fresh])
+
+
+def card(**changes):
+    return new_card(**changes)[CARD]
+
+
+WORDS = ("holds", "fails", "undecided", "not judged")
+
+
+@pytest.mark.parametrize("fresh", WORDS)
+@pytest.mark.parametrize("stored", WORDS)
+def test_a_mark_contradicts_its_opposite_alone(fresh, stored):
+    assert contradict(card(**{"of all": fresh}), card(**{"of all": stored})) == ({fresh, stored} == {"holds", "fails"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"word": "holds"}, True),
+        ({"id": "another"}, True),
+        ({"edition": 1}, True),
+        ({"n": 64}, False),
+        ({"kind": "timing", "of all": "fails"}, False),
+        ({"conditions": []}, False),
+    ],
+)
+def test_of_the_rest_only_id_edition_and_word_count(changes, differs):
+    assert contradict(card(kind=changes.get("kind", "measurement")), card(**changes)) == differs
+
+
+@pytest.mark.parametrize("place", [{"live": False}, {"dataset": "digits"}, {"budget": 4}])
+def test_marks_of_the_record_or_of_another_column_are_not_compared(place):
+    other = card(**{"of all": "fails"})
+    other["conditions"] = [each | place for each in other["conditions"]]
+    assert not contradict(card(), other)

@@ -16,6 +16,15 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [path for place in ("notebooks", "notebooks/labs") for path in sorted((ROOT / place).glob("[0-9]*.ipynb"))]
 
 
+def hidden_in(function):
+    """The attributes of a function's own arguments, such as ``data.split`` where data is a name."""
+    if isinstance(function, ast.FunctionDef | ast.Lambda):
+        own = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in own:
+                yield node
+
+
 def utils_names():
     """What the code cells of notebooks and assignments take from utils: (module, name) and every attribute's name."""
     names, attributes = set(), set()
@@ -31,19 +40,29 @@ def utils_names():
                 modules |= {alias.asname or alias.name: place + alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module.startswith("utils."):
                 names |= {(node.module.removeprefix("utils."), alias.name) for alias in node.names}
+        hidden = {id(node) for function in nodes for node in hidden_in(function)}
         for node in nodes:
             if isinstance(node, ast.Attribute):
                 attributes.add(node.attr)
-                if isinstance(node.value, ast.Name) and node.value.id in modules:
+                if isinstance(node.value, ast.Name) and node.value.id in modules and id(node) not in hidden:
                     names.add((modules[node.value.id], node.attr))
     return names, attributes
 
 
+WHOLE = {"evidence"}  # packages that are one page of the reference: notebooks know no module of theirs
 NAMES, ATTRIBUTES = utils_names()
 MODULES = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 
 
 class TestReference:
+    def test_it_has_every_module(self):
+        paths = [path.relative_to(ROOT / "utils") for path in (ROOT / "utils").rglob("[a-z]*.py")]
+        found = {".".join(path.with_suffix("").parts) for path in paths if path.parts[0] not in WHOLE}
+        assert sorted(MODULES) == sorted(found | WHOLE)
+        assert all(pages.idea_of(name) for name in MODULES)
+        with pytest.raises(ValueError, match=r"CONTRIBUTING\.md: expected 'Modules of `utils`"):
+            pages.modules_in_order("nothing")
+
     def test_the_notebooks_were_read(self):
         known = (("data", "digits"), ("lab.training", "sweep"), ("lab.networks", "mlp"), ("homework.checks", "review"))
         assert set(known) <= NAMES
@@ -70,7 +89,8 @@ class TestReference:
     @pytest.mark.parametrize("module", MODULES)
     def test_everything_public_is_documented(self, module):
         space = importlib.import_module(f"utils.{module}")
-        source = Path(space.__file__).read_text(encoding="utf-8")
+        files = Path(space.__file__).parent.glob("*.py") if module in WHOLE else [Path(space.__file__)]
+        source = "\n".join(path.read_text(encoding="utf-8") for path in files)
         for name in space.__all__:
             thing = getattr(space, name)
             if not callable(thing):

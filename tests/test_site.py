@@ -1,33 +1,40 @@
 """The site without Sphinx: what notebooks say about themselves, how they are published, what is made for the pages."""
 
-import html.parser
 import math
 import os
 import re
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import collected
-import evidence_page
 import nbformat
 import pages
 import publish
 import pytest
 import yaml
 from execute import label
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_markdown_cell, new_notebook, new_output
+from site_fixtures import (
+    LABS,
+    LESSONS,
+    NOTEBOOKS,
+    NUMBERS,
+    ROOT,
+    Tags,
+    card_output,
+    claim,
+    figure,
+    new_card,
+    new_claim,
+    notebook_with,
+    verdict,
+)
 
 from utils import evidence
 
 pytestmark = pytest.mark.timeout(300)  # the site is staged
-
-ROOT = Path(__file__).resolve().parents[1]
-LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-LABS = sorted((ROOT / "notebooks" / "labs").glob("[0-9]*.ipynb"))
-NOTEBOOKS = [*LESSONS, *LABS]
 
 
 @pytest.fixture(scope="module")
@@ -38,53 +45,6 @@ def summaries():
 @pytest.fixture(scope="module")
 def verdicts():
     return collected.verdicts(NOTEBOOKS)
-
-
-def claim(**changes):
-    """A claim; by default it stands from an effect of two on."""
-    texts = {name: f"the {name}" for name in ("statement", "quote", "source", "prediction", "unit", "notebook", "why")}
-    numbers = {"smallest": 2.0, "direction": "at least", "verdict": "supported"}
-    return evidence.Claim(**{"id": "a-claim", **texts, **numbers, **changes})
-
-
-def notebook_with(*outputs, kind=new_code_cell):
-    cells = [new_markdown_cell("# Do it\n\nWhy.", id="title"), kind("# a comment", id="cell")]
-    cells[1].outputs = list(outputs)
-    return new_notebook(cells=cells)
-
-
-def card_output(card):
-    return new_output("execute_result", data=card._repr_mimebundle_(), execution_count=1)
-
-
-def figure(alt):
-    return new_output("display_data", data={"image/png": "AAAA"}, metadata={"image/png": {"alt": alt} if alt else {}})
-
-
-class Tags(html.parser.HTMLParser):
-    """The tags of a piece of HTML, each with its attributes; unbalanced ones are an error."""
-
-    EMPTY = ("br", "input")
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self.open = [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 class TestCollected:
@@ -105,21 +65,48 @@ class TestCollected:
             lab, lesson = found.claim.lab, found.claim.notebook
             assert found.page == (f"labs/{lab}" if lab else lesson)
             assert found.place == (f"lab {lab[:2]}" if lab else f"lesson {lesson[:2]}")
+            assert found.parts
+
+    def test_a_claim_is_as_its_record_says_and_as_its_card_where_there_is_none(self, tmp_path, monkeypatch):
+        stated, path = new_claim(), tmp_path / "labs" / "01_x.ipynb"
+        path.parent.mkdir()
+        monkeypatch.setattr(evidence, "claims", lambda: {stated.id: stated})
+        nbformat.write(notebook_with(card_output(new_card(stated, word=None))), path)
+        record = evidence.Record(tmp_path / "record.json", known={stated.id: stated})
+        (found,) = collected.verdicts([path], record)
+        assert (found.word, found.place) == ("not recorded yet", "lab 01")
+        assert [(p["condition"], p["word"]) for p in found.parts] == [
+            ("here, digits T", "holds"),
+            ("there, digits T", "fails"),
+        ]
+        unit = {"experiment": "01_x/it", "dataset": "mnist_5k", "budget": 4, "first": 0, "n": 16, "steps": 8}
+        unit |= {"fingerprint": "f", "device": "cpu", "grids": {}, "at_end": {}, "controls": {}, "seconds": 1.0}
+        record.add({**unit, "effects": {stated.id: {"here": [3.0] * 16}}})
+        record.save({stated.id: [("mnist_5k", 4)]})
+        (found,) = collected.verdicts([path], evidence.Record(record.path, known={stated.id: stated}))
+        assert found.word == "holds"
+        assert [(p["condition"], p["low"], p["n"]) for p in found.parts] == [("here, MNIST 4T", 3.0, 16)]
+
+    def test_a_lesson_that_shows_a_record_does_not_judge(self, tmp_path, monkeypatch):
+        stated = new_claim()
+        monkeypatch.setattr(evidence, "claims", lambda: {stated.id: stated})
+        nbformat.write(notebook_with(card_output(new_card(stated))), tmp_path / "01_x.ipynb")
+        assert collected.verdicts([tmp_path / "01_x.ipynb"]) == []
 
     def test_a_lab_has_a_title_and_no_summary(self):
         assert collected.title(LABS[0]).startswith("Test what")
-        with pytest.raises(ValueError, match=r"labs/02_.*: expected goals after"):
+        with pytest.raises(ValueError, match=rf"labs/{LABS[0].name}: expected goals after"):
             collected.summary(LABS[0])
 
     def test_identities_are_told_from_experiments(self, verdicts):
         found = {each.claim.id: each for each in verdicts}
         assert found["bn-agrees-with-pytorch"].is_identity
         assert not found["leakage-flatters"].is_identity
-        assert len(found["leakage-flatters"].parts) == len(found["leakage-flatters"].card["parts"]) > 1
+        assert len(found["leakage-flatters"].parts) > 1
 
     def test_infinities_become_numbers(self):
-        card = {"median": 3.0, "low": "-Infinity", "high": "Infinity", "n": 16}
-        (part,) = collected.Verdict(claim(), "01_x", "cell", card).parts
+        card = {"median": 3.0, "low": "-Infinity", "high": "Infinity", "n": 16, "verdict": "inconclusive"}
+        (part,) = verdict(claim(), card).parts
         assert (part["low"], part["high"]) == (-math.inf, math.inf)
 
     def test_a_card_of_an_unknown_claim_is_refused(self, tmp_path):
@@ -168,7 +155,7 @@ class TestPublished:
 
     def test_a_card_gets_an_anchor_and_classes_in_place_of_colours(self):
         stated = claim(statement="a < b", quote='he said "x"')
-        card = evidence.Card(stated, "supported in part", ({"verdict": "supported", **NUMBERS},), "points")
+        card = evidence.OldCard(stated, "supported in part", ({"verdict": "supported", **NUMBERS},), "points")
         page = publish.published(notebook_with(card_output(card)), "01_x", claims={"a-claim": stated})
         assert page.cells[-2].source == "(claim-a-claim)="
         (output,) = page.cells[-1].outputs
@@ -180,6 +167,19 @@ class TestPublished:
         assert [a["href"] for a in tags.all("a")] == ["../evidence.html#row-a-claim"]
         page = publish.published(notebook_with(card_output(card)), "labs/01_x", claims={"a-claim": stated})
         assert '"../../evidence.html#row-a-claim"' in page.cells[-1].outputs[0].data["text/html"]
+
+    @pytest.mark.parametrize(("page", "anchors"), [("labs/01_x", 1), ("01_x", 0)])
+    def test_a_new_card_is_shown_as_it_is_with_an_anchor_in_its_lab_and_a_link_to_it_elsewhere(self, page, anchors):
+        stated = new_claim(statement="a < b")
+        made = publish.published(notebook_with(card_output(new_card(stated))), page, claims={"a-claim": stated})
+        assert [cell.source for cell in made.cells].count("(claim-a-claim)=") == anchors
+        (output,) = made.cells[-1].outputs
+        assert set(output.data) == {"text/html"}
+        assert new_card(stated).to_html() in output.data["text/html"]
+        up = publish.up_from(page)
+        there = [] if anchors else [f"{up}notebooks/labs/01_x.html#claim-a-claim"]
+        links = [link["href"] for link in Tags(output.data["text/html"]).all("a")]
+        assert links == [*there, f"{up}evidence.html#row-a-claim"]
 
     @pytest.mark.parametrize("fragments", [(), ("loss_surface",)])
     def test_an_explorer_is_shown_as_a_picture_and_where_there_is_one_without_a_kernel(self, fragments):
@@ -201,68 +201,6 @@ class TestPublished:
         assert f"https://colab.research.google.com/github/who/what/blob/main/notebooks/{name}.ipynb" in links
         assert f"<{up}downloads/{name}.ipynb>" in links
         assert f"({up}teach.md#" in links
-
-
-NUMBERS = {"median": 3.0, "low": 2.5, "high": 4.0, "n": 16}
-
-
-class TestEvidencePage:
-    @pytest.mark.parametrize(
-        ("effect", "direction", "smallest", "wanted"),
-        [
-            (2.0, "at least", 2.0, 0.0),
-            (6.0, "at least", 2.0, 2.0),
-            (6.0, "at most", 2.0, -2.0),
-            (0.0, "at least", -1.0, 1.0),
-            (3.0, "at least", 0.0, 3.0),
-            (math.inf, "at most", 2.0, -math.inf),
-        ],
-    )
-    def test_effects_are_relative_to_what_matters(self, effect, direction, smallest, wanted):
-        assert evidence_page.relative(effect, claim(direction=direction, smallest=smallest)) == wanted
-
-    def test_positions_grow_with_the_effect_and_stay_inside(self):
-        places = [evidence_page.position(x) for x in (-math.inf, -100, -1, 0, 0.1, 5, 100, math.inf)]
-        assert places == sorted(places)
-        assert places[0] == places[1] == 0
-        assert places[3] == 0.5
-        assert places[-1] == places[-2] == 1
-
-    def test_the_side_of_each_interval_is_its_verdict(self, verdicts):
-        for found in verdicts:
-            for part in found.parts:
-                ends = sorted(evidence_page.relative(part[key], found.claim) for key in ("low", "high"))
-                verdict = part.get("verdict", found.card["verdict"])
-                if not found.is_identity and verdict in ("supported", "refuted"):
-                    assert ends[0] >= 0 if verdict == "supported" else ends[1] <= 0, found.claim.id
-
-    def test_each_claim_is_a_row_that_links_to_its_cell(self, verdicts):
-        tags = Tags(evidence_page.table(verdicts))
-        rows = [row["id"] for row in tags.all("tr") if "id" in row]
-        assert rows == [f"row-{found.claim.id}" for found in verdicts]
-        wanted = [f"notebooks/{v.page}.html#{publish.anchor(v.claim.id)}" for v in verdicts]
-        assert [link["href"] for link in tags.all("a")] == wanted
-        assert all(picture["aria-label"] for picture in tags.all("svg"))
-        assert len(tags.all("svg")) == sum(not found.is_identity for found in verdicts)
-
-    def test_html_for_pages_has_no_empty_line_and_is_balanced(self, verdicts):
-        for make in (evidence_page.table, evidence_page.picture, evidence_page.tally):
-            text = make(verdicts)
-            Tags(text)
-            assert "\n\n" not in text
-
-    def test_the_picture_has_a_line_for_each_condition_and_says_the_count(self, verdicts):
-        drawn = [part for found in verdicts if not found.is_identity for part in found.parts]
-        tags = Tags(evidence_page.picture(verdicts))
-        assert len(tags.all("circle")) == len(drawn)
-        refuted = sum(found.card["verdict"] == "refuted" for found in verdicts)
-        assert f"{refuted} refuted" in tags.all("svg")[0]["aria-label"]
-
-    def test_what_is_far_away_is_an_arrow_at_the_edge(self):
-        card = {"verdict": "refuted", "median": 1e9, "low": 1e8, "high": "Infinity", "n": 16, "unit": "x"}
-        card["smallest"] = 2.0
-        found = collected.Verdict(claim(direction="at most"), "01_x", "cell", card)
-        assert len(Tags(evidence_page.drawing(found)).all("path")) == 1
 
 
 class TestPages:
@@ -302,14 +240,6 @@ class TestPages:
     )
     def test_anchors_of_headings(self, title, wanted):
         assert pages.slug(title) == wanted
-
-    def test_the_reference_has_every_module(self):
-        names = pages.modules_in_order((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-        paths = [path.relative_to(ROOT / "utils") for path in (ROOT / "utils").rglob("[a-z]*.py")]
-        assert sorted(names) == sorted(".".join(path.with_suffix("").parts) for path in paths)
-        assert all(pages.idea_of(name) for name in names)
-        with pytest.raises(ValueError, match=r"CONTRIBUTING\.md: expected 'Modules of `utils`"):
-            pages.modules_in_order("nothing")
 
     def test_a_hub_link_names_repository_branch_and_notebook(self):
         (form,) = Tags(pages.hub_link("01_x", repository="https://github.com/who/what", branch="main")).all("div")

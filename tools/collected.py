@@ -8,6 +8,7 @@ import nbformat
 from execute import label  # which puts this checkout's helpers first, too
 
 from utils import evidence
+from utils.evidence.cards import UNRECORDED, column_name
 
 HEADING = re.compile(r"^## (.+?)\s*$", re.MULTILINE)
 
@@ -54,12 +55,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One card: the claim, the notebook that judges it (beneath notebooks/, without ending), the cell, the JSON."""
+    """One claim, the notebook that judges it (beneath notebooks/, without ending), the cell, the JSON of its card.
+
+    `word` and `conditions` are those of the record where the claim has one, and of the card otherwise.
+    """
 
     claim: evidence.Claim
     page: str
     cell: str
     card: dict
+    word: str
+    conditions: list
 
     @property
     def stem(self):
@@ -73,9 +79,9 @@ class Verdict:
 
     @property
     def parts(self):
-        """The card's conditions, or the card itself where there is one only, with infinities as numbers."""
+        """Every condition with its name, word, n and numbers, infinities as numbers too."""
         keys = ("median", "low", "high")
-        return [{**part, **{key: float(part[key]) for key in keys}} for part in self.card.get("parts", [self.card])]
+        return [{**each, **{key: float(each[key]) for key in keys}} for each in self.conditions]
 
     @property
     def is_identity(self):
@@ -126,10 +132,27 @@ def summary(path):
     )
 
 
-def verdicts(paths):
-    """Every verdict in executed notebooks, in their order."""
-    known, found = evidence.claims(), []
+def home(claim):
+    """The notebook that judges a claim, beneath notebooks/, without ending."""
+    return f"labs/{claim.lab}" if claim.lab else claim.notebook
+
+
+def _verdict(claim, page, cell, card, record):
+    if claim.edition == 1:
+        conditions = [{**part, "word": part.get("verdict", card["verdict"])} for part in card.get("parts", [card])]
+        return Verdict(claim, page, cell, card, card["verdict"], conditions)
+    runs = record.runs(claim.id)
+    word = record.saved_word(claim.id) if runs else card["word"]
+    conditions = [{**run, **each} for run in runs for each in run["conditions"]] or card["conditions"]
+    named = [{**each, "condition": f"{each['name']}, {column_name(each)}"} for each in conditions]
+    return Verdict(claim, page, cell, card, word or UNRECORDED, named)
+
+
+def verdicts(paths, record=None):
+    """Every claim whose card is in the executed notebook that judges it, in their order."""
+    known, found, record = evidence.claims(), [], record or evidence.Record()
     for path in paths:
+        page = label(Path(path))
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):
                 card = output.get("data", {}).get(evidence.MIME)
@@ -138,6 +161,6 @@ def verdicts(paths):
                         f"{path}, cell {cell.id}: expected a claim of data/claims.toml, got {card['id']!r}: "
                         f"make notebooks"
                     )
-                if card:
-                    found.append(Verdict(known[card["id"]], label(Path(path)), cell.id, card))
+                if card and home(known[card["id"]]) == page:
+                    found.append(_verdict(known[card["id"]], page, cell.id, card, record))
     return found

@@ -3,7 +3,11 @@
 import html
 import math
 
-from publish import anchor, css_class
+from publish import css_class, place
+
+from utils.evidence.cards import UNRECORDED
+from utils.evidence.claims import VERDICTS, WORDS
+from utils.evidence.statistics import expected_errors
 
 FARTHEST = 100.0  # times the smallest effect that matters; what lies farther is drawn as an arrow
 WIDTH, HEIGHT = 200, 14  # of the drawing of one condition
@@ -37,7 +41,7 @@ def _bar(part, claim, y, width):
     if ends[1] > FARTHEST:
         arrows += f'<path d="M{right + 9:.1f} {y} l-7 -4 v8 z"/>'
     return (
-        f'<g class="{css_class(part["verdict"])}"><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}"/>'
+        f'<g class="{css_class(part["word"])}"><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}"/>'
         f'<circle cx="{middle:.1f}" cy="{y}" r="3.5"/>{arrows}</g>'
     )
 
@@ -45,10 +49,7 @@ def _bar(part, claim, y, width):
 def drawing(found):
     """The intervals of one claim as an inline SVG, with a text for those who cannot see it."""
     height = HEIGHT * len(found.parts)
-    bars = "".join(
-        _bar(part, found.claim, HEIGHT * i + HEIGHT // 2, WIDTH)
-        for i, part in enumerate({"verdict": found.card["verdict"], **p} for p in found.parts)
-    )
+    bars = "".join(_bar(part, found.claim, HEIGHT * i + HEIGHT // 2, WIDTH) for i, part in enumerate(found.parts))
     alt = "; ".join(_in_words(part, found) for part in found.parts)
     return (
         f'<svg class="forest" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
@@ -68,33 +69,50 @@ def _in_words(part, found):
     """The same numbers as a sentence."""
     label = f"{part['condition']}: " if "condition" in part else ""
     if found.is_identity:
-        return f"{label}error {part['median']:.1e} {found.card['unit']}"
+        return f"{label}error {part['median']:.1e} {found.claim.unit}"
     low, high = _number(part["low"]), _number(part["high"])
-    return f"{label}median {_number(part['median'])}, interval {low} to {high} {found.card['unit']}"
+    said = f"{label}median {_number(part['median'])}, interval {low} to {high} {found.claim.unit}"
+    return said if found.claim.edition == 1 else f"{said}, {part['n']} seeds: {part['word']}"
+
+
+def _folded(summary, *paragraphs):
+    """Text behind a mark."""
+    inside = "".join(f"<p>{html.escape(text)}</p>" for text in paragraphs)
+    return f'<details class="source"><summary>{html.escape(summary)}</summary>{inside}</details>'
+
+
+def _said_openly(found):
+    """What was changed after a run, the rules that are not kept, and what could not be judged."""
+    if found.claim.changed:
+        yield _folded("changed after a run", found.claim.changed)
+    for rule, reason in found.card.get("waived", {}).items():
+        yield _folded(f"a rule is not kept: {rule}", reason)
+    if missing := [f"{part['condition']}: {part['reason']}" for part in found.parts if part.get("reason")]:
+        yield _folded(f"not judged: {len(missing)} of {len(found.parts)}", *missing)
 
 
 def _row(found):
     """One row of the table."""
     claim, escape = found.claim, html.escape
-    verdict = found.card["verdict"]
+    verdict, conclusion = found.word, claim.conclusion.get(found.word)
+    said = f"<p><b>{escape(conclusion)}</b></p>" if conclusion else ""
     words = "<br>".join(escape(_in_words(part, found)) for part in found.parts)
     if found.is_identity:
-        bound = f"an identity, tolerance {found.card['smallest']:.0e}"
+        bound = f"an identity, tolerance {found.card.get('smallest', claim.smallest):.0e}"
         drawn = '<span class="identity">exact identity</span>'
-        rank = -1.0 if verdict == "refuted" else 1.0
+        rank = -1.0 if verdict in ("refuted", "fails") else 1.0
     else:
         bound = f"needs {claim.direction} {_number(claim.smallest)}"
         drawn = drawing(found)
         rank = min(relative(part["median"], claim) for part in found.parts)
-    href = f"notebooks/{found.page}.html#{anchor(claim.id)}"
     return (
-        f'<tr role="row" id="row-{claim.id}"><td role="cell" class="claim"><p>{escape(claim.statement)}</p>'
+        f'<tr role="row" id="row-{claim.id}"><td role="cell" class="claim">{said}<p>{escape(claim.statement)}</p>'
         f'<p class="source">“{escape(claim.quote)}” — {escape(claim.source)}</p>'
-        f'<p class="source">Predicted: {escape(claim.prediction)}</p></td>'
+        f'<p class="source">Predicted: {escape(claim.prediction)}</p>{"".join(_said_openly(found))}</td>'
         f'<td role="cell"><span class="verdict {css_class(verdict)}">{escape(verdict)}</span></td>'
         f'<td role="cell" data-value="{rank:.6g}">{drawn}<details><summary>{escape(bound)}</summary>'
         f"{words}</details></td>"
-        f'<td role="cell" data-value="{found.stem[:2]}"><a href="{href}" '
+        f'<td role="cell" data-value="{found.stem[:2]}"><a href="{place(claim)}" '
         f'aria-label="cell in {found.place} that judges: {escape(claim.statement)}">'
         f"cell in {found.place}</a></td></tr>"
     )
@@ -122,7 +140,7 @@ def picture(verdicts):
         rows = [(found, part) for found in drawable if found.stem == stem for part in found.parts]
         drawn.append(f'<text x="{-margin}" y="{y + 4}">{stem[:2]}</text>')
         for found, part in rows:
-            drawn.append(_bar({"verdict": found.card["verdict"], **part}, found.claim, y, width))
+            drawn.append(_bar(part, found.claim, y, width))
             y += pitch
         y += pitch
     ticks = "".join(
@@ -130,12 +148,11 @@ def picture(verdicts):
         f'text-anchor="middle">{label}</text>'
         for label, x in ((label, _x(value, width)) for label, value in _TICKS)
     )
-    counts = {word: sum(found.card["verdict"] == word for found in verdicts) for word in _ORDER}
+    counts = ", ".join(f"{n} {word}" for edition in _WORDS for word, n in _counts(verdicts, edition).items())
     alt = (
         "Medians and intervals of all claims that are not identities, a line for each condition, relative to the "
         "smallest effect that matters: right of the middle the claim holds, left of it it does not. In all "
-        + ", ".join(f"{n} {word}" for word, n in counts.items())
-        + "."
+        f"{counts}."
     )
     return (
         f'<svg class="forest forest-all" viewBox="{-margin} 0 {width + margin} {y}" role="img" aria-label="{alt}">'
@@ -144,11 +161,47 @@ def picture(verdicts):
 
 
 _TICKS = (("−100", -100), ("−10", -10), ("−1", -1), ("what matters", 0), ("+1", 1), ("+10", 10), ("+100", 100))
-_ORDER = ("supported", "supported in part", "refuted", "inconclusive")
+_WORDS = {2: (*WORDS, UNRECORDED), 1: VERDICTS}
+_RULES = {
+    2: "{} claims are judged on two budgets and two data sets or settings, by the record of a long run:",
+    1: "{} claims are judged by one run of a notebook, until they have had their long run:",
+}
+
+
+def _counts(verdicts, edition):
+    """How many claims of an edition have which word."""
+    words = [found.word for found in verdicts if found.claim.edition == edition]
+    return {word: words.count(word) for word in _WORDS[edition]}
 
 
 def tally(verdicts):
-    """How many verdicts there are of each kind, as HTML."""
-    counts = ((word, sum(found.card["verdict"] == word for found in verdicts)) for word in _ORDER)
-    items = (f'<li class="verdict {css_class(word)}"><b>{n}</b> {word}</li>' for word, n in counts)
-    return f'<ul class="tally">{"".join(items)}</ul>'
+    """How many verdicts there are of each kind, as HTML, a list for each edition that has some."""
+    parts = []
+    for edition, rule in _RULES.items():
+        counts = _counts(verdicts, edition)
+        items = (f'<li class="verdict {css_class(word)}"><b>{n}</b> {word}</li>' for word, n in counts.items())
+        if total := sum(counts.values()):
+            parts.append(f'<p>{rule.format(total)}</p><ul class="tally">{"".join(items)}</ul>')
+    return "".join(parts)
+
+
+def luck(verdicts):
+    """How many conditions one must expect to be on the wrong side by chance, in a sentence."""
+    known = {"supported": "holds", "refuted": "fails"}
+    parts = [part for found in verdicts if not found.is_identity for part in found.parts]
+    decided = [(part["n"], known.get(part["word"], part["word"])) for part in parts]
+    number = sum(word in ("holds", "fails") for _, word in decided)
+    return (
+        f"An interval rests on a few seeds, so chance alone can push all of it to the wrong side of what matters. Of "
+        f"the {number} intervals here that lie on one side, one must expect up to {expected_errors(decided):.1f} to be "
+        f"on the wrong one, even if every experiment is right, and nobody knows which ones."
+    )
+
+
+def retired_list(retired):
+    """The claims that went, as HTML; links to their rows land here."""
+    items = "".join(
+        f'<li id="row-{claim.id}"><p>{html.escape(claim.statement)}</p><p>{html.escape(claim.reason)}</p></li>'
+        for claim in retired.values()
+    )
+    return f"<ul>{items}</ul>" if items else "<p>No claim has been retired so far.</p>"

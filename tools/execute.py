@@ -24,7 +24,7 @@ AT_ONCE = 2
 SECONDS_A_CELL = 600
 SECONDS_TO_STOP = 30
 LAST_WORDS = 4000  # characters
-JUDGED = re.compile(r"\bevidence\.(?:judge|check)\(")
+JUDGED = re.compile(r"\bevidence\.(?:judge|check|recorded)\(|\.card\(")
 # Its talk about sockets frightens readers, and what it runs is nobody's history.
 KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=50", "--HistoryManager.hist_file=:memory:"]
 BAR = "{desc} |{bar}| {n_fmt}/{total_fmt} cells {postfix}"

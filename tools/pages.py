@@ -10,6 +10,8 @@ from collected import title
 from guard import ROOT
 from publish import embedded
 
+from utils import evidence
+
 
 def table(heads, rows):
     """A table in Markdown; the heads are words between bars."""
@@ -58,7 +60,7 @@ def live_plan(summaries):
             core, optional = section.code("core"), section.code("optional")
             if not core and not optional:
                 continue
-            judged = sum("evidence.judge(" in cell.source for cell in core)
+            judged = sum("evidence.judge(" in cell.source or "evidence.recorded(" in cell.source for cell in core)
             link = f"[{section.title}](notebooks/{found.stem}.ipynb#{slug(section.title)})"
             rows.append((link, len(core) - judged, judged, len(optional), "yes" if section.has_prediction else "no"))
         plan = table("section | run live | judge | optional | ask first", rows)
@@ -76,15 +78,16 @@ def modules_in_order(contributing):
 
 
 def idea_of(name):
-    """The first paragraph of the docstring of a module of `utils`, such as lab.training."""
-    source = (ROOT / "utils" / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
+    """The first paragraph of the docstring of a module of `utils`, such as lab.training, or of a package."""
+    path = ROOT / "utils" / name.replace(".", "/")
+    source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
     return " ".join(ast.get_docstring(ast.parse(source)).split("\n\n")[0].split())
 
 
 def module_page(name):
     """The page of one module, for autodoc."""
     # What is inherited is shown where the course wrote it, not where PyTorch or Python did.
-    options = "   :members:\n   :inherited-members: Module, BaseException, tuple, dict\n"
+    options = "   :members:\n   :inherited-members: Module, BaseException, tuple, dict, list\n"
     return f"# utils.{name}\n\n```{{eval-rst}}\n.. automodule:: utils.{name}\n{options}```\n"
 
 
@@ -158,5 +161,7 @@ def all_parts(
         "evidence-table": raw_html(evidence_page.table(verdicts)),
         "evidence-picture": raw_html(evidence_page.picture(verdicts)),
         "evidence-tally": raw_html(evidence_page.tally(verdicts)),
+        "evidence-luck": evidence_page.luck(verdicts),
+        "evidence-retired": raw_html(evidence_page.retired_list(evidence.retired())),
         **{f"explorer-{name}": embedded(name) for name in fragments},
     }

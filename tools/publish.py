@@ -4,8 +4,8 @@ import copy
 import html
 import re
 
-import guard  # noqa: F401  puts this checkout's helpers first
 import nbformat
+from collected import home
 
 from utils import evidence
 
@@ -21,13 +21,23 @@ def anchor(claim_id):
     return f"claim-{claim_id}"
 
 
+def place(claim):
+    """Where on the site a claim is judged."""
+    return f"notebooks/{home(claim)}.html#{anchor(claim.id)}"
+
+
 def up_from(page):
     """The way from the page of a notebook, such as labs/02_x, to the root of the site."""
     return "../" * (page.count("/") + 1)
 
 
-def card(claim, found, up="../"):
-    """A verdict as HTML: the lines of the card with classes for colours; `up` leads from the page to the root."""
+def card(claim, found, page):
+    """A verdict as HTML: as it is stored, or in edition 1 its lines with classes for colours; with links."""
+    up = up_from(page)
+    link = f'<a class="verdict-all" href="{up}evidence.html#row-{claim.id}">all verdicts</a>'
+    if claim.edition == 2:
+        there = "" if page == home(claim) else f'<a href="{up}{place(claim)}">the experiment</a> · '
+        return f'{found.data["text/html"]}<p class="claim-links">{there}{link}</p>'
     verdict = found.data[evidence.MIME]["verdict"]
     lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
     rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
@@ -35,7 +45,7 @@ def card(claim, found, up="../"):
         f'<div class="verdict-card {css_class(verdict)}"><div><b class="verdict">{html.escape(verdict)}</b> '
         f"{html.escape(claim.statement)}</div>"
         f'<div class="verdict-quote">“{html.escape(claim.quote)}” — {html.escape(claim.source)}</div>{rows}'
-        f'<div><a class="verdict-all" href="{up}evidence.html#row-{claim.id}">all verdicts</a></div></div>'
+        f"<div>{link}</div></div>"
     )
 
 
@@ -56,14 +66,14 @@ def _published_output(output, cell, claims, page):
             raise ValueError(f"{where}: expected one figure per cell, got two: alt texts belong to cells here")
         cell.metadata["mystnb"] = {"image": {"alt": alt}}
     if evidence.MIME in data:
-        found = card(claims[data[evidence.MIME]["id"]], output, up_from(page))
+        found = card(claims[data[evidence.MIME]["id"]], output, page)
         output["data"] = nbformat.from_dict({"text/html": found})
 
 
 def published(notebook, page, *, claims, launch="", explorers=()):
     """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
-    `page` is its place beneath notebooks/, without ending. The copy has an anchor before every card, alt text for every
+    `page` is its place beneath notebooks/, without ending. The copy has an anchor where it judges, alt text for every
     figure, and after the picture of each of `explorers` (fragments) the explorer itself, which needs no kernel.
     """
     notebook = copy.deepcopy(notebook)
@@ -72,8 +82,9 @@ def published(notebook, page, *, claims, launch="", explorers=()):
     for cell in notebook.cells:
         before, after = [], []
         for output in cell.get("outputs", []):
-            if evidence.MIME in output.get("data", {}):
-                before.append(f"({anchor(output.data[evidence.MIME]['id'])})=")
+            claim = claims[output.data[evidence.MIME]["id"]] if evidence.MIME in output.get("data", {}) else None
+            if claim and home(claim) == page:
+                before.append(f"({anchor(claim.id)})=")
             _published_output(output, cell, claims, page)
         fragment = EXPLORERS.get((page, cell.id))
         if fragment in explorers:

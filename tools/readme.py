@@ -7,6 +7,7 @@ from collected import summary, verdicts
 from execute import LABS, LESSONS, find_notebooks
 from guard import CHECKOUT, ROOT, one_sentence
 
+from utils import evidence
 from utils.files import write_atomically
 
 README = ROOT / "README.md"
@@ -16,20 +17,28 @@ INTRODUCTION = """\
 
 <!-- written by make readme -->
 
-This table holds what the course has judged so far. The statements, their sources, the predictions and the recorded
-verdicts are in [data/claims.toml](../../data/claims.toml). A prediction is written before its experiment is run and
-never edited afterwards; the file says where small trial runs came first, and what was changed after a run. The numbers
-are on cards in the labs and lessons, below the cells that judge. Where times were measured, this table has the recorded
-verdict, because another machine may give another one.
+This table holds what the course has judged so far. The statements, their sources and the predictions are in
+[data/claims.toml](../../data/claims.toml). A prediction is written before its experiment is run and never edited
+afterwards; the file says where small trial runs came first, and what was changed after a run. The numbers are on cards
+in the labs and lessons, below the cells that judge.
 
-- **supported**: over the seeds, the whole interval of the effect lies on the claim's side of the smallest effect that
-  matters.
-- **refuted**: the whole interval lies on the other side.
-- **inconclusive**: the seeds do not decide.
-- **supported in part**: at least one condition of the claim supports it, and not all do.
+Under one condition a claim holds if, over the seeds, the whole interval of the effect lies on the claim's side of the
+smallest effect that matters. It fails if the whole interval lies on the other side. A claim is judged under several
+conditions: two numbers of steps, two data sets, and those of its own.
 
-Where a claim has several conditions, each gets a verdict. If all are alike, the claim has that verdict. Otherwise it is
-supported in part if any condition supports it, and refuted if none does.
+- **holds**: it holds under all conditions.
+- **depends**: it holds under some and fails under others; its card says on what that depends.
+- **fails**: it fails under all conditions.
+- **undecided**: anything else.
+- **not recorded yet**: the long run has not come to it.
+
+The other claims have a word from one run of a notebook, with one number of steps and mostly one data set. Where such a
+run measured times, the table has the recorded word, because another machine may give another one.
+
+- **supported**: it holds under all conditions.
+- **supported in part**: it holds under at least one condition, and not under all.
+- **refuted**: it fails under at least one condition and holds under none.
+- **inconclusive**: no condition decides.
 """
 
 
@@ -49,7 +58,7 @@ def verdicts_page(paths):
     for found in verdicts(paths):
         claim = found.claim
         link = f"[{found.place}]({'' if '/' in found.page else '../'}{found.stem}.ipynb)"
-        verdict = claim.verdict if found.card.get("timed") else found.card["verdict"]
+        verdict = claim.verdict if found.card.get("timed") else found.word
         rows.append(f"| {claim.statement} | {claim.source} | **{verdict}** | {link} |")
     return INTRODUCTION + "\n" + "\n".join(rows) + "\n"
 
@@ -77,6 +86,8 @@ def main():
         if arguments.check:
             sys.exit(f"{path.relative_to(ROOT)}: the table differs from the notebooks: run make readme")
         write_atomically(path, text)
+    old = sum(claim.edition == 1 for claim in evidence.claims().values())
+    print(f"{old} claims are still judged by the rule of edition 1")
 
 
 if __name__ == "__main__":

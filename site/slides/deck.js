@@ -77,7 +77,7 @@ function sizeFigure(piece) {
 function holderIn(whole) {
   if (whole.matches(".text")) return whole.firstElementChild;
   if (whole.matches("table")) return whole.tBodies[0];
-  if (whole.matches(".card")) return whole.firstElementChild;
+  if (whole.matches(".card")) return whole.querySelector("tbody") ?? whole.firstElementChild;
   return whole.matches("ul, ol") ? whole : undefined;
 }
 
@@ -100,7 +100,7 @@ function divide(piece, place, all) {
     const room = HEIGHT - GAP - (parts.length === 1 ? taken : 0);
     if (!parts.length || heightOf(parts.at(-1)) + heights[i] > room) {
       const copy = whole.cloneNode(true);
-      const verdict = i && whole.matches(".card") ? [rows[0].cloneNode(true)] : [];
+      const verdict = i && rows[0].matches(".card div") ? [rows[0].cloneNode(true)] : [];
       holderIn(copy).replaceChildren(...verdict);
       if (copy.matches("ol")) copy.start = i + 1;
       const item = make("div", piece.item.className);

@@ -68,7 +68,7 @@ def test_a_page_can_be_read_by_everybody(open_page, name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_has_its_figures_formulas_and_no_error(open_page, name):
     page = open_page(f"notebooks/{name}.html")
-    assert page.locator("mjx-container").count() > 5
+    assert page.locator("mjx-container").count() > (0 if name.startswith("labs/") else 5)
     assert page.locator("mjx-merror").count() == 0
     page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
     broken = page.locator("img").evaluate_all(

@@ -7,6 +7,7 @@ import pytest
 import slides
 
 from conftest import BUILD, ROOT, watch
+from utils import evidence
 
 DECKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SMALLEST_TEXT, SMALLEST_CODE = 20, 14  # px on a slide of 1280 x 720
@@ -150,10 +151,18 @@ def test_whatever_is_too_high_is_cut(page, serve, tmp_path):
         ("fragment", nbformat.v4.new_markdown_cell("Step by step.")),
         ("subslide", nbformat.v4.new_code_cell("print()")),
         ("subslide", nbformat.v4.new_code_cell("card")),
+        ("subslide", nbformat.v4.new_code_cell("new card")),
     ]
     text = "\n".join(f"line {n} " + "word " * 40 * (n == 3) for n in range(60)) + "\n"
-    cells[-2][1].outputs = [nbformat.v4.new_output("stream", text=text)]
-    cells[-1][1].outputs = [nbformat.v4.new_output("display_data", data={"text/html": f"<div>{card}</div>"})]
+    claim = next(claim for claim in evidence.claims().values() if claim.edition == 2)
+    numbers = {"median": 12.3, "low": -45.6, "high": 78.9, "word": "undecided"}
+    run = {"n": 16, "trains": True, "live": False}
+    run["conditions"] = [{"name": f"condition {n}, a name of some length", **numbers} for n in range(40)]
+    runs = [{**run, "dataset": data, "budget": budget} for data in ("digits", "mnist_5k") for budget in (1, 4)]
+    new = evidence.Card(claim, None, runs).to_html()
+    cells[-3][1].outputs = [nbformat.v4.new_output("stream", text=text)]
+    for (_, cell), text in zip(cells[-2:], (f"<div>{card}</div>", new), strict=True):
+        cell.outputs = [nbformat.v4.new_output("display_data", data={"text/html": text})]
     for kind, cell in cells:
         cell.metadata.slideshow = {"slide_type": kind}
     path = tmp_path / "stress.ipynb"
@@ -165,7 +174,7 @@ def test_whatever_is_too_high_is_cut(page, serve, tmp_path):
     assert found["faults"] == []
     assert found["slides"] > 15
     shown = page.evaluate("Reveal.getSlides().map(slide => slide.querySelector('.page').textContent).join(' ')")
-    for word, number in (("point", 40), ("row", 40), ("line", 60)):
+    for word, number in (("point", 40), ("row", 40), ("line", 60), ("condition", 40)):
         assert [int(n) for n in re.findall(rf"{word} (\d+)", shown)] == list(range(number))
     assert page.locator(".fragment").count() == 1
     assert page.locator("table thead").count() == page.locator("table").count() > 1

@@ -7,7 +7,7 @@ and no other. `misplaced` is about the places and names of all notebooks.
 
 from pathlib import Path
 
-from . import code, outputs, parts, text  # noqa: F401  # they enter their rules
+from . import about_claims, code, outputs, parts, text  # noqa: F401  # they enter their rules
 from .base import LAB_RULES, RULES, Notebook, code_cells, headings, is_lab, read, tree
 from .code import COLUMNS
 from .parts import BYTES

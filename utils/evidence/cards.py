@@ -18,6 +18,7 @@ MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", NOT_JUDGED: "–"}
 # White on each of these, and each on white, has a contrast of at least 4.5 to 1; a word always stands beside it.
 COLOURS = {"holds": "#00609c", "depends": "#6a4a9c", "fails": "#a84300", "undecided": "#5f5f5f"}
 NAMES = {"mnist_5k": "MNIST", "own data": ""}
+MILLION = " million"
 UNRECORDED = "not recorded yet"
 
 
@@ -27,20 +28,34 @@ def strict():
 
 
 def number_in_words(x):
-    """Three digits at most, without an exponent where none is needed."""
-    if abs(x) == float("inf"):
-        return "∞" if x > 0 else "−∞"
-    if x and (abs(x) >= 1e5 or abs(x) < 1e-3):
-        return f"{x:.0e}".replace("-", "−")
-    text = f"{x:.2g}" if abs(x) < 10 else f"{x:,.0f}".replace(",", " ") if abs(x) >= 99.5 else f"{x:.3g}"
-    return text.replace("-", "−")
+    """Three digits or so, as a reader says them; a power of ten only where the number has no name."""
+    size = abs(x)
+    if size == float("inf"):
+        text = "∞"
+    elif size >= 999.5e6 or 0 < size < 1e-3:
+        text = _as_power(size)
+    elif size >= 999.5e3:
+        text = f"{size / 1e6:.{int(size < 9.95e6)}f}{MILLION}"
+    elif size >= 99.5:
+        text = f"{float(f'{size:.3g}'):,.0f}".replace(",", " ")
+    else:
+        text = f"{size:.2g}" if 0 < size < 0.95 else f"{size:.1f}"
+    return f"−{text}" if x < 0 else text
+
+
+def _as_power(x):
+    """``3·10⁻¹⁵``, with one digit."""
+    digit, exponent = f"{x:.0e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digit}·10{raised}".removeprefix("1·")
 
 
 def column_name(run):
     """The head of a column: ``digits 4T``."""
     budget = {0: "", 1: "T"}.get(run["budget"], f"{run['budget']}T")
-    parts = (NAMES.get(run["dataset"], run["dataset"].replace("_", " ")), budget if run.get("trains", True) else "")
-    return " ".join(part for part in parts if part) or "measured"
+    data = NAMES.get(run["dataset"], run["dataset"].replace("_", " "))
+    apart = ", " if " " in data else " "
+    return apart.join(part for part in (data, budget * bool(run.get("trains", True))) if part) or "measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +114,10 @@ class Card:
     def _cell(self, each):
         mark = MARKS[each["word"]]
         if self.claim.kind == "identity":
-            return f"error {each['median']:.0e} {mark}"
-        low, middle, high = (self._number(each[key]) for key in ("low", "median", "high"))
+            return f"error {number_in_words(each['median'])} {mark}"
+        middle, low, high = numbers = [self._number(each[key]) for key in ("median", "low", "high")]
+        if all(number.endswith(MILLION) for number in numbers):
+            low = low.removesuffix(MILLION)
         return f"{middle} ({low} to {high}) {mark}"
 
     def _number(self, x):
@@ -113,23 +130,38 @@ class Card:
     def threshold(self):
         """When a condition holds."""
         if self.claim.kind == "identity":
-            return f"holds if the {self.claim.unit} is at most {self.claim.smallest:.0e}"
-        unit = self.claim.unit
+            return f"holds if the {self.claim.unit} is at most {number_in_words(self.claim.smallest)}"
+        unit, smallest = self.claim.unit, f"{self.claim.smallest:g}".replace("-", "−")
         if abs(self.claim.smallest) == 1:
             unit = unit.replace("points", "point", 1)
-        return f"holds if {self.claim.direction} {number_in_words(self.claim.smallest)} {unit}"
+        return f"holds if {self.claim.direction} {smallest} {unit}"
+
+    def _said_of(self, run):
+        """The number of seeds of a column, and whether it was measured just now."""
+        seeds = [] if self.claim.kind == "identity" else [f"{run['n']} seeds"]
+        return seeds + ["now"] * run["live"]
+
+    @property
+    def shared(self):
+        """What is the same for all columns."""
+        said = [self._said_of(run) for run in self.runs]
+        return [part for part in said[0] if all(part in other for other in said)] if said else []
 
     @property
     def heads(self):
-        """The heads of the columns, with the number of seeds.
+        """The heads of the columns, with what is not the same for all.
 
         Yields
         ------
         str
         """
         for run in self.runs:
-            seeds = "" if self.claim.kind == "identity" else f", {run['n']} seeds"
-            yield f"{column_name(run)}{seeds}{', now' if run['live'] else ''}"
+            yield ", ".join([column_name(run), *(part for part in self._said_of(run) if part not in self.shared)])
+
+    @property
+    def caption(self):
+        """When a condition holds, and what is the same for all columns."""
+        return "; ".join([self.threshold, *(part.replace("now", "measured now") for part in self.shared)])
 
     def _words(self):
         return [each["word"] for run in self.runs for each in run["conditions"]]
@@ -142,16 +174,18 @@ class Card:
         dict of str to str
         """
         sizes = sorted({run["n"] for run in self.runs})
-        if self.claim.kind != "identity" and sizes:
-            exact = ", ".join(f"{100 * coverage(n):.1f} % of {n}" for n in sizes)
-            method = f"median over the seeds (exact interval: {exact}); {counts(self._words())}"
+        exact = ", ".join(f"{100 * coverage(n):.1f} % with {n}" for n in sizes)
+        if self.claim.kind == "identity":
+            method = "The number is the largest deviation from an identity."
         else:
-            method = "the largest deviation from an identity"
+            method = (
+                f"Each number is the median over the seeds, with its exact interval: {exact}. {counts(self._words())}"
+            )
         found = {
             "Statement": self.claim.statement,
             "Source": f"“{self.claim.quote}” — {self.claim.source}",
             "Predicted before the run": self.claim.prediction,
-            "Method": method,
+            "Method": method if sizes else "",
             "Changed after a run": self.claim.changed,
             **{f"Rule not kept ({rule})": reason for rule, reason in self.waived.items()},
         }
@@ -167,8 +201,8 @@ class Card:
         Returns
         -------
         dict
-            Keys id, edition, word, n (of the first column), and conditions: one for each column and condition, with
-            name, dataset, budget, n, live, median, low, high, word.
+            Keys id, edition, kind, word, n (of the first column), and conditions: one for each column and condition,
+            with name, dataset, budget, n, live, median, low, high, word.
         """
         conditions = [
             {
@@ -182,27 +216,33 @@ class Card:
             for each in run["conditions"]
         ]
         n = self.runs[0]["n"] if self.runs else 0
-        found = {"id": self.claim.id, "edition": 2, "word": self.word, "n": n, "conditions": conditions}
-        return found | ({"waived": self.waived} if self.waived else {})
+        found = {"id": self.claim.id, "edition": 2, "kind": self.claim.kind, "word": self.word, "n": n}
+        return found | {"conditions": conditions} | ({"waived": self.waived} if self.waived else {})
 
     def __repr__(self):
         lines = textwrap.wrap(f"{self.verdict.upper()}: {self.sentence}", WIDTH)
         lines += textwrap.wrap(self.note, WIDTH)
-        rows = [["", *self.heads], *([label, *self.cells(label)] for label in self.labels)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
-        together = sum(widths) + 3 * len(widths) <= WIDTH - 2
-        lines += textwrap.wrap(self.threshold, WIDTH)
-        for label, *cells in rows:
-            lines += textwrap.wrap(label, WIDTH)
-            if together:
-                padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-                lines.append("  " + " | ".join(padded).rstrip())
-            elif label:
-                named = zip(self.heads, cells, strict=True)
-                lines += [f"  {head}: {cell}" for head, cell in named]
+        lines += textwrap.wrap(self.caption, WIDTH)
+        lines += self._table() if self.runs else []
         for key, text in self.details().items():
             lines += textwrap.wrap(f"{key}: {text}", WIDTH)
         return "\n".join([*lines, f"[{self.claim.id}]"])
+
+    def _table(self):
+        """The lines of the table: labels beside the numbers, or above them, or each number in a line of its own."""
+        rows = [["", *self.heads], *([label, *self.cells(label)] for label in self.labels)]
+        first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        numbers = sum(widths) + 3 * len(widths)
+        for label, *cells in rows:
+            line = " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+            if first + numbers <= WIDTH:
+                yield f"{label.ljust(first)} | {line}"
+                continue
+            yield from textwrap.wrap(label, WIDTH)
+            if numbers < WIDTH:
+                yield f"  {line}"
+            elif label:
+                yield from (f"  {head}: {cell}" for head, cell in zip(self.heads, cells, strict=True))
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/plain": repr(self), "text/html": self.to_html(), MIME: self.to_json()}
@@ -215,32 +255,43 @@ class Card:
         str
         """
         escape, colour = html.escape, COLOURS.get(self.word, COLOURS["undecided"])
-        cell = "padding: 0.2em 0.8em 0.2em 0; text-align: left; vertical-align: top; white-space: nowrap; border: 0"
-        wide = cell.replace("nowrap", "normal") + "; min-width: 10em; font-weight: normal"
-        head = "".join(f'<th scope="col" style="{cell}">{escape(name)}</th>' for name in self.heads)
+        text = "max-width: 44em; margin: 0.3em 0; overflow-wrap: break-word"
+        badge = f"background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em"
+        folded = "".join(f'<p style="{text}"><b>{escape(k)}.</b> {escape(t)}</p>' for k, t in self.details().items())
+        shown = [escape(self.note), f"<i>{escape(self.caption)}</i>"]
+        lines = "".join(f'<div style="{text}">{each}</div>' for each in shown if each)
+        return (
+            f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
+            f'max-width: 62em"><div style="{text}"><b style="{badge}">{escape(self.verdict)}</b> &nbsp;'
+            f"{escape(self.sentence)}</div>{lines}{self._html_table() if self.runs else ''}"
+            f"<details><summary>Statement, source, prediction, method</summary>{folded}"
+            f'<p style="{text}"><code>{escape(self.claim.id)}</code></p></details></div>'
+        )
+
+    def _html_table(self):
+        """The table, which scrolls inside the card where it is wider."""
+        cell = "padding: 0.25em 1em 0.25em 0; text-align: left; vertical-align: top; white-space: normal; border: 0"
+        wide, row = f"{cell}; min-width: 7em; font-weight: normal", "background: none; border: 0"
+        head = "".join(f'<th scope="col" style="{cell}">{html.escape(name)}</th>' for name in self.heads)
         rows = "".join(
-            f'<tr style="background: none"><th scope="row" style="{wide}">{escape(label)}</th>'
-            + "".join(f'<td style="{cell}">{_spoken(text)}</td>' for text in self.cells(label))
+            f'<tr style="{row}; border-top: 1px solid rgba(128, 128, 128, 0.4)">'
+            f'<th scope="row" style="{wide}">{html.escape(label)}</th>'
+            + "".join(f'<td style="{cell}">{_in_two(text)}</td>' for text in self.cells(label))
             + "</tr>"
             for label in self.labels
         )
-        folded = "".join(
-            f"<p style='margin: 0.3em 0'><b>{escape(k)}.</b> {escape(t)}</p>" for k, t in self.details().items()
-        )
-        note = f'<div style="margin-top: 0.3em">{escape(self.note)}</div>' if self.note else ""
         return (
-            f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
-            f'max-width: 62em; font-size: 1em">'
-            f'<div><b style="background: {colour}; color: #fff; padding: 0.05em 0.5em; border-radius: 0.2em">'
-            f"{escape(self.verdict)}</b> &nbsp;{escape(self.sentence)}</div>{note}"
             f'<div style="overflow-x: auto; margin: 0.4em 0" tabindex="0" role="region" '
-            f'aria-label="Numbers of {escape(self.claim.id)}">'
-            f'<table style="border-collapse: collapse; margin: 0; font-size: 0.92em"><thead>'
-            f'<tr style="background: none"><th scope="col" style="{wide}"><i>{escape(self.threshold)}</i></th>{head}'
-            f"</tr></thead><tbody>{rows}</tbody></table></div>"
-            f"<details><summary>Statement, source, prediction, method</summary>{folded}"
-            f"<p style='margin: 0.3em 0'><code>{escape(self.claim.id)}</code></p></details></div>"
+            f'aria-label="Numbers of {html.escape(self.claim.id)}">'
+            f'<table style="border-collapse: collapse; margin: 0; font-size: 0.92em"><thead><tr style="{row}">'
+            f'<td style="{wide}"></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         )
+
+
+def _in_two(text):
+    """A cell that may be cut in one place only: before its interval."""
+    parts = [f"({part}" if i else part.strip() for i, part in enumerate(text.split("(", 1))]
+    return " ".join(f'<span style="white-space: nowrap">{_spoken(part)}</span>' for part in parts)
 
 
 def _spoken(text):

@@ -75,7 +75,7 @@ class Experiment:
     waive: dict = field(default_factory=dict)
     live: int = 16
     seeds: int | None = None
-    path: object = CLAIMS
+    path: object = field(default_factory=lambda: CLAIMS)
 
     @cached_property
     def facts(self):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tqdm.auto import tqdm
 
@@ -38,7 +38,7 @@ class Live:
     experiment: Experiment
     measured: dict
     n: int
-    record: object = RECORD
+    record: object = field(default_factory=lambda: RECORD)
 
     def __getitem__(self, dataset):
         """The numbers of one data set."""
@@ -142,7 +142,8 @@ def live(experiment, *, record=RECORD):
     else:
         datasets = experiment.datasets
     seeds = range(1 if experiment.kind == "identity" else experiment.live)
-    bar = tqdm(datasets, unit="data set", leave=False, delay=SECONDS_WITHOUT_BAR)
+    nobody_watches = bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself heeds outside of notebooks only
+    bar = tqdm(datasets, unit="data set", leave=False, delay=SECONDS_WITHOUT_BAR, disable=nobody_watches)
     return Live(experiment, {data: run(experiment, seeds, data=data) for data in bar}, len(seeds), record)
 
 
@@ -173,7 +174,8 @@ def recorded(claim_id, *, record=RECORD, path=CLAIMS):
     if stored is None:
         return Card(claim, None, [], note="The lab has not run yet.")
     note = f"Nothing is recorded yet. This is from the last run of the lab: {stored['n']} seeds, T."
-    return from_json(stored, claim, note)
+    conditions = [{**each, "live": False} for each in stored["conditions"]]  # not measured where this is shown
+    return from_json({**stored, "conditions": conditions}, claim, note)
 
 
 def _stored(claim):

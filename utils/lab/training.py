@@ -1,6 +1,7 @@
 """Train all replicas of a stack at once, each at its own learning rate."""
 
 import inspect
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -124,7 +125,9 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     losses = torch.empty(evaluated[-1], model.replicas, dtype=x.dtype, device=x.device)
     accuracy, seconds, every = {part: [] for part in parts}, 0.0, split_of[:, None]
     model.train()
-    for step in tqdm(range(1, evaluated[-1] + 1), unit="step", leave=False, delay=SECONDS_WITHOUT_BAR):
+    look = {"unit": "step", "leave": False, "delay": SECONDS_WITHOUT_BAR}
+    nobody_watches = bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself heeds outside of notebooks only
+    for step in tqdm(range(1, evaluated[-1] + 1), disable=nobody_watches, **look):
         batch = x[every, rows[step - 1]], y[every, rows[step - 1]]
         if watch:
             watch(model, step, *(part.clone() for part in batch))
