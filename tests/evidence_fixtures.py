@@ -144,7 +144,8 @@ class Place:
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.folder, **how}
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, str(ROOT / "tools" / "evidence.py"), *self.arguments("--seeds", 16, *more)]
-        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **how)
+        self.last = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **how)
+        return self.last
 
     @contextlib.contextmanager
     def running(self, *more, **how):
@@ -189,7 +190,13 @@ class Place:
 
     def wait_for(self, unit):
         """The process that runs a unit, once it has begun."""
-        return wait_until(lambda: next((int(pid) for what, pid in self.calls if what == unit), None))
+
+        def begun():
+            pid = next((int(pid) for what, pid in self.calls if what == unit), None)
+            assert pid or self.last.poll() is None, self.last.communicate()
+            return pid
+
+        return wait_until(begun)
 
 
 def wait_until(there):

@@ -249,7 +249,7 @@ def calls_about_evidence():
 
     unit = {"experiment": "x", "dataset": "own data", "budget": 1, "first": 0, "n": 16, "steps": 0}
     unit |= {**labs.as_unit(made, running.run(made, range(16))), "fingerprint": "f", "device": "cpu"}
-    yield takes(evidence.Record, path=record, known=nothing, forget=May((), "empty", "words", "ragged", "six axes"))
+    yield takes(evidence.Record, path=record, known=nothing, forget=May((), "empty", "words"))
     yield takes(evidence.Record("no file").add, unit=unit)
     yield takes(fingerprint.fingerprint, source="def two_arms():\n    return 1", name="two_arms")
     yield takes(labs.open_lab, path=LAB)

@@ -1,6 +1,8 @@
 """`make evidence`: every unit once, whatever ends the run, a worker, the disk or the cluster."""
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import pty
 import re
@@ -169,6 +171,15 @@ def test_a_cluster_that_does_not_answer_is_said_in_time(place):
     assert place.begun == []
 
 
-def test_workers_give_results_in_any_order_and_end_when_the_caller_stops(tmp_path):
-    results = workers.run_here({1: list, 2: dict, 3: int}, workers=2)
-    assert {key: (result, error) for key, result, error in results} == {1: ([], None), 2: ({}, None), 3: (0, None)}
+def test_workers_give_results_as_they_come_and_end_when_the_caller_stops():
+    jobs = {"slow": functools.partial(time.sleep, 60), "quick": list, "wrong": functools.partial(int, "x")}
+    before = set(multiprocessing.active_children())
+    results = workers.run_here(jobs, workers=2)
+    assert next(results) == ("quick", [], None)
+    key, result, error = next(results)
+    assert (key, result) == ("wrong", None)
+    assert error.startswith("ValueError: invalid literal for int()")
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < workers.SECONDS_TO_END
+    assert set(multiprocessing.active_children()) <= before

@@ -83,13 +83,14 @@ def run_here(jobs, *, workers):
         In a sentence.
     """
     context = multiprocessing.get_context("spawn")
-    waiting, tries, busy = list(jobs)[::-1], dict.fromkeys(jobs, 0), []
+    waiting, tries, busy, started = list(jobs)[::-1], dict.fromkeys(jobs, 0), [], []
     bars = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # for the workers, which start with it; the bar of the run has been made
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
                 busy.append(_Worker(context))
+                started.append(busy[-1].process)
                 key = waiting.pop()
                 busy[-1].give(key, jobs[key])
             ready = wait([worker.pipe for worker in busy] + [worker.process.sentinel for worker in busy])
@@ -113,10 +114,10 @@ def run_here(jobs, *, workers):
                     yield key, None, f"its worker ended {TRIES} times (exit {code}): is there enough memory?"
     finally:
         os.environ.pop("TQDM_DISABLE") if bars is None else os.environ.update(TQDM_DISABLE=bars)
-        for worker in busy:
-            worker.process.kill()
-        for worker in busy:
-            worker.process.join(SECONDS_TO_END)
+        for process in started:
+            process.kill()
+        for process in started:
+            process.join(SECONDS_TO_END)
 
 
 def _client(kind, scheduler, seconds):

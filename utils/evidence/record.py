@@ -63,9 +63,10 @@ class Record:
         self.path = instance(path, str | PathLike, "path", what="a path") and Path(path)
         self.known = claims(CLAIMS) if known is None else instance(known, dict, "known", what="claims by their ids")
         self.units, self._saved = {}, {}
-        if isinstance(forget, str) or not isinstance(forget, Iterable):
+        ids = list(forget) if isinstance(forget, Iterable) and not isinstance(forget, str) else [None]
+        if not all(isinstance(each, str) for each in ids):
             raise ValueError(f"forget: expected ids of claims, got {forget!r}")
-        for unit in self._read(list(forget)):
+        for unit in self._read(ids):
             self.units[_key(unit)] = unit
 
     def _read(self, forget):
