@@ -51,15 +51,14 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("scores", "rate"),
         [
-            ([5, 5, 5, 5, 5], 0.4),
-            ([5, 5, 5, 5, 0], 0.2),  # of an even number the smaller one
-            ([0, 5, 5, 5, 0], 0.4),
+            ([5, 5, 5, 5, 5], 0.1),
+            ([0, 5, 5, 5, 0], 0.2),
             ([5, 0, 0, 0, 5], 0.1),
             ([0, 0, 0, 5, 5], 0.8),
             ([-np.inf, -np.inf, 0, 1, -np.inf], 0.8),
         ],
     )
-    def test_of_equals_it_takes_the_one_in_the_middle(self, scores, rate):
+    def test_of_equals_it_takes_the_smallest(self, scores, rate):
         grid = [0.1, 0.2, 0.4, 0.8, 1.6]
         table = {rate: np.array([[score, 0.0]]) for rate, score in zip(grid, scores, strict=True)}
         assert choose(dict(reversed(table.items()))) == [rate]
@@ -71,11 +70,27 @@ class TestChoice:
         for seed in range(50):
             best = max(table[rate][seed, 0] for rate in GRID)
             equals = [rate for rate in GRID if table[rate][seed, 0] == best]
-            expected.append(equals[(len(equals) - 1) // 2])
+            expected.append(min(equals))
         np.testing.assert_array_equal(choose(dict(reversed(table.items()))), expected)
 
 
 class TestGrowth:
+    def test_a_grid_on_which_nothing_learns_grows_and_is_not_judged(self, tmp_path):
+        path = write_claims(tmp_path / "claims.toml", a_claim={})
+
+        def function(seeds, data, steps, rates, device):
+            points = {"one": 60.0, "other": 10.0}
+            return {
+                arm: {r: np.full((len(seeds), 2), points[arm] - 9 * (arm == "one") * (r != 0.2)) for r in rates[arm]}
+                for arm in rates
+            }
+
+        how = {"rates": (0.1, 0.2, 0.4), "steps": 300, "examples": 32, "path": path}
+        declared = experiment({"a-claim": {"here": ("one", "other")}}, **how)(function)
+        found = as_unit(declared, run(declared, range(16)))
+        assert found["at_end"] == {"one": 0, "other": 16}
+        assert len(found["grids"]["other"]) == 3 + 3
+
     def test_a_grid_in_which_the_best_lies_stays(self):
         function = best_at(1, 2)
         assert run(made(function), range(16)).grids["one"] == list(GRID)
