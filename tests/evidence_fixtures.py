@@ -193,7 +193,7 @@ class Place:
 
         def begun():
             pid = next((int(pid) for what, pid in self.calls if what == unit), None)
-            assert pid or self.last.poll() is None, self.last.communicate()
+            assert pid or self.last.poll() is None, self.last.communicate(timeout=10)
             return pid
 
         return wait_until(begun)

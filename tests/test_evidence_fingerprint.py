@@ -210,7 +210,7 @@ def test_it_does_not_change_with(old, new, package):
         ("chain/table.py", '"bc"', '"bd"'),
         ("chain/table.py", "LAST = 5", "LAST = 6"),
         ("evidence/running.py", "SHARE_AT_END = 0.25", "SHARE_AT_END = 0.5"),
-        ("evidence/running.py", "// 2", "// 3"),
+        ("evidence/running.py", "np.argmax(", "np.argmin("),
     ],
 )
 def test_it_changes_with_helpers_that_are_reached(file, old, new, package):

@@ -80,7 +80,7 @@ class TestCollected:
             ("there, digits T", "fails"),
         ]
         unit = {"experiment": "01_x/it", "dataset": "mnist_5k", "budget": 4, "first": 0, "n": 16, "steps": 8}
-        unit |= {"fingerprint": "f", "device": "cpu", "grids": {}, "at_end": {}, "controls": {}, "seconds": 1.0}
+        unit |= {"fingerprint": "f", "device": "cpu", "grids": {}, "at_end": {}, "room": {}, "seconds": 1.0}
         record.add({**unit, "effects": {stated.id: {"here": [3.0] * 16}}})
         record.save({stated.id: [("mnist_5k", 4)]})
         (found,) = collected.verdicts([path], evidence.Record(record.path, known={stated.id: stated}))

@@ -3,6 +3,7 @@
 import html
 import math
 
+import guard  # noqa: F401  puts this checkout's helpers first
 from publish import css_class, place
 
 from utils.evidence.cards import UNRECORDED

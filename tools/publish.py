@@ -4,6 +4,7 @@ import copy
 import html
 import re
 
+import guard  # noqa: F401  puts this checkout's helpers first
 import nbformat
 from collected import home
 
