@@ -51,7 +51,7 @@ class TestCollected:
     def test_every_notebook_is_summed_up(self, summaries):
         assert [found.number for found in summaries] == [f"{i:02}" for i in range(1, len(LESSONS) + 1)]
         for found in summaries:
-            assert 0 < found.minutes <= 50
+            assert found.minutes > 0
             assert 3 <= len(found.goals) <= 5
             assert found.before
             assert found.intro

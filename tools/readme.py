@@ -1,11 +1,13 @@
 """Write the table of README.md and notebooks/labs/VERDICTS.md from the executed notebooks: nothing is typed twice."""
 
 import argparse
+import json
 import sys
 
 from collected import summary, verdicts
 from execute import LABS, LESSONS, find_notebooks
 from guard import CHECKOUT, ROOT, one_sentence
+from results import Results
 
 from utils import evidence
 from utils.files import write_atomically
@@ -86,6 +88,12 @@ def main():
         if arguments.check:
             sys.exit(f"{path.relative_to(ROOT)}: the table differs from the notebooks: run make readme")
         write_atomically(path, text)
+    if not arguments.check:
+        lessons = [summary(path) for path in find_notebooks([])]
+        with Results.alone(ROOT / "build", shared=True) as folder:
+            folder.write("minutes.json", json.dumps({found.stem: found.minutes for found in lessons}, indent=2) + "\n")
+        for found in lessons:
+            print(f"{found.minutes:4} minutes  {found.stem}")
     old = sum(claim.edition == 1 for claim in evidence.claims().values())
     print(f"{old} claims are still judged by the rule of edition 1")
 

@@ -1,0 +1,24 @@
+"""How many minutes a lesson takes, counted: reading, code, predictions, figures and verdicts of its core path."""
+
+import math
+
+from utils.evidence import MIME
+
+WORDS, LINES = 180, 10  # per minute
+PREDICTION, FIGURE, VERDICT = 1.5, 1, 1  # minutes each
+
+
+def minutes(notebook):
+    """The minutes of the core path of an executed notebook, rounded up; its cells without the tag ``optional``."""
+    core = [cell for cell in notebook.cells if "optional" not in cell.metadata.get("tags", [])]
+    texts = [cell.source for cell in core if cell.cell_type == "markdown"]
+    code = [cell for cell in core if cell.cell_type == "code"]
+    shown = [cell.source for cell in code if "hide-input" not in cell.metadata.get("tags", [])]
+    outputs = [output.get("data", {}) for cell in code for output in cell.get("outputs", [])]
+    words = sum(len(text.split()) for text in texts)
+    lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
+    predictions = sum(text.count("**Predict.**") for text in texts)
+    figures = sum("image/png" in data for data in outputs)
+    verdicts = sum(MIME in data for data in outputs)
+    total = words / WORDS + lines / LINES + PREDICTION * predictions + FIGURE * figures + VERDICT * verdicts
+    return math.ceil(total)
