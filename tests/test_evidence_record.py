@@ -300,3 +300,14 @@ class TestSaving:
         began = time.process_time()
         record.save(columns)
         assert time.process_time() - began < 2
+
+
+class TestOrder:
+    def test_columns_come_as_they_are_declared_also_when_the_file_is_read_again(self, tmp_path, record):
+        for dataset, budget in (("a", 4), ("b", 1), ("a", 1), ("b", 4)):
+            record.add(unit(dataset=dataset, budget=budget))
+        declared = [("b", 1), ("b", 4), ("a", 1), ("a", 4)]
+        record.save({"a-claim": declared})
+        again = Record(record.path, record.known)
+        assert [(run["dataset"], run["budget"]) for run in again.runs("a-claim")] == declared
+        assert [(run["dataset"], run["budget"]) for run in again.runs("a-claim", declared[::-1])] == declared[::-1]

@@ -152,12 +152,14 @@ class Record:
                 kept[key] = {**unit, "effects": effects}
         self.units = kept
 
-    def runs(self, claim_id):
+    def runs(self, claim_id, columns=None):
         """The runs of one claim: its conditions for each data set and budget.
 
         Parameters
         ----------
         claim_id : str
+        columns : list of tuple of str and int, optional
+            Data sets and budgets in the order that is wanted; by default as they were written.
 
         Returns
         -------
@@ -170,7 +172,9 @@ class Record:
                 alike = found.setdefault((unit["dataset"], unit["budget"]), {})
                 alike.setdefault((unit["experiment"], *unit["effects"][claim_id]), []).append(unit)
         # While a run replaces units whose conditions had other names, those with the most seeds count.
-        columns = {key: max(alike.values(), key=_seeds) for key, alike in found.items()}
+        chosen = {key: max(alike.values(), key=_seeds) for key, alike in found.items()}
+        written = [(run["dataset"], run["budget"]) for run in self._saved.get(claim_id, {}).get("runs", [])]
+        order = [*(columns or written), *chosen]
         return [
             {
                 "dataset": dataset,
@@ -182,7 +186,7 @@ class Record:
                     _condition(label, self.known[claim_id], units) for label in units[0]["effects"][claim_id]
                 ],
             }
-            for (dataset, budget), units in columns.items()
+            for (dataset, budget), units in sorted(chosen.items(), key=lambda item: order.index(item[0]))
         ]
 
     def words(self, claim_id):
@@ -244,7 +248,7 @@ class Record:
         ids = dict.fromkeys(name for unit in units for name in unit["effects"])
         found = {}
         for name in sorted(ids):
-            runs = self.runs(name)
+            runs = self.runs(name, (columns or {}).get(name))
             word = _word(runs, columns[name]) if name in (columns or {}) else self.saved_word(name)
             runs = [{**run, "conditions": [_as_json(each) for each in run["conditions"]]} for run in runs]
             found[name] = {"word": word, "runs": runs}
