@@ -103,8 +103,7 @@ def _tidy(text):
 
 
 def _student(parts):
-    """Id and name of who sent a file, from where it lies."""
-    # A zip of a folder has that folder round everything.
+    """Id and name of who sent a file, from where it lies; a zip of a folder has that folder round everything."""
     top = _tidy(parts[0]) if len(parts) > 1 else ""
     if match := MOODLE.fullmatch(top):
         return match["id"], match["name"]
@@ -228,7 +227,7 @@ def _unpack(chosen, entry, keep, log):
 
 
 def _natural(text):
-    # 'x-2' before 'x-10', and 'x' before 'x-1'
+    """A key that sorts x-2 before x-10, and x before x-1."""
     return [
         (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text.removesuffix(".ipynb"))
     ]
