@@ -25,7 +25,11 @@ def test_tables_of_the_readme_and_of_the_verdicts_are_those_of_the_notebooks(mon
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
-    [("README", "[01 Standardize", "[01 Normalize"), ("README", "[lab 02]", "[lab 20]"), ("VERDICTS", "**refuted**", "**right**")],
+    [
+        ("README", "[01 Standardize", "[01 Normalize"),
+        ("README", "[lab 02]", "[lab 20]"),
+        ("VERDICTS", "**refuted**", "**right**"),
+    ],
 )
 def test_a_stale_table_is_named_and_written_anew(name, old, new, tmp_path, monkeypatch, capsys):
     for table in ("README", "VERDICTS"):  # nothing is written into the checkout
