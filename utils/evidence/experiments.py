@@ -42,7 +42,7 @@ class Experiment:
         For each claim its conditions, by name: a tuple of arms, with a function of their values in front where it is
         not the difference of two.
     kind : str
-        Of all its claims.
+        Of all its claims: one of `utils.evidence.claims.KINDS`.
     rates : dict of str to tuple of float
         The first grid of every arm; empty where nothing is chosen.
     steps : int
@@ -117,8 +117,9 @@ def experiment(
     ----------
     claims : dict of str to dict of str to tuple
         The ids of the claims that read it; for each the conditions by name. A condition is a tuple of arms: of two, the
-        effect is the first minus the second; of one, its value; with a function in front, what that makes of them. For
-        an identity it is None: the function names its errors itself.
+        effect is the first minus the second; of one, its value; with a function in front, what that makes of them. The
+        value of an arm with rates is the test score of each seed at its own rate. For an identity the conditions are
+        None: the function names its errors itself.
     rates : dict of str to sequence of float, or sequence of float, optional
         The first grid of learning rates of each arm, ascending, at most a factor of two apart. Every seed chooses its
         own rate on its validation images, and the grid grows while more than a quarter of the seeds choose its end.
@@ -133,7 +134,7 @@ def experiment(
         The smallest difference that the measurement can show (a factor where the claim's unit begins with ×). For
         accuracies in percentage points it is known.
     examples : int
-        Per step, where a claim is about final accuracy: T must be three epochs on each data set.
+        Per step (the batch size), where a claim is about final accuracy: T must be three epochs on each data set.
     waive : dict of str to str, optional
         Rules of `utils.evidence.protocol.RULES` that cannot be kept, each with the reason, which the card prints.
     live : int

@@ -50,7 +50,7 @@ class Live:
         return next(iter(self.measured.values()))
 
     def card(self, claim_id):
-        """The card of a claim: what was measured now, beside what is recorded.
+        """The card of a claim: what was measured now, beside what is recorded, under the word of the record.
 
         Parameters
         ----------

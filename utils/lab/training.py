@@ -72,7 +72,7 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     """Train every replica on its own batches, at its own rate.
 
     The losses of the replicas are added up, unweighted, so that each gets the gradient of its own loss. A replica that
-    diverges is recorded as such and disturbs no other; in the last step it shows by an accuracy of 0 only.
+    diverges is recorded as such and disturbs no other; if its last step does it, only an accuracy of 0 shows that.
 
     Parameters
     ----------
