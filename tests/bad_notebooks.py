@@ -70,6 +70,7 @@ NOT_JUDGED = (swap("one-claim", CLAIM, "print(numbers.max())"), put("one-claim",
 
 LESSON = " It tests the [lesson](../good.ipynb)."
 CLOCK = ["# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())", stream("3756.669464269\n")]
+TRAINED = {"metadata": {"tags": ["core"], "compare": 3}}  # numbers that training gives: three more or less
 PRINTS_PI = print_too("one-mean", stream("and pi is 3.1416\n"))
 CORE = {"tags": ["core"]}
 
@@ -83,6 +84,12 @@ def extra(name, number):
     """An optional section of two cells."""
     first = optional(f"extra-{name}", f"## {number}. More, for those who have time")
     return first, optional(f"extra-{name}-more", "There is no more.")
+
+
+def trained(stored, fresh, *, after="one-claim", count=5):
+    """Insert a cell whose numbers may differ by three, as it is stored and as it comes out."""
+    sentence, cell = cells_of(count, {"trained": [f"print('{fresh}')", stream(f"{stored}\n")]})
+    return insert(after, sentence, cell | TRAINED)
 
 
 EXTRAS = insert("one-change", *extra("one", 2), *extra("two", 3), *extra("three", 4))
@@ -271,7 +278,12 @@ BAD = {
         swap_output("one-claim", "text/plain", "median 8.5 counts", "median 8.25 counts"),
         swap_output("one-claim", "text/html", "median 8.5 counts", "median 8.25 counts"),
         insert("one-claim", *cells_of(5, SAME)),
+        trained("accuracy:  97 %, 9 lost", "accuracy: 100 %, 11 lost", after="ignored", count=9),
     ),
+    "number_too_far": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "accuracy: 94 %")),
+    "other_word": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "mistakes: 90 %")),
+    "other_name": (None, WITHOUT_CONFIGURE, trained("layer2: 90 %", "layer3: 90 %")),
+    "one_number_more": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "accuracy: 90 90 %")),
     "changed_verdict": (None, WITHOUT_CONFIGURE, swap("one-claim", "effect=numbers", "effect=-numbers")),
     "dies": (None, before("setup", "import os\n\nos._exit(1)\n")),
     "fails": (None, WITHOUT_CONFIGURE, after("one-mean", "\nnumbers.average()")),
