@@ -50,7 +50,7 @@ def alt_text(output):
 
 @code_rule
 def small_tolerance(cell):
-    """The tolerance ``compare`` of a cell's numbers is above zero and at most five: a wider one would compare nothing."""
+    """The tolerance ``compare`` of a cell is above zero and at most five: a wider one would compare nothing."""
     tolerance = cell.metadata.get("compare", 1)
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance <= TOLERANCE:
         yield f"compare is {tolerance!r} instead of a number up to {TOLERANCE}"
