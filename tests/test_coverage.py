@@ -41,8 +41,8 @@ KEPT = {
     whole-batch hidden-inputs covariate-shift why-batches one-large-network forward gamma-one-beta-zero reverse
     backward-by-node backward-closed gradients-through-statistics moving-average deviations-or-variances
     beta-replaces-bias batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules
-    pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init bias-variance
-    family-axes spectral-norm deterministic-evaluation
+    pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
+    bias-variance family-axes spectral-norm deterministic-evaluation
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())
