@@ -260,6 +260,9 @@ BAD = {
         after("one-mean", "\nprint(object())"),
         put("one-mean", "outputs", value=[stream("mean: 8.5\n<object object at 0x7f0000000000>\n")]),
     ),
+    "wide_tolerance": ("small-tolerance", put("one-mean", "metadata", "compare", value=1000)),
+    "tolerance_of_nothing": ("small-tolerance", put("one-mean", "metadata", "compare", value=0)),
+    "tolerance_in_words": ("small-tolerance", put("one-mean", "metadata", "compare", value="3")),
     # the claims
     "claim_unknown": ("claims-are-known", UNKNOWN),
     "claim_with_other_verdict": (

@@ -128,9 +128,8 @@ class Lesson:
                 found = number_after(text, each["after"])
                 if found is None or not abs(found - each["number"]) <= each["within"]:
                     where = f"after {each['after']!r} in the output of cell {change['until']}"
-                    fault(
-                        f"{each['number']} (within {each['within']}) {where}", "no number" if found is None else found
-                    )
+                    none = "no number there" if each["after"] in text else "no such text"
+                    fault(f"{each['number']} (within {each['within']}) {where}", none if found is None else found)
             printed = printed_by(ran) + "\n" + printed_by(self._section(prompt))
             for told in measured(prompt):
                 if not is_printed(told, printed):
