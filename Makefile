@@ -66,8 +66,10 @@ evidence: env  ## the long run: every experiment of the labs, all seeds, into da
 		$(if $(SEEDS),--seeds "$(SEEDS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
 		$(if $(SIGN),--sign) $(if $(FORGET),--forget "$(FORGET)")
 
+# tools/lab has settings: without them a notice about Jupyter news covers the code.
 lab: env  ## open JupyterLab at lesson 01
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) \
+		--LabApp.app_settings_dir="$(CURDIR)/tools/lab" \
 		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 
 # What students get has no tests.

@@ -83,6 +83,7 @@ html_theme = "sphinx_book_theme"
 html_context = {"default_mode": "auto"}  # or what the reader chose
 html_title = "Normalization and initialization"
 html_copy_source = False
+html_scaled_image_link = False  # figures have a width, and are no links
 html_show_sourcelink = False
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]

@@ -1,6 +1,7 @@
 """Notebooks with one fault each, as edits of a good one: BAD has the rule that each of them breaks, and the edits.
 
 BAD_LABS has labs in the same way, as further edits of a good lab; that one is the good notebook with the edits of LAB.
+BAD_OLD has lessons of the first edition, as further edits of the good notebook with those of OLD.
 
 An edit is a function that changes the JSON of the good notebook. A rule of None is nothing that can be seen without a
 run: tests/test_gates_execution.py has what a run must notice.
@@ -10,6 +11,8 @@ import json
 from pathlib import Path
 
 from bad_claims import BAD_CLAIMS, BAD_LAB_CLAIMS, CARD, EXPERIMENT_CELLS, WITHOUT_CONFIGURE
+from bad_folds import BAD_FOLDS
+from bad_prompts import BAD_PROMPTS, SEE
 from notebook_edits import (
     DEFINED,
     after,
@@ -58,7 +61,6 @@ SAME = {
     ],
 }
 
-ANSWER = "\n\n<details><summary>Answer to the prediction</summary>\n\nNo: it lies between two of them.\n</details>"
 SHOWN = 'plotting.show(fig, alt="A straight line that rises from one to sixteen.")'
 FALLING = "A straight line that falls from sixteen to one."
 CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
@@ -67,15 +69,53 @@ UNKNOWN = insert("one-claim", *cells_of(5, NEVER))
 NOT_JUDGED = (swap("one-claim", CLAIM, "print(numbers.max())"), put("one-claim", "outputs", value=[stream("16\n")]))
 
 LESSON = " It tests the [lesson](../good.ipynb)."
+CLOCK = ["# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())", stream("3756.669464269\n")]
+TRAINED = {"metadata": {"tags": ["core"], "compare": 3}}  # numbers that training gives: three more or less
+PRINTS_PI = print_too("one-mean", stream("and pi is 3.1416\n"))
+CORE = {"tags": ["core"]}
+
+
+def optional(name, source):
+    """A cell of text that is not on the core path."""
+    return text(name, source) | {"metadata": {"tags": ["optional"]}}
+
+
+def extra(name, number):
+    """An optional section of two cells."""
+    first = optional(f"extra-{name}", f"## {number}. More, for those who have time")
+    return first, optional(f"extra-{name}-more", "There is no more.")
+
+
+def trained(stored, fresh, *, after="one-claim", count=5):
+    """Insert a cell whose numbers may differ by three, as it is stored and as it comes out."""
+    sentence, cell = cells_of(count, {"trained": [f"print('{fresh}')", stream(f"{stored}\n")]})
+    return insert(after, sentence, cell | TRAINED)
+
+
+EXTRAS = insert("one-change", *extra("one", 2), *extra("two", 3), *extra("three", 4))
+
+
+def more_lines(number):
+    """More lines of code, and blank ones between them."""
+    return "".join(f"\n\ntotal_{i} = numbers[:{i}].sum()" for i in range(number))
+
+
 HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
 PLAN = HEAD + "\n| Where is the middle? | the numbers | none | none | sixteen numbers | a mean below two |"
+# Labs and lessons of the first edition state no numbers.
+OLD = (
+    swap("one-see", ", 8.5,", ""),
+    put("one-change", "source", value=["**Change this.** Leave out the last number."]),
+)
 LAB = (
+    *OLD,
     *(drop(name) for name in ("goals", "recap", "practice", "reading")),
     after("title", LESSON + PLAN),
     put("setup", "metadata", value=DEFINED),
     put("one-mean", "metadata", value=DEFINED),
     EXPERIMENT_CELLS,
 )
+OLD_ANSWER = SEE.replace(", 8.5,", "")
 SHORT_RECAP = swap("recap", "\n- A claim has a verdict.", "")
 
 BAD = {
@@ -106,28 +146,50 @@ BAD = {
     "recap_too_short": ("recap-mirrors-goals", SHORT_RECAP),
     "setup_too_long": ("setup-cell", after("setup", "".join(f"\nsize_{i} = {i}" for i in range(12)))),
     "setup_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
-    "answer_before_code": ("predict-and-answer", swap("one-see", ANSWER, ""), after("one-question", ANSWER)),
-    "answer_not_folded": (
-        "predict-and-answer",
-        swap("one-see", ANSWER, "\n\nNo: it lies between two of them."),
-    ),
     "fold_left_open": ("folds-are-closed", swap("one-see", "\n</details>", "")),
-    "no_prediction": ("predict-and-answer", swap("one-question", "**Predict.** ", "")),
-    "no_change_this": ("change-this", swap("one-change", "**Change this.** ", "")),
     "core_and_optional": ("core-or-optional", put("one-mean", "metadata", "tags", value=["core", "optional"])),
     "untagged": ("core-or-optional", put("one-mean", "metadata", value={})),
+    "optional_code_in_a_core_section": (
+        "optional-sections",
+        put("one-mean", "metadata", "tags", value=["optional"]),
+    ),
+    "core_text_in_an_optional_section": ("optional-sections", EXTRAS, put("extra-one-more", "metadata", value=CORE)),
+    "untagged_text": ("optional-sections", put("one-see", "metadata", value={})),
+    "four_optional_sections": ("optional-sections", EXTRAS, insert("extra-three-more", *extra("four", 5))),
+    "optional_too_long": (
+        "optional-sections",
+        EXTRAS,
+        *(insert("extra-one-more", optional(f"long-{i}", "word " * 150)) for i in range(24)),
+    ),
+    "good_with_optional_sections": (None, EXTRAS),
     "lab_among_lessons": ("no-plan", after("title", PLAN)),
     # the text
     "prose_too_long": ("short-prose", after("one-see", "\n\n" + " ".join(["word"] * 150))),
-    "measured_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5, larger than half of them.")),
-    "measured_percentage": ("no-measured-numbers", after("one-see", " It lies above 50 % of them.")),
+    "number_not_printed": ("numbers-are-printed", after("one-see", " Their median is 8.25.")),
+    "number_printed_with_more_digits": ("numbers-are-printed", PRINTS_PI, after("one-see", " That is 3.14.")),
+    "percentage_not_printed": ("numbers-are-printed", after("one-see", " It lies above 50 % of them.")),
+    "number_printed_in_another_section": (
+        "numbers-are-printed",
+        insert("one-change", text("two-question", "## 2. What next?\n\nThe mean was 8.5.")),
+    ),
+    "number_in_a_recap_that_nothing_prints": ("numbers-are-printed", after("recap", " It is 8.25.")),
+    "good_with_numbers": (
+        None,
+        PRINTS_PI,
+        after("one-see", " That is 3.1416, as section 1.3 says, and `2.75` in code is none."),
+        after("recap", " The mean is 8.5."),
+        put("one-figure", "outputs", 0, "data", "text/plain", value=["It rises to 16.5."]),
+        put("one-figure", "outputs", 0, "metadata", "image/png", "alt", value="It rises to 16.5."),
+        before("one-see", "It rises to 16.5.\n"),
+        after("goals", " The answer, 8.5, comes soon."),
+    ),
     "code_after_code": ("text-between-code", drop("one-figure-question")),
     "todo": ("nothing-to-do", after("practice", "\n\nTODO: say why.")),
     # the code
-    "code_too_long": (
-        "short-code",
-        after("one-mean", "".join(f"\ntotal_{i} = numbers[:{i}].sum()" for i in range(1, 26))),
-    ),
+    "code_too_long": ("few-visible-lines", after("one-mean", more_lines(14))),
+    "good_with_a_long_figure": (None, after("one-figure", more_lines(30)), after("one-mean", more_lines(13))),
+    "code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
+    "folded_code_too_wide": ("narrow-code", after("one-figure", "  # " + "x" * COLUMNS)),
     "magic": ("no-magics", before("one-mean", "%pip list")),
     "shell_command": ("no-magics", before("one-mean", "!pip install numpy")),
     "edits_path": ("no-path-edits", before("one-mean", 'import sys\n\nsys.path.append("..")')),
@@ -165,6 +227,12 @@ BAD = {
         before("one-mean", "from utils.widgets import loss_surface_explorer\n"),
         after("one-mean", "\nloss_surface_explorer(seed=0)"),
     ),
+    "ignored_without_need": ("ignored-outputs", before("one-mean", "# NBVAL_IGNORE_OUTPUT")),
+    "ignored_by_tag_without_need": (
+        "ignored-outputs",
+        put("one-mean", "metadata", "tags", value=["core", "nbval-ignore-output"]),
+    ),
+    "three_ignored": ("ignored-outputs", insert("one-claim", *cells_of(5, {f"clock-{i}": CLOCK for i in "abc"}))),
     # the outputs
     "not_executed": (
         "executed-in-order",
@@ -192,6 +260,9 @@ BAD = {
         after("one-mean", "\nprint(object())"),
         put("one-mean", "outputs", value=[stream("mean: 8.5\n<object object at 0x7f0000000000>\n")]),
     ),
+    "wide_tolerance": ("small-tolerance", put("one-mean", "metadata", "compare", value=1000)),
+    "tolerance_of_nothing": ("small-tolerance", put("one-mean", "metadata", "compare", value=0)),
+    "tolerance_in_words": ("small-tolerance", put("one-mean", "metadata", "compare", value="3")),
     # the claims
     "claim_unknown": ("claims-are-known", UNKNOWN),
     "claim_with_other_verdict": (
@@ -201,6 +272,8 @@ BAD = {
     "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
     "claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
     **BAD_CLAIMS,
+    **BAD_PROMPTS,
+    **BAD_FOLDS,
     # nothing that can be seen without a run
     "good": (None,),
     "good_despite_differences": (
@@ -211,7 +284,12 @@ BAD = {
         swap_output("one-claim", "text/plain", "median 8.5 counts", "median 8.25 counts"),
         swap_output("one-claim", "text/html", "median 8.5 counts", "median 8.25 counts"),
         insert("one-claim", *cells_of(5, SAME)),
+        trained("accuracy:  97 %, 9 lost", "accuracy: 100 %, 11 lost", after="ignored", count=9),
     ),
+    "number_too_far": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "accuracy: 94 %")),
+    "other_word": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "mistakes: 90 %")),
+    "other_name": (None, WITHOUT_CONFIGURE, trained("layer2: 90 %", "layer3: 90 %")),
+    "one_number_more": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "accuracy: 90 90 %")),
     "changed_verdict": (None, WITHOUT_CONFIGURE, swap("one-claim", "effect=numbers", "effect=-numbers")),
     "dies": (None, before("setup", "import os\n\nos._exit(1)\n")),
     "fails": (None, WITHOUT_CONFIGURE, after("one-mean", "\nnumbers.average()")),
@@ -244,18 +322,36 @@ BAD_LABS = {
     "plan_comes_late": ("plan-table", swap("title", PLAN, ""), after("one-see", PLAN)),
     "lab_without_configure": ("setup-cell", swap("setup", "runtime.configure()\n", "")),
     "lab_untagged": ("core-or-optional", put("one-figure", "metadata", value={})),
-    "code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
+    "lab_code_too_wide": ("narrow-code", after("one-mean", "  # " + "x" * COLUMNS)),
+    "lab_code_too_long": ("short-code", after("one-mean", more_lines(25))),
+    "lab_states_a_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5.")),
     "lab_claim_unknown": ("claims-are-known", insert("two-shown", *cells_of(7, NEVER))),
     **BAD_LAB_CLAIMS,
     "lab_claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
 }
 
 
+BAD_OLD = {
+    "good_old": (None,),
+    "old_answer_before_code": (
+        "predict-and-answer",
+        swap("one-see", OLD_ANSWER, ""),
+        after("one-question", OLD_ANSWER),
+    ),
+    "old_answer_not_folded": ("predict-and-answer", swap("one-see", OLD_ANSWER, "\n\nNo.")),
+    "no_prediction": ("predict-and-answer", swap("one-question", "**Predict.** ", "")),
+    "no_change_this": ("change-this", swap("one-change", "**Change this.** ", "")),
+    "old_code_too_long": ("short-code", after("one-mean", more_lines(25))),
+    "measured_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5, larger than half of them.")),
+    "measured_percentage": ("no-measured-numbers", after("one-see", " It lies above 50 % of them.")),
+}
+
+
 def write(name, folder):
-    """Write a notebook of BAD into a folder, or a lab of BAD_LABS into its folder labs, and give its path."""
+    """Write a notebook of BAD or BAD_OLD into a folder, or a lab of BAD_LABS into its folder labs; gives its path."""
     notebook = json.loads((FOLDER / "good.ipynb").read_text(encoding="utf-8"))
-    edits = BAD[name][1:] if name in BAD else (*LAB, *BAD_LABS[name][1:])
-    for edit in edits:
+    made_of = {**dict.fromkeys(BAD, ()), **dict.fromkeys(BAD_OLD, OLD), **dict.fromkeys(BAD_LABS, LAB)}
+    for edit in (*made_of[name], *(BAD | BAD_OLD | BAD_LABS)[name][1:]):
         edit(notebook)
     path = Path(folder) / ("labs" if name in BAD_LABS else "") / f"{name}.ipynb"
     path.parent.mkdir(exist_ok=True)

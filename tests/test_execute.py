@@ -249,6 +249,13 @@ class TestPage:
         texts = [output.data["text/plain"] for output in outputs if "image/png" in output.get("data", {})]
         assert re.findall(r'<img alt="([^"]*)"', page) == [html.escape(text) for text in texts]
 
+    @pytest.mark.parametrize("tags", [["core"], ["core", "hide-input"]])
+    def test_folded_code_is_folded(self, tags):
+        page = course.as_page(new_notebook(cells=[new_code_cell("one = 1", metadata={"tags": tags})]))
+        folded = re.search(r"<details class=.folded.><summary>[^<]+</summary>(.*?)</details>", page, re.DOTALL)
+        assert (folded is not None) == ("hide-input" in tags)
+        assert "jp-InputArea" in (folded[1] if folded else page)
+
     @pytest.mark.parametrize("path", sorted(LECTURE.parent.glob("**/*.ipynb")), ids=lambda path: path.stem)
     def test_no_formula_is_left_half_converted(self, path):
         prose = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]

@@ -5,18 +5,19 @@ from dataclasses import replace
 
 import pytest
 from bad_claims import WITHOUT_CONFIGURE
-from bad_notebooks import BAD, BAD_LABS, FOLDER, write
-from notebook_rules import BYTES, LAB_RULES, RULES, misplaced, read, violations
+from bad_notebooks import BAD, BAD_LABS, BAD_OLD, FOLDER, write
+from notebook_rules import BYTES, FIRST_EDITION, LAB_RULES, OLD_RULES, RULES, misplaced, read, violations
 
 from utils import evidence
 
 CLAIMS = evidence.claims(FOLDER / "claims.toml")
+OLD_CLAIMS = {name: replace(claim, notebook=FIRST_EDITION[0]) for name, claim in CLAIMS.items() if claim.notebook}
 LAB_CLAIMS = {name: replace(claim, notebook="", lab="good") for name, claim in CLAIMS.items()}
 
 
-def rules_broken(path, claims=CLAIMS):
-    """The rules that a notebook breaks under the name of the good one, to which the claim belongs."""
-    place = path.rename(path.with_name("good.ipynb"))
+def rules_broken(path, claims=CLAIMS, stem="good"):
+    """The rules that a notebook breaks under the name of the one to which the claim belongs."""
+    place = path.rename(path.with_name(f"{stem}.ipynb"))
     found = violations(read(place), place, claims)
     return {violation.split(":")[0] for violation in found}
 
@@ -35,6 +36,11 @@ def test_a_lab_breaks_its_rule_and_no_other(name, tmp_path):
     assert rules_broken(write(name, tmp_path), LAB_CLAIMS) == rules_to_break(*BAD_LABS[name])
 
 
+@pytest.mark.parametrize("name", BAD_OLD)
+def test_a_lesson_of_the_first_edition_breaks_its_rule_and_no_other(name, tmp_path):
+    assert rules_broken(write(name, tmp_path), OLD_CLAIMS, FIRST_EDITION[0]) == rules_to_break(*BAD_OLD[name])
+
+
 def test_a_file_that_is_too_large_is_refused(tmp_path):
     large = write("good", tmp_path)
     with large.open("a") as file:
@@ -45,6 +51,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path):
 def test_every_rule_can_turn_red():
     assert set(RULES) - {rule for rule, *_ in BAD.values()} == {"small-file"}
     assert set(LAB_RULES) - set(RULES) <= {rule for rule, *_ in BAD_LABS.values()}
+    assert set(OLD_RULES) - set(RULES) <= {rule for rule, *_ in BAD_OLD.values()}
 
 
 def test_a_violation_says_which_rule_what_and_where(tmp_path):

@@ -7,18 +7,23 @@ from bad_claims import CARD, new_card
 from bad_notebooks import FOLDER, write
 from nested import run_pytest
 
-from conftest import essence
+from conftest import alike, essence
 
 pytestmark = pytest.mark.timeout(400)  # each runs notebooks in a pytest of its own
 
 # Which cell of a notebook fails, counted from zero as nbval does, and a part of what is said about it.
 SETUP, MEAN, FIGURE, JUDGE, DEFINE, SHOW = (f"Cell {number}" for number in range(6))
+LAST = DEFINE  # the place of one more cell in a lesson
 FAULTS = {
     "changed_mark": (SHOW, "[['of all', 'own data', 1, 'holds']]"),
     "changed_verdict": (JUDGE, "'verdict': 'supported'"),
     "changed_word": (SHOW, "'word': 'holds'"),
     "fails": (MEAN, "'numpy.ndarray' object has no attribute 'average'"),
     "missing_output": (MEAN, "Missing output fields from running code"),
+    "number_too_far": (LAST, "accuracy: 94 %"),
+    "one_number_more": (LAST, "accuracy: 90 90 %"),
+    "other_name": (LAST, "layer3: 90 %"),
+    "other_word": (LAST, "mistakes: 90 %"),
     "output_of_unrun_cell": (MEAN, "Unrun reference cell has outputs"),
     "stale_alt_text": (FIGURE, "mismatch 'text/plain'"),
     "stale_output": (MEAN, "mismatch 'stdout'"),
@@ -84,6 +89,32 @@ def test_good_notebooks_are_green(tmp_path):
     assert {stem for stem, _ in run.cells} == set(GREEN)
     assert [run.failed(stem) for stem in GREEN] == [{} for _ in GREEN]
     assert run.status == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "tolerance", "same"),
+    [
+        ("rate 0.5, 93 %", "rate 0.5, 90 %", 3, True),
+        ("rate 0.5, 93 %", "rate 0.5, 89 %", 3, False),
+        ("  9 % [1, 2]", " 12 % [0, 2]", 3, True),
+        ("minus \N{MINUS SIGN}1", "minus 1", 3, True),
+        ("minus \N{MINUS SIGN}2", "minus 2", 3, False),
+        ("1,000 steps", "1,002 steps", 2, True),
+        ("1,000 steps", "1,003 steps", 2, False),
+        ("1.60e+01", "1.7e+01", 1, True),
+        ("1e-3", "1e3", 3, False),
+        ("inf", "inf", 3, True),
+        ("inf", "3", 3, False),
+        ("nan", "nan", 3, True),
+        ("nan", "0", 3, False),
+        ("two 2", "two 2 2", 3, False),
+        ("w1 0.5", "w2 0.5", 3, False),
+        ("a  word", "a word", 3, False),
+        ("0.52", "0.53", 0.005, False),
+    ],
+)
+def test_texts_are_alike_if_only_their_numbers_differ_and_by_no_more_than_the_tolerance(text, other, tolerance, same):
+    assert alike(text, other, tolerance) == alike(other, text, tolerance) == same
 
 
 def contradict(fresh, stored):

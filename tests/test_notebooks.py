@@ -2,13 +2,15 @@
 
 import html
 import re
+import tomllib
 from collections import Counter
 from dataclasses import replace
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import pytest
-from notebook_rules import LAB_RULES, RULES, Notebook, misplaced, read
+from notebook_rules import COLUMNS, FIRST_EDITION, Notebook, misplaced, read, rules_of
 
 from utils import evidence
 
@@ -45,12 +47,19 @@ def test_every_notebook_has_its_place_and_every_lesson_its_lab():
     assert found == [], "\n".join(found)
 
 
+def test_ruff_leaves_out_the_lessons_of_the_first_edition_alone():
+    settings = tomllib.loads((ROOT / "notebooks" / "ruff.toml").read_text(encoding="utf-8"))
+    assert settings["line-length"] == COLUMNS
+    patterns = settings["format"]["exclude"]
+    assert patterns == list(settings["lint"]["extend-per-file-ignores"])
+    assert [p.stem for p in LESSONS if any(fnmatch(p.name, each) for each in patterns)] == [*FIRST_EDITION]
+
+
 def test_lessons_are_numbered_from_one():
     assert [path.stem[:3] for path in LESSONS] == [f"{number:02}_" for number in range(1, len(LESSONS) + 1)]
 
 
-RULED = [(path, name, rule) for path in LESSONS for name, rule in RULES.items()]
-RULED += [(path, name, rule) for path in LABS for name, rule in LAB_RULES.items()]
+RULED = [(path, name, rule) for path in NOTEBOOKS for name, rule in rules_of(opened(path)).items()]
 
 
 @pytest.mark.parametrize(("path", "rule"), [pytest.param(p, r, id=f"{name_of(p)}-{name}") for p, name, r in RULED])

@@ -78,16 +78,25 @@ class TestPng:
 
 class TestShow:
     def test_picture_and_words_are_published(self, fig, shell):
-        expected = png(fig)
         with capture_output() as captured:
             show(fig, alt="A line that rises and falls.")
         (output,) = captured.outputs
         assert set(output.data) == {"image/png", "text/plain"}
         assert output.data["text/plain"] == "A line that rises and falls."
-        assert output.metadata == {"image/png": {"alt": "A line that rises and falls."}}
+        assert output.metadata["image/png"]["alt"] == "A line that rises and falls."
         picture = base64.b64decode(output.data["image/png"], validate=True)
         assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-        assert picture == expected
+        fig.set_dpi(200)
+        assert picture == png(fig)
+
+    @pytest.mark.parametrize("dpi", [50, 110, 200, 300])
+    def test_a_picture_is_as_wide_as_the_figure_and_sharp(self, dpi, shell):
+        with capture_output() as captured:
+            show(Figure(figsize=(4, 3), dpi=dpi), alt="Nothing.")
+        (output,) = captured.outputs
+        picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+        assert output.metadata["image/png"]["width"] == 4 * dpi
+        assert picture.size == (4 * max(dpi, 200), 3 * max(dpi, 200))
 
     def test_the_figure_is_closed(self, fig, shell):
         assert plt.fignum_exists(fig.number)

@@ -146,6 +146,12 @@ class TestPublished:
         page = publish.published(notebook_with(figure("a bowl")), "01_x", claims={})
         assert page.cells[-1].metadata["mystnb"] == {"image": {"alt": "a bowl"}}
 
+    def test_a_figure_is_as_wide_as_in_the_notebook(self):
+        output = figure("a bowl")
+        output.metadata["image/png"]["width"] = 990
+        page = publish.published(notebook_with(output), "01_x", claims={})
+        assert page.cells[-1].metadata["mystnb"]["image"]["width"] == "990px"
+
     @pytest.mark.parametrize(
         ("alts", "sentence"), [((None,), "expected a figure with alt text"), (("a", "b"), "expected one figure per")]
     )

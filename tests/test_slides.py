@@ -253,6 +253,16 @@ def test_code_of_a_picture_is_shown_if_it_does_more(lines, hidden):
     assert (deck.pictures[0]["width"], deck.pictures[0]["height"]) == ("1", "1")
 
 
+def test_folded_code_is_not_shown_and_its_picture_is_as_wide_as_in_the_notebook():
+    source = "\n".join(["y = x"] * 7)
+    picture = shows(source, **{"image/png": PICTURE, "text/plain": "a pixel"})
+    picture.metadata.tags = ["core", "hide-input"]
+    picture.outputs[0].metadata["image/png"] = {"alt": "a pixel", "width": 50}
+    _, _, deck = deck_of(prose("# One", "slide"), picture)
+    assert squeezed(source) not in squeezed("".join(deck.slides.values()))
+    assert (deck.pictures[0]["width"], deck.pictures[0]["height"]) == ("50", "50")
+
+
 def test_code_without_a_picture_is_shown():
     assert not slides.only_draws(new_code_cell("plotting.use_course_style()"))
     assert not slides.only_draws(shows("%matplotlib inline\nplt.plot()", **{"image/png": PICTURE}))

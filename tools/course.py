@@ -17,7 +17,7 @@ from traitlets.config import Config
 
 MATH_OR_CODE = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL)
 # The page loads nothing: no MathJax, no RequireJS, no scripts for widgets, whose picture is shown instead. A picture
-# has its text, which nbconvert leaves out.
+# has its text, which nbconvert leaves out, and code that is folded in the notebook is folded here.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_css %}{{ super() }}
 <style>mtd[columnalign="left"] { text-align: left; } mtd[columnalign="right"] { text-align: right; }</style>
@@ -27,6 +27,11 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
+{% block input_group %}
+{% if 'hide-input' in cell.metadata.get('tags', []) %}
+<details class="folded"><summary>Code of the picture</summary>{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}
+{% endblock %}
 {% block data_png scoped %}
 {{ super() | replace('<img ', '<img alt="' ~ ((output.data['text/plain'] or '') | escape_html) ~ '" ') }}
 {% endblock %}"""

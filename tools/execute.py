@@ -78,7 +78,7 @@ def _what_failed(notebook, error, at):
 
 
 @contextlib.asynccontextmanager
-async def _kernel(client, heard, folder):
+async def kernel_for(client, heard, folder):
     """Give a client a kernel of our own Python, and leave none behind, whatever happens."""
     manager, now = client.km, True
     try:
@@ -126,7 +126,7 @@ async def _execute(path, bar):
     try:
         # What a kernel says in closing its sockets is of no use; what one said that died may be.
         with tempfile.TemporaryFile() as heard:
-            async with _kernel(client, heard, path.parent):
+            async with kernel_for(client, heard, path.parent):
                 try:
                     await client.async_execute()
                 except (CellExecutionError, CellTimeoutError, DeadKernelError) as caught:

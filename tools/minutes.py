@@ -1,4 +1,4 @@
-"""How many minutes a lesson takes, counted: reading, code, predictions, figures and verdicts of its core path."""
+"""How many minutes a lesson takes, counted: reading, code, predictions, figures and verdicts."""
 
 import math
 
@@ -12,9 +12,21 @@ PREDICTION, FIGURE, VERDICT = 1.5, 1, 1  # minutes each
 
 def minutes(notebook):
     """The minutes of the core path of an executed notebook, rounded up; its cells without the tag ``optional``."""
-    core = [cell for cell in notebook.cells if "optional" not in cell.metadata.get("tags", [])]
-    texts = [cell.source for cell in core if cell.cell_type == "markdown"]
-    code = [cell for cell in core if cell.cell_type == "code"]
+    return _minutes([cell for cell in notebook.cells if not _is_optional(cell)])
+
+
+def optional_minutes(notebook):
+    """The minutes of its cells with the tag ``optional``, in the same way."""
+    return _minutes([cell for cell in notebook.cells if _is_optional(cell)])
+
+
+def _is_optional(cell):
+    return "optional" in cell.metadata.get("tags", [])
+
+
+def _minutes(cells):
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    code = [cell for cell in cells if cell.cell_type == "code"]
     shown = [cell.source for cell in code if "hide-input" not in cell.metadata.get("tags", [])]
     outputs = [output.get("data", {}) for cell in code for output in cell.get("outputs", [])]
     words = sum(len(text.split()) for text in texts)

@@ -60,12 +60,13 @@ def _published_output(output, cell, claims, page):
     data, where = output.get("data", {}), f"{page}.ipynb: cell {cell.id}"
     data.pop(VIEW, None)
     if "image/png" in data:
-        alt = output.metadata.get("image/png", {}).get("alt")
-        if not alt:
+        told = output.metadata.get("image/png", {})
+        if not told.get("alt"):
             raise ValueError(f"{where}: expected a figure with alt text, got one without: use plotting.show")
         if "mystnb" in cell.metadata:
             raise ValueError(f"{where}: expected one figure per cell, got two: alt texts belong to cells here")
-        cell.metadata["mystnb"] = {"image": {"alt": alt}}
+        width = {"width": f"{told['width']}px"} if "width" in told else {}
+        cell.metadata["mystnb"] = {"image": {"alt": told["alt"], **width}}
     if evidence.MIME in data:
         found = card(claims[data[evidence.MIME]["id"]], output, page)
         output["data"] = nbformat.from_dict({"text/html": found})

@@ -1,12 +1,17 @@
-"""Write the table of README.md and notebooks/labs/VERDICTS.md from the executed notebooks: nothing is typed twice."""
+"""Write the table of README.md and notebooks/labs/VERDICTS.md from the executed notebooks: nothing is typed twice.
+
+It counts the minutes of the lessons, too, and leaves those of the core path in build/minutes.json.
+"""
 
 import argparse
 import json
 import sys
 
+import nbformat
 from collected import summary, verdicts
 from execute import LABS, LESSONS, find_notebooks
 from guard import CHECKOUT, ROOT, one_sentence
+from minutes import minutes, optional_minutes
 from results import Results
 
 from utils import evidence
@@ -89,11 +94,12 @@ def main():
             sys.exit(f"{path.relative_to(ROOT)}: the table differs from the notebooks: run make readme")
         write_atomically(path, text)
     if not arguments.check:
-        lessons = [summary(path) for path in find_notebooks([])]
+        lessons = {path.stem: nbformat.read(path, as_version=4) for path in find_notebooks([])}
+        counted = {stem: minutes(notebook) for stem, notebook in lessons.items()}
         with Results.alone(ROOT / "build", shared=True) as folder:
-            folder.write("minutes.json", json.dumps({found.stem: found.minutes for found in lessons}, indent=2) + "\n")
-        for found in lessons:
-            print(f"{found.minutes:4} minutes  {found.stem}")
+            folder.write("minutes.json", json.dumps(counted, indent=2) + "\n")
+        for stem, notebook in lessons.items():
+            print(f"{counted[stem]:4} minutes, {optional_minutes(notebook):3} optional  {stem}")
     old = sum(claim.edition == 1 for claim in evidence.claims().values())
     print(f"{old} claims are still judged by the rule of edition 1")
 

@@ -32,6 +32,7 @@ HEADING = re.compile(r"^##? +(.+?)\s*$", re.MULTILINE)
 PARAGRAPHS = re.compile(r"^```.*?^```|\S.*?(?=\n\s*\n|\s*\Z)", re.DOTALL | re.MULTILINE)
 CHANGE = "**Change this.**"
 DRAWING = {"fig", "ax", "axes", "plt", "plotting", "widgets", "display"}
+FOLDED = "hide-input"
 FEW_LINES = 6
 TO_NOTEBOOK = re.compile(r"\[([^\]]+)\]\((?!\w+:)[^)\s]+\.ipynb[^)]*\)")  # there are no notebooks beside the decks
 FOR_TESTS = re.compile(r"^# NBVAL_\w+\n", re.MULTILINE)
@@ -84,8 +85,10 @@ def _describe_pictures(cell):
     for output in cell.outputs:
         if "image/png" in output.get("data", {}):
             header = base64.b64decode(output.data["image/png"][:64])
-            width, height = struct.unpack(">II", header[16:24])
-            alt = output.metadata.get("image/png", {}).get("alt") or output.data.get("text/plain", "")
+            dots, lines = struct.unpack(">II", header[16:24])
+            told = output.metadata.get("image/png", {})
+            width, alt = told.get("width", dots), told.get("alt") or output.data.get("text/plain", "")
+            height = round(lines * width / dots)
             output.metadata.update(width=width, height=height, alt=alt)
 
 
@@ -111,7 +114,7 @@ def prepare(notebook, where="notebook"):
             title = section if visible.startswith("# ") else title
             cell.source, cell.metadata.notes = visible, notes
         elif cell.cell_type == "code":
-            cell.metadata.hide_code = only_draws(cell)
+            cell.metadata.hide_code = FOLDED in cell.metadata.get("tags", []) or only_draws(cell)
             cell.source = FOR_TESTS.sub("", cell.source)
             _describe_pictures(cell)
         cell.metadata.section = section.replace("`", "")

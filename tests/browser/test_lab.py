@@ -10,17 +10,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, watch
+
+sys.path.append(str(ROOT / "tests"))
+from notebook_rules import FIRST_EDITION
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NOTEBOOKS += sorted(f"labs/{path.name}" for path in (ROOT / "notebooks" / "labs").glob("[0-9]*.ipynb"))
 EXPLORER = "02_loss_surfaces.ipynb"
 AT_ONCE = 2
 SECONDS_TO_START, SECONDS_A_NOTEBOOK = 60, 300
-SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+PROJECTOR = {"viewport": {"width": 853, "height": 480}, "device_scale_factor": 1.5}  # 1280 x 720 at 150 %
 
 READY = """async () => {
   const notebook = window.jupyterapp.shell.currentWidget;
@@ -36,6 +40,20 @@ OUTPUTS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells
   const kinds = cell.outputs.toJSON().map((out) => out.output_type + (out.name === "stderr" ? " stderr" : ""));
   return kinds.filter((kind) => kind === "error" || kind.endsWith("stderr")).map((kind) => `${cell.id}: ${kind}`);
 })"""
+FOLDED = """() => window.jupyterapp.shell.currentWidget.content.widgets
+  .filter((cell) => cell.inputHidden).map((cell) => cell.model.id)"""
+CUT = """async () => {
+  const notebook = window.jupyterapp.shell.currentWidget.content, cut = [];
+  for (const [place, cell] of notebook.widgets.entries()) {
+    if (cell.model.type !== "code" || cell.inputHidden) continue;
+    await notebook.scrollToItem(place);
+    await cell.ready;
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const code = cell.node.querySelector(".cm-scroller");
+    if (!code.clientWidth || code.scrollWidth > code.clientWidth) cut.push(cell.model.id);
+  }
+  return cut;
+}"""
 PICTURE = ".jp-OutputArea-output img.widget-image"
 
 
@@ -47,9 +65,7 @@ def lab(tmp_path_factory):
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(folder / name) for name in places}}
-    overrides = folder / "JUPYTER_CONFIG_DIR" / "labconfig" / "default_setting_overrides.json"
-    overrides.parent.mkdir(parents=True)
-    overrides.write_text(json.dumps(SETTINGS))
+    shutil.copytree(ROOT / "tools" / "lab", folder / "tools" / "lab")
     make = ["make", "-n", "lab"]
     line = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     line = re.search(r"-m jupyterlab(?:.*\\\n)*.*", line)[0].replace("\\\n", " ")
@@ -80,13 +96,23 @@ def _address(folder, server):
     pytest.fail(f"JupyterLab did not start: {(folder / 'log').read_text()[-1000:]}")
 
 
-def begin(browser, address):
-    """Open a notebook in a window of its own, and choose Run All in the menu."""
-    page = watch(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
+def address_of(name, lab):
+    return re.sub(r"[^/]+\.ipynb", name, lab)
+
+
+def opened(browser, address, **window):
+    """Open a notebook in a window of its own, and wait for its kernel."""
+    page = watch(browser.new_context(**(window or {"viewport": {"width": 1280, "height": 900}})).new_page())
     page.goto(f"{address}?reset")
     page.locator(".jp-NotebookPanel").wait_for()
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext")
     page.evaluate(READY)
+    return page
+
+
+def begin(browser, address):
+    """Open a notebook, and choose Run All in the menu."""
+    page = opened(browser, address)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator('.lm-Menu [data-command="runmenu:run-all"]').first.click()
     page.began = time.monotonic()
@@ -101,7 +127,7 @@ def end(page):
 @pytest.fixture(scope="module")
 def ran(lab, browser):
     """Run all notebooks, two at a time: what went wrong in each, and the seconds that it took."""
-    address = {name: re.sub(r"[^/]+\.ipynb", name, lab) for name in NOTEBOOKS}
+    address = {name: address_of(name, lab) for name in NOTEBOOKS}
     waiting, running, found = list(NOTEBOOKS), {}, {}
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
@@ -136,10 +162,23 @@ def test_the_first_page_is_notebook_01(lab, browser):
     page.close()
 
 
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if Path(name).stem not in FIRST_EDITION])
+def test_no_visible_code_is_cut_on_a_projector(lab, browser, name):
+    """A lecturer closes the side bar and magnifies by half."""
+    page = opened(browser, address_of(name, lab), **PROJECTOR)
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    assert page.evaluate(CUT) == []
+    cells = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
+    assert page.evaluate(FOLDED) == [cell["id"] for cell in cells if "hide-input" in cell["metadata"].get("tags", [])]
+    assert page.locator(".Toastify__toast").count() == 0, "a notice covers the code"
+    assert page.problems == {}
+    end(page)
+
+
 @pytest.fixture(scope="module")
 def explored(lab, browser):
     """Notebook 02, run, with its explorer in sight."""
-    page = begin(browser, re.sub(r"[^/]+\.ipynb", EXPLORER, lab))
+    page = begin(browser, address_of(EXPLORER, lab))
     page.wait_for_function(RAN, timeout=1000 * SECONDS_A_NOTEBOOK)
     page.locator(PICTURE).first.wait_for()
     page.locator(".widget-slider").first.scroll_into_view_if_needed()

@@ -3,6 +3,7 @@
 import re
 from urllib.parse import unquote
 
+import nbformat
 import pytest
 
 from conftest import BUILD, ROOT, watch
@@ -76,6 +77,18 @@ def test_a_notebook_has_its_figures_formulas_and_no_error(open_page, name):
         "return all.filter(one => !one.naturalWidth).map(one => one.src) }"
     )
     assert broken == []
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_code_of_figures_is_folded_until_it_is_asked_for(open_page, name):
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    folded = [cell for cell in cells if "hide-input" in cell.metadata.get("tags", [])]
+    page = open_page(f"notebooks/{name}.html")
+    codes = page.locator(".cell.tag_hide-input .cell_input .highlight")
+    assert [code.is_visible() for code in codes.all()] == [False] * len(folded)
+    if folded:
+        page.locator(".cell.tag_hide-input summary").first.click()
+        assert codes.first.is_visible()
 
 
 @pytest.mark.parametrize("words", ["He initialization", "批量规范化", "學習率"])

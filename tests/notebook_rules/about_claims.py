@@ -2,9 +2,8 @@
 
 import ast
 import builtins
-import symtable
 
-from .base import calls_in, code_cells, is_lab, lab_rule, lesson_rule, name_of, rule, tree, where
+from .base import calls_in, code_cells, is_lab, lab_rule, lesson_rule, name_of, names_of, rule, tree, where
 
 CLAIM = "application/vnd.course.claim+json"
 RECORDS = 4  # in a lesson
@@ -55,18 +54,6 @@ def declared(nb):
     for cell in code_cells(nb):
         for keys in declarations(cell):
             yield from ((cell, key.value if isinstance(key, ast.Constant) else None) for key in keys)
-
-
-def names_of(cell):
-    """The global names that a code cell binds, and those that it looks up, in functions too."""
-    table = symtable.symtable(ast.unparse(tree(cell)), where(cell), "exec")
-    bound = {name.get_name() for name in table.get_symbols() if name.is_assigned() or name.is_imported()}
-    looked_up, tables = {name.get_name() for name in table.get_symbols() if name.is_referenced()}, table.get_children()
-    while tables:
-        table = tables.pop()
-        looked_up |= {name.get_name() for name in table.get_symbols() if name.is_referenced() and name.is_global()}
-        tables += table.get_children()
-    return bound, looked_up
 
 
 # The rules

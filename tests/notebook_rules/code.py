@@ -1,27 +1,60 @@
 """Rules about the code of a notebook."""
 
 import ast
-import re
 
-from .base import calls_in, code_cells, code_rule, found_in, imports_in, is_magic, lab_rule, tree, where
+from .base import (
+    LAB_RULES,
+    OLD_RULES,
+    RULES,
+    VIEW,
+    calls_in,
+    code_cells,
+    code_rule,
+    folding,
+    found_in,
+    imports_in,
+    is_ignored,
+    is_magic,
+    names_of,
+    new_rule,
+    rule,
+    tree,
+    where,
+)
 
-CODE_LINES, COLUMNS = 25, 80
+CODE_LINES, VISIBLE_LINES, COLUMNS = 25, 15, 80
+IGNORED = 2  # outputs of a lesson that are not compared
+CLOCKS = {"perf_counter", "perf_counter_ns", "process_time", "monotonic", "time", "timeit"}
 
 
-@code_rule
-def short_code(cell):
+def short_code(nb):
     """A code cell has at most 25 lines, comments and blank ones not counted."""
-    lines = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if len(lines) > CODE_LINES:
-        yield f"{len(lines)} lines of code instead of at most {CODE_LINES}"
+    for cell in code_cells(nb):
+        lines = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if len(lines) > CODE_LINES:
+            yield f"{len(lines)} lines of code instead of at most {CODE_LINES}, {where(cell)}"
 
 
-@lab_rule
+rule(short_code, OLD_RULES, LAB_RULES)
+
+
+@new_rule
+def few_visible_lines(nb):
+    """A code cell that is not folded has at most 15 lines, blank ones not counted; for the setup see setup-cell."""
+    for cell in code_cells(nb)[1:]:
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        if len(lines) > VISIBLE_LINES and not any(folding(cell)):
+            yield f"{len(lines)} visible lines of code instead of at most {VISIBLE_LINES}, {where(cell)}"
+
+
 def narrow_code(nb):
-    """A line of code has at most 80 columns."""
+    """A line of code has at most 80 columns, folded or not."""
     for cell in code_cells(nb):
         wide = [len(line) for line in cell.source.splitlines() if len(line) > COLUMNS]
         yield from (f"a line of {width} columns, {where(cell)}" for width in wide)
+
+
+rule(narrow_code, RULES, LAB_RULES)
 
 
 @code_rule
@@ -92,7 +125,47 @@ def no_output_widgets(cell):
 @code_rule
 def explorers_are_not_compared(cell):
     """A cell with an explorer has nbval ignore its output: the ids of widgets are new in every run."""
-    marked = re.search(r"^\s*# NBVAL_IGNORE_OUTPUT\s*$", cell.source, flags=re.M)
-    if not marked and "nbval-ignore-output" not in cell.metadata.get("tags", []):
+    if not is_ignored(cell):
         explorers = [name for name, _ in calls_in(cell) if name.endswith("_explorer")]
         yield from (f"{name} without NBVAL_IGNORE_OUTPUT" for name in explorers)
+
+
+@new_rule
+def ignored_outputs(nb):
+    """NBVAL_IGNORE_OUTPUT is for widgets and clocks only, and stands in at most two cells of a lesson."""
+    ignored = [cell for cell in code_cells(nb) if is_ignored(cell)]
+    if len(ignored) > IGNORED:
+        yield f"{len(ignored)} outputs that are not compared instead of at most {IGNORED}, {where(ignored[IGNORED])}"
+    for cell in ignored:
+        names = [name for name, _ in calls_in(cell)]
+        widget = any(name.endswith("_explorer") for name in names) or any(VIEW in data for data in shown_by(cell))
+        if not widget and not any(name.split(".")[-1] in CLOCKS for name in names):
+            yield f"NBVAL_IGNORE_OUTPUT, and neither a widget nor a clock, {where(cell)}"
+
+
+def shown_by(cell):
+    """The data of each output of a cell."""
+    return [output.get("data", {}) for output in cell.outputs]
+
+
+@new_rule
+def folded_figures(nb):
+    """The code of a figure is folded, other code is not, and no visible cell needs a name from a folded one.
+
+    Folded is what has the tag hide-input, for the site, and jupyter.source_hidden, for JupyterLab; its output is a
+    picture or a widget.
+    """
+    bound = {}  # names that a folded cell has bound last
+    for cell in code_cells(nb):
+        marks, (binds, looked_up) = folding(cell), names_of(cell)
+        draws = any(name == "plotting.show" for name, _ in calls_in(cell))
+        if (draws or any(marks)) and not all(marks):
+            yield f"a figure or a folded cell without both hide-input and jupyter.source_hidden, {where(cell)}"
+        if any(marks):
+            if not any(mime == VIEW or mime.startswith("image/") for data in shown_by(cell) for mime in data):
+                yield f"folded, and its output is neither a picture nor a widget, {where(cell)}"
+            bound |= dict.fromkeys(binds, cell)
+            continue
+        for name in sorted(looked_up & set(bound) - binds):
+            yield f"{name} comes from the folded cell {bound[name].id}, {where(cell)}"
+        bound = {name: cell for name, cell in bound.items() if name not in binds}

@@ -1,6 +1,8 @@
 """Rules about what a run has stored in a notebook."""
 
-from .base import cell_rule, code_cells, found_in, output_rule, prose, rule, texts_of, where
+from .base import cell_rule, code_cells, code_rule, found_in, output_rule, prose, rule, texts_of, where
+
+TOLERANCE = 5
 
 
 @cell_rule
@@ -44,6 +46,14 @@ def alt_text(output):
             alt = output.metadata.get(mime, {}).get("alt", "")
             if not alt.strip() or alt != output.data.get("text/plain"):
                 yield "a picture whose alt text is missing or not its text/plain"
+
+
+@code_rule
+def small_tolerance(cell):
+    """The tolerance ``compare`` of a cell is above zero and at most five: a wider one would compare nothing."""
+    tolerance = cell.metadata.get("compare", 1)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance <= TOLERANCE:
+        yield f"compare is {tolerance!r} instead of a number up to {TOLERANCE}"
 
 
 @output_rule

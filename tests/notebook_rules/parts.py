@@ -5,9 +5,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from minutes import optional_minutes
 from nbformat.validator import iter_validate
 
 from .base import (
+    RULES,
     calls_in,
     cell_rule,
     code_cells,
@@ -16,14 +18,18 @@ from .base import (
     lab_rule,
     lesson_rule,
     name_of,
+    new_rule,
     rule,
-    text_rule,
+    rules_of,
+    tags_of,
     where,
     without_fences,
 )
+from .code import VISIBLE_LINES
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP_LINES, BYTES = 18, 3_000_000
+OPTIONAL_SECTIONS, OPTIONAL_MINUTES = 3, 20
 GOALS = "You will be able to"
 PLAN = ["question", "arms", "controls", "rates", "budgets", "what would refute it"]
 CLOSING = ["Recap", "In practice", "Further reading"]
@@ -89,6 +95,11 @@ def small_file(nb):
 
 def bullets(cell):
     return re.findall(r"^\s*[-*] ", cell.source, flags=re.M)
+
+
+def paths_of(cell):
+    """Which of the tags core and optional a cell has."""
+    return [tag for tag in tags_of(cell) if tag in ("core", "optional")]
 
 
 def sections(nb):
@@ -194,52 +205,40 @@ def recap_mirrors_goals(nb):
 
 @rule
 def setup_cell(nb):
-    """The first code cell is the setup: at most 18 lines, and it calls runtime.configure()."""
+    """The first code cell is the setup: at most 15 lines (labs, edition 1: 18), and it calls runtime.configure()."""
     first = next(iter(code_cells(nb)), None)
     if first is None:
         yield "no code, in the notebook"
         return
+    most = VISIBLE_LINES if rules_of(nb) is RULES else SETUP_LINES
     lines = [line for line in first.source.splitlines() if line.strip()]
-    if len(lines) > SETUP_LINES:
-        yield f"{len(lines)} lines of setup instead of at most {SETUP_LINES}, {where(first)}"
+    if len(lines) > most:
+        yield f"{len(lines)} lines of setup instead of at most {most}, {where(first)}"
     if not any(name == "runtime.configure" for name, _ in calls_in(first)):
         yield f"the first code cell does not call runtime.configure(), {where(first)}"
-
-
-@lesson_rule
-def predict_and_answer(nb):
-    """Every section asks **Predict.**, and after a later code cell there is a folded answer."""
-    for title, cells in numbered_sections(nb):
-        asked = [i for i, cell in enumerate(cells) if cell.cell_type == "markdown" and "**Predict.**" in cell.source]
-        if not asked:
-            yield f"no **Predict.** in section {title!r}, {where(cells[0])}"
-        for i in asked:
-            ran = next((j for j in range(i + 1, len(cells)) if cells[j].cell_type == "code"), len(cells))
-            if not any("<details>" in cell.source for cell in cells[ran:] if cell.cell_type == "markdown"):
-                yield f"no folded answer (<details>) after a code cell, {where(cells[i])}"
-
-
-@text_rule
-def folds_are_closed(cell):
-    """What is folded by <details> ends in the same cell."""
-    if cell.source.count("<details>") != cell.source.count("</details>"):
-        yield "<details> without its </details>"
-
-
-@lesson_rule
-def change_this(nb):
-    """Every section has something to try: **Change this.**"""
-    for title, cells in numbered_sections(nb):
-        if not any("**Change this.**" in cell.source for cell in cells if cell.cell_type == "markdown"):
-            yield f"no **Change this.** in section {title!r}, {where(cells[0])}"
 
 
 @code_rule
 def core_or_optional(cell):
     """Every code cell is tagged either core or optional."""
-    tags = [tag for tag in cell.metadata.get("tags", []) if tag in ("core", "optional")]
+    tags = paths_of(cell)
     if len(tags) != 1:
         yield f"tagged {tags or 'neither'} instead of one of core and optional"
+
+
+@new_rule
+def optional_sections(nb):
+    """All cells of a section, text too, are core, or all are optional: at most three sections, 20 minutes together."""
+    optional = [cells for _, cells in sections(nb) if paths_of(cells[0]) == ["optional"]]
+    for cells in [introduction(nb), *(cells for _, cells in sections(nb))]:
+        wanted = ["optional"] if cells in optional else ["core"]
+        for cell in cells:
+            if paths_of(cell) != wanted and (cell.cell_type != "code" or len(paths_of(cell)) == 1):
+                yield f"tagged {paths_of(cell) or 'neither'} instead of {wanted[0]} like its section, {where(cell)}"
+    if len(optional) > OPTIONAL_SECTIONS:
+        yield f"{len(optional)} optional sections instead of at most {OPTIONAL_SECTIONS}, in the notebook"
+    if (taken := optional_minutes(nb.json)) > OPTIONAL_MINUTES:
+        yield f"optional sections of {taken} minutes instead of at most {OPTIONAL_MINUTES}, in the notebook"
 
 
 @lesson_rule
