@@ -280,13 +280,23 @@ class TestParts:
         np.testing.assert_allclose(np.column_stack([flat, steep]), parts, rtol=1e-12)
         assert [line.get_color() for line in ax.lines] == ["black", COLOURS["flat"], COLOURS["steep"]]
 
-    def test_each_line_has_its_name_at_its_end(self, ax, parts):
+    def test_a_line_that_stays_in_the_picture_has_its_name_at_its_end(self, ax, parts):
         draw_parts(ax, parts, limits=PARTS_LIMITS, color="black")
         named = {text.get_text(): text.xy for text in ax.texts}
         assert set(named) == {"sum", "flat", "steep"}
         for name, end in zip(("flat", "steep"), parts[-1], strict=True):
             expected = np.clip((np.log10(end) + 8) / 12, 0, 1)
             assert named[name] == (1, pytest.approx(expected))
+
+    def test_a_line_that_leaves_the_picture_has_its_name_where_it_was_last_seen(self, ax, parts):
+        draw_parts(ax, parts, limits=(1e-4, 1e4), color="black")
+        step = np.flatnonzero(parts[:, 1] >= 1e-4)[-1]
+        assert 0 < step < len(parts) - 1
+        flat, steep = ax.texts[1:]
+        assert flat.xy[0] == 1
+        assert flat.xycoords == "axes fraction"
+        assert steep.xy == (step, pytest.approx((np.log10(parts[step, 1]) + 4) / 8))
+        assert steep.xycoords == ax.get_xaxis_transform()
 
     @pytest.mark.parametrize("ends", [(1.0, 1.0), (1e9, 1e9), (1e-20, 1e-20), (1e9, 1e8), (np.inf, np.nan), (0.0, 0.0)])
     def test_names_stay_in_the_picture_and_apart(self, ax, ends):

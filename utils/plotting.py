@@ -215,6 +215,8 @@ def draw_directions(ax, X, y):
 def draw_parts(ax, parts, *, limits, color):
     """Draw the loss above its minimum over the steps, and the two parts whose sum it is, on a logarithmic axis.
 
+    Each part has its name on the right of its end, or beside the last step at which it is in the picture.
+
     Parameters
     ----------
     ax : matplotlib.axes.Axes
@@ -248,16 +250,30 @@ def draw_parts(ax, parts, *, limits, color):
     ax.plot(2**total, color=color, linewidth=7, alpha=0.4, solid_capstyle="round")
     third = len(total) // 3
     ax.annotate("sum", (third, 2 ** total[third]), xytext=(0, 9), textcoords="offset points", color=color)
-    for name, height, end in zip(("flat", "steep"), heights.T, _apart(heights[-1], low, high), strict=True):
+    steps = [_last_seen(height, low, high) for height in heights.T]
+    ends = np.array([height[step] for height, step in zip(heights.T, steps, strict=True)])
+    close = abs(steps[0] - steps[1]) < len(heights) / 4  # the words would stand one above the other
+    inset = 0 if min(steps) == len(heights) - 1 else 0.04 * (high - low)  # no word on the frame
+    borders = (low + inset, high - inset)
+    ends = _apart(ends, *borders) if close else np.clip(ends, *borders)
+    for name, height, step, end in zip(("flat", "steep"), heights.T, steps, ends, strict=True):
         ax.plot(10**height, color=COLOURS[name], linewidth=2)
-        place = (1, (end - low) / (high - low))
-        right = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
-        ax.annotate(name, place, xycoords="axes fraction", color=COLOURS[name], **right)
+        last = step == len(heights) - 1
+        place = (1 if last else step, (end - low) / (high - low))
+        where = "axes fraction" if last else ax.get_xaxis_transform()
+        right = {"xytext": (5 if last else 10, 0), "textcoords": "offset points", "annotation_clip": False}
+        ax.annotate(name, place, xycoords=where, color=COLOURS[name], va="center", **right)
     return ax
 
 
+def _last_seen(height, low, high):
+    """The last step at which a line is in the picture, or the last of all if it never is."""
+    seen = np.flatnonzero((low <= height) & (height <= high))
+    return int(seen[-1]) if seen.size else len(height) - 1
+
+
 def _apart(heights, low, high):
-    """Two heights for words beside the ends of lines: within the picture, and not on top of each other."""
+    """Two heights for words beside lines: within the picture, and not on top of each other."""
     heights, word = np.clip(heights, low, high), 0.09 * (high - low)
     if abs(heights[0] - heights[1]) >= word:
         return heights

@@ -56,8 +56,10 @@ function draw() {
     axes[k].setAttribute("d", line([bowl.px(-x), bowl.px(x)], [bowl.py(-y), bowl.py(y)]));
     words[0][k].setAttribute("x", bowl.px(0.8 * x).toFixed(1));
     words[0][k].setAttribute("y", (bowl.py(0.8 * y) + 5).toFixed(1));
-    const middle = Math.min(Math.max(parts[2 * (first + 12) + k], -7), 3);
-    words[1][k].setAttribute("x", curve.px(12).toFixed(1));
+    let t = 12; // or the last step before it at which the line is in the picture
+    while (t > 1 && Math.abs(parts[2 * (first + t) + k] + 2) > 5) t--;
+    const middle = Math.min(Math.max(parts[2 * (first + t) + k], -7), 3);
+    words[1][k].setAttribute("x", (curve.px(t) + (t < 12 ? 28 : 0)).toFixed(1));
     words[1][k].setAttribute("y", curve.py(middle).toFixed(1));
   }
   const gap = words[1].map((word) => Number(word.getAttribute("y")));
