@@ -193,9 +193,9 @@ IN_LAB = Row(
     what="descent is much faster",
     said_by=(Place("the course"),),
     lesson="02_loss_surfaces",
-    section="three-question",
-    heading="3. Find the fastest learning rate",
-    cells=("three-limit", "steps-claim"),
+    section="round-question",
+    heading="7. Make the bowl rounder",
+    cells=("round-people", "steps-claim"),
     claims=("descent-much-faster",),
     lab="02_loss_surfaces",
 )
@@ -217,8 +217,8 @@ WRONG = {
     "no-such-lab": (IN_LAB, {"lab": "99_x"}, "there is no lab 99_x: correct"),
     "a-section-that-does-not-link-the-lab": (
         IN_LAB,
-        {"section": "one-question", "heading": "1. Draw the bowl", "cells": ("steps-claim",)},
-        "the section one-question does not link the lab 02_loss_surfaces",
+        {"section": "apart-question", "heading": "3. Take the walk apart", "cells": ("steps-claim",)},
+        "the section apart-question does not link the lab 02_loss_surfaces",
     ),
     "a-cell-of-the-lab-that-is-gone": (
         IN_LAB,
@@ -229,12 +229,12 @@ WRONG = {
     "a-claim-judged-in-a-lesson": (IN_LAB, {"claims": ("bn-swallows-bias",)}, "not judged in the lab 02_loss"),
     "a-claim-judged-in-the-lab": (
         IN_LAB,
-        {"lab": "", "cells": ("three-limit",)},
+        {"lab": "", "cells": ("round-people",)},
         "is not judged in a cell that the row",
     ),
     "a-claim-whose-record-the-lesson-shows": (
         IN_LAB,
-        {"lab": "", "cells": ("three-smaller-claim",), "claims": ("smaller-rate-slower",)},
+        {"lab": "", "cells": ("round-faster-claim",)},
         "is not judged in a cell that the row",
     ),
 }
@@ -245,10 +245,10 @@ def test_a_right_row_has_no_faults():
 
 
 def test_a_cell_of_the_section_and_of_the_lab_is_a_fault(monkeypatch):
-    cell = sections(IN_LAB.lesson)[IN_LAB.section][1]["three-limit"]
-    monkeypatch.setitem(cells_of_lab(IN_LAB.lab), "three-limit", cell)
+    cell = sections(IN_LAB.lesson)[IN_LAB.section][1]["round-people"]
+    monkeypatch.setitem(cells_of_lab(IN_LAB.lab), "round-people", cell)
     (found,) = faults(IN_LAB)
-    assert "both have a cell three-limit: rename" in found
+    assert "both have a cell round-people: rename" in found
 
 
 @pytest.mark.parametrize(("row", "change", "sentence"), WRONG.values(), ids=WRONG)
