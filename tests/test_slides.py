@@ -88,7 +88,8 @@ def test_every_heading_begins_a_slide(both):
 def test_optional_cells_are_not_in_the_deck(both):
     notebook, page, deck = both
     cells = [cell for cell in notebook.cells if optional(cell)]
-    assert cells
+    if not cells:
+        pytest.skip("this lesson has no optional cells")
     shown = squeezed(" ".join(deck.slides.values()))
     for cell in cells:
         assert kind(cell) == "skip", cell.id
