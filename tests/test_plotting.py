@@ -365,11 +365,11 @@ def test_the_graph_of_batch_norm_leads_each_arrow_back(ax):
 
 
 def test_the_graph_of_one_node_colours_the_arrows_into_it(ax):
-    draw_batch_norm_graph(ax, "y")
+    draw_batch_norm_graph(ax, ("y",))
     coloured = [to_hex(arrow.get_edgecolor()).upper() for arrow in arrows_of(ax)]
     assert (coloured.count(COLOURS["standardized"]), coloured.count(COLOURS["raw"])) == (3, 3)
 
 
 def test_the_graph_knows_its_nodes(ax):
-    with pytest.raises(ValueError, match="expected some of mu, xc, .*, got 'sigma'"):
+    with pytest.raises(ValueError, match="expected a tuple with some of mu, xc, .*, got 'sigma'"):
         draw_batch_norm_graph(ax, "sigma")

@@ -337,7 +337,7 @@ _GRAPH_EDGES = {  # what happens to a gradient on its way back, and where that i
 }
 
 
-def draw_batch_norm_graph(ax, *nodes):
+def draw_batch_norm_graph(ax, nodes=()):
     """Draw the computational graph of batch norm: forward in blue, backward in orange.
 
     An orange label says what happens to the gradient on its way back: a factor, or a sum over the batch.
@@ -345,7 +345,7 @@ def draw_batch_norm_graph(ax, *nodes):
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-    *nodes : str
+    nodes : tuple of str
         Of "mu", "xc", "var", "s", "x_hat" and "y": only the arrows into these have colour and labels. None of them
         stands for all, with the shapes.
 
@@ -360,8 +360,8 @@ def draw_batch_norm_graph(ax, *nodes):
     """
     instance(ax, Axes, "ax", what="Axes")
     known = list(dict.fromkeys(end for _, end in _GRAPH_EDGES))
-    if unknown := [node for node in nodes if node not in known]:
-        raise ValueError(f"nodes: expected some of {', '.join(known)}, got {unknown[0]!r}")
+    if not isinstance(nodes, tuple) or any(node not in known for node in nodes):
+        raise ValueError(f"nodes: expected a tuple with some of {', '.join(known)}, got {nodes!r}")
     for (start, end), (label, place) in _GRAPH_EDGES.items():
         active = not nodes or end in nodes
         for tail, head, tone in ((start, end, "standardized"), (end, start, "raw")):
