@@ -226,7 +226,7 @@ class Card:
         lines += textwrap.wrap(self.caption, WIDTH)
         lines += self._table() if self.runs else []
         for key, text in self.details().items():
-            lines += textwrap.wrap(f"{key}: {text}", WIDTH)
+            lines += textwrap.wrap(f"{key}: {text}", WIDTH, break_on_hyphens=False)
         return "\n".join([*lines, f"[{self.claim.id}]"])
 
     def _table(self):
