@@ -125,7 +125,7 @@ def told(claim, word):
     """What a card has to tell of a claim."""
     if claim.edition == 1:
         return {key: getattr(claim, key) for key in ("statement", "quote", "source", "why")}
-    texts = {key: getattr(claim, key) for key in ("statement", "quote", "source", "prediction", "changed")}
+    texts = {key: getattr(claim, key) for key in ("statement", "quote", "source", "prediction", "changed", "setting")}
     return texts | {"conclusion": claim.conclusion.get(word, "")}
 
 
