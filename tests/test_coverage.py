@@ -25,8 +25,8 @@ SOURCES, ROWS = covered.load()
 KEPT = {
     "judged": """
     shape-stays thousand-times-smaller-rate training-statistics first-convolution helps-deep-network
-    smaller-rate-slower stochastic-zigzag rate-per-weight much-faster beta-replaces-bias
-    trouble-without-gamma-beta learned-statistics at-worst-no-worse sigmoid-saturation middle-epochs per-channel
+    smaller-rate-slower stochastic-zigzag rate-per-weight much-faster trouble-without-gamma-beta
+    learned-statistics at-worst-no-worse sigmoid-saturation middle-epochs per-channel
     higher-rates inception-figure clock before-or-after-activation before-or-after-pooling first-layer batch-size
     dropout-and-decay shuffling local-response-norm mixed-ensembles sigmoid-on-digits percentiles shift-and-noise
     shift-on-gradients landscape serendipitous-training serendipitous-smoothing preserves-gradients
@@ -39,8 +39,9 @@ KEPT = {
     z-scores iris-sepal-length ages-and-incomes factor-x-in-gradient large-and-small-numbers images-subtract-mean
     bowl-before-and-after perpendicular-steps changing-landscape zigzag one-rate-one-scale deep-not-convex
     whole-batch hidden-inputs covariate-shift why-batches one-large-network forward gamma-one-beta-zero reverse
-    backward-by-node backward-closed gradients-through-statistics moving-average deviations-or-variances
-    batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules pytorch-momentum
+    beta-replaces-bias backward-by-node backward-closed gradients-through-statistics moving-average
+    deviations-or-variances batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false
+    pytorch-modules pytorch-momentum
     each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init bias-variance
     family-axes spectral-norm deterministic-evaluation
     """,
@@ -179,14 +180,14 @@ def test_every_source_says_something():
 
 
 GOOD = Row(
-    id="beta-replaces-bias",
-    what="beta replaces the bias",
+    id="per-channel",
+    what="one mean per channel",
     said_by=(Place("Lee", "slide 1"), Place("the course")),
-    lesson="03_batch_normalization_by_hand",
-    section="three-question",
-    heading="3. Go forward, with every intermediate named",
-    cells=("three-forward", "three-identity"),
-    claims=("bn-swallows-bias",),
+    lesson="04_batch_normalization_in_conv_nets",
+    section="one-question",
+    heading="1. Normalize feature maps per channel",
+    cells=("one-broadcast", "one-claim"),
+    claims=("conv-bn-is-per-channel",),
 )
 IN_LAB = Row(
     id="much-faster",
@@ -205,15 +206,19 @@ WRONG = {
     "no-place": (GOOD, {"said_by": (Place("Lee"),)}, "the place in Lee is missing"),
     "no-such-lesson": (GOOD, {"lesson": "99_nothing"}, "no lesson 99_nothing"),
     "no-such-section": (GOOD, {"section": "hundred-question"}, "no cell hundred-question with a heading"),
-    "not-a-heading": (GOOD, {"section": "three-forward"}, "no cell three-forward with a heading"),
+    "not-a-heading": (GOOD, {"section": "one-broadcast"}, "no cell one-broadcast with a heading"),
     "another-heading": (GOOD, {"heading": "1. Draw the bowl"}, "the row says 1. Draw the bowl"),
-    "a-cell-of-another-section": (GOOD, {"cells": ("two-figure", "three-identity")}, "has a cell two-figure"),
-    "a-cell-that-is-gone": (GOOD, {"cells": ("three-gone", "three-identity")}, "has a cell three-gone"),
-    "a-text-cell": (GOOD, {"cells": ("three-see", "three-identity")}, "three-see is no code cell"),
-    "a-cell-twice": (GOOD, {"cells": ("three-identity", "three-identity")}, "three-identity is named twice"),
+    "a-cell-of-another-section": (GOOD, {"cells": ("two-loop", "one-claim")}, "has a cell two-loop"),
+    "a-cell-that-is-gone": (GOOD, {"cells": ("one-gone", "one-claim")}, "has a cell one-gone"),
+    "a-text-cell": (GOOD, {"cells": ("one-broadcast-see", "one-claim")}, "one-broadcast-see is no code cell"),
+    "a-cell-twice": (GOOD, {"cells": ("one-claim", "one-claim")}, "one-claim is named twice"),
     "judged-without-a-claim": (GOOD, {"id": JUDGED[0], "claims": ()}, "names no claim"),
     "a-claim-that-is-gone": (GOOD, {"claims": ("no-such-claim",)}, "has no claim no-such-claim"),
-    "a-claim-judged-in-another-cell": (GOOD, {"cells": ("three-forward",)}, "bn-swallows-bias is not judged in a cell"),
+    "a-claim-judged-in-another-cell": (
+        GOOD,
+        {"cells": ("one-broadcast",)},
+        "is-per-channel is not judged in a cell",
+    ),
     "no-such-lab": (IN_LAB, {"lab": "99_x"}, "there is no lab 99_x: correct"),
     "a-section-that-does-not-link-the-lab": (
         IN_LAB,
@@ -226,7 +231,7 @@ WRONG = {
         "nor a lab of the row has a cell steps-gone",
     ),
     "a-text-cell-of-the-lab": (IN_LAB, {"cells": ("steps-see",)}, "steps-see is no code cell"),
-    "a-claim-judged-in-a-lesson": (IN_LAB, {"claims": ("bn-swallows-bias",)}, "not judged in the lab 02_loss"),
+    "a-claim-judged-in-a-lesson": (IN_LAB, {"claims": ("conv-bn-is-per-channel",)}, "not judged in the lab 02_loss"),
     "a-claim-judged-in-the-lab": (
         IN_LAB,
         {"lab": "", "cells": ("three-limit",)},
@@ -259,10 +264,10 @@ def test_a_wrong_row_has_one_fault_and_a_sentence(row, change, sentence):
 
 @pytest.mark.parametrize("change", [{"execution_count": None}, {"outputs": [{"output_type": "error"}]}])
 def test_a_cell_that_was_not_executed_is_a_fault(change, monkeypatch):
-    cell = sections(GOOD.lesson)[GOOD.section][1]["three-forward"]
+    cell = sections(GOOD.lesson)[GOOD.section][1]["one-broadcast"]
     for name, value in change.items():
         monkeypatch.setitem(cell, name, [type(cell)(out) for out in value] if value else value)
-    assert faults(GOOD) == ["beta-replaces-bias: three-forward was not executed: run make notebooks"]
+    assert faults(GOOD) == ["per-channel: one-broadcast was not executed: run make notebooks"]
 
 
 ENTRY = {
