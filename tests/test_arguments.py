@@ -111,6 +111,7 @@ def calls_in_numpy():
     anywhere, step = May(X, "2.5", "six axes", "empty"), at_least_zero(1e-5)
     yield takes(gradient_check.numerical_gradient, f=np.sum, x=anywhere, step=step)
     yield takes(gradient_check.relative_error, ours=X, reference=X)
+    yield takes(gradient_check.size_of, error=May(0.1, "2.5", "nan", "inf"))
 
     own = {"shape": (3, 4), "rng": 0}
     yield takes(initialization.constant, shape=(3, 4), value=real(1.0))
@@ -223,6 +224,7 @@ def calls_of_figures():
     style = {"marker": anything("o"), "linestyle": anything("-")}
     yield takes(plotting.draw_band, x=np.arange(3.0), values=batch(4, 3), **look, **style)
     levels = {"limits": (-1, 1, -1, 1), "levels": 3, "cmap": anything("Greys")}
+    yield takes(plotting.draw_batch_norm_graph, ax=ax, nodes=("y",))
     yield takes(plotting.draw_bowl, ax=ax, X=X[:, :2], y=Y, **levels)
     yield takes(plotting.draw_directions, ax=ax, X=X[:, :2], y=Y)
     yield takes(plotting.draw_parts, ax=ax, parts=batch(4, 2) ** 2, limits=(1e-8, 1e4), color=anything("black"))

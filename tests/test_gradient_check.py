@@ -130,8 +130,7 @@ def test_ones_upstream_hide_a_missing_path_and_random_ones_do_not():
     [
         (0, "below 1e-12"),
         (1e-13, "below 1e-12"),
-        (1.1e-13, "below 1e-09"),  # too near to 1e-12 for another processor
-        (1e-10, "below 1e-09"),
+        (1.1e-13, "below 1e-06"),  # too near to 1e-12 for another processor
         (1e-7, "below 1e-06"),
         (1.1e-7, "1.1e-07"),
         (0.3571, "0.36"),

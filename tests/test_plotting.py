@@ -18,6 +18,7 @@ from utils.data import two_features
 from utils.plotting import (
     COLOURS,
     draw_band,
+    draw_batch_norm_graph,
     draw_bowl,
     draw_directions,
     draw_parts,
@@ -350,3 +351,25 @@ class TestBand:
         with pytest.raises(ValueError, match=r"values: expected shape \(n_seeds, 3\), a column for each x, got \(\d"):
             draw_band(ax, self.X, np.ones(shape), color="black")
         assert len(ax.lines) == len(ax.collections) == 0
+
+
+def arrows_of(ax):
+    return [text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
+
+
+def test_the_graph_of_batch_norm_leads_each_arrow_back(ax):
+    draw_batch_norm_graph(ax)
+    ends = [(tuple(text.xyann), tuple(text.xy)) for text in ax.texts if getattr(text, "arrow_patch", None)]
+    assert len(ends) == 20
+    assert {(head, tail) for tail, head in ends} == set(ends)
+
+
+def test_the_graph_of_one_node_colours_the_arrows_into_it(ax):
+    draw_batch_norm_graph(ax, ("y",))
+    coloured = [to_hex(arrow.get_edgecolor()).upper() for arrow in arrows_of(ax)]
+    assert (coloured.count(COLOURS["standardized"]), coloured.count(COLOURS["raw"])) == (3, 3)
+
+
+def test_the_graph_knows_its_nodes(ax):
+    with pytest.raises(ValueError, match="expected a tuple with some of mu, xc, .*, got 'sigma'"):
+        draw_batch_norm_graph(ax, "sigma")

@@ -17,6 +17,7 @@ from utils.byhand.loss_surface import condition_number, hessian, minimum
 __all__ = [
     "COLOURS",
     "draw_band",
+    "draw_batch_norm_graph",
     "draw_bowl",
     "draw_directions",
     "draw_parts",
@@ -308,4 +309,78 @@ def draw_band(ax, x, values, *, color, label=None, marker="o", linestyle="-"):
     low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
     ax.plot(x, middle, color=color, label=label, marker=marker, linestyle=linestyle)
     ax.fill_between(x, low, high, color=color, alpha=0.2)
+    return ax
+
+
+_GRAPH = {  # of each node: its place, its name, what it computes
+    "x": (-0.9, 0, "$x$", ""),
+    "mu": (1.3, 1.25, r"$\mu$", "mean of $x$"),
+    "xc": (3.2, 0, "$x_c$", r"$x-\mu$"),
+    "var": (4.7, 1.25, r"$\sigma^2$", "mean of $x_c^2$"),
+    "s": (6.5, 1.25, "$s$", r"$1/\sqrt{\sigma^2+\epsilon}$"),
+    "x_hat": (7.9, 0, r"$\hat{x}$", r"$x_c \cdot s$"),
+    "gamma": (8.9, 1.25, r"$\gamma$", ""),
+    "beta": (11.2, 1.25, r"$\beta$", ""),
+    "y": (10.1, 0, "$y$", r"$\gamma\,\hat{x}+\beta$"),
+}
+_GRAPH_EDGES = {  # what happens to a gradient on its way back, and where that is written
+    ("x", "mu"): (r"$\times\frac{1}{m}$", (0.55, 0.42)),
+    ("x", "xc"): (r"$\times 1$", (1.15, -0.42)),
+    ("mu", "xc"): (r"$-\sum dx_c$", (1.5, 0.42)),
+    ("xc", "var"): (r"$\times\frac{2}{m}\,x_c$", (4.4, 0.42)),
+    ("var", "s"): (r"$\times(-\frac{1}{2}s^3)$", (5.6, 0.93)),
+    ("xc", "x_hat"): (r"$\times s$", (5.55, -0.46)),
+    ("s", "x_hat"): (r"$\sum d\hat{x}\,x_c$", (6.5, 0.42)),
+    ("x_hat", "y"): (r"$\times\gamma$", (9.0, -0.33)),
+    ("gamma", "y"): (r"$\sum dy\,\hat{x}$", (8.83, 0.5)),
+    ("beta", "y"): (r"$\sum dy$", (10.2, 0.85)),
+}
+
+
+def draw_batch_norm_graph(ax, nodes=()):
+    """Draw the computational graph of batch norm: forward in blue, backward in orange.
+
+    An orange label says what happens to the gradient on its way back: a factor, or a sum over the batch.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    nodes : tuple of str
+        Of "mu", "xc", "var", "s", "x_hat" and "y": only the arrows into these have colour and labels. None of them
+        stands for all, with the shapes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no such node.
+    """
+    instance(ax, Axes, "ax", what="Axes")
+    known = list(dict.fromkeys(end for _, end in _GRAPH_EDGES))
+    if not isinstance(nodes, tuple) or any(node not in known for node in nodes):
+        raise ValueError(f"nodes: expected a tuple with some of {', '.join(known)}, got {nodes!r}")
+    for (start, end), (label, place) in _GRAPH_EDGES.items():
+        active = not nodes or end in nodes
+        for tail, head, tone in ((start, end, "standardized"), (end, start, "raw")):
+            arrow = {"arrowstyle": "-|>,head_width=0.28,head_length=0.5", "connectionstyle": "arc3,rad=-0.13"}
+            arrow |= {"color": COLOURS[tone] if active else "#D8D8D8", "linewidth": 2.2 if active else 1.2}
+            ax.annotate("", _GRAPH[head][:2], _GRAPH[tail][:2], arrowprops=arrow | {"shrinkA": 21, "shrinkB": 21})
+        if active:
+            ax.text(*place, label, color=COLOURS["raw"], fontsize=15, ha="center", va="center")
+    for name, (right, up, symbol, formula) in _GRAPH.items():
+        used = {start for start, end in _GRAPH_EDGES if end in nodes}
+        rows, active = up == 0, not nodes or name in used.union(nodes)
+        box = {"boxstyle": "round,pad=0.32" if rows else "circle,pad=0.28", "ec": "none", "alpha": 1 if active else 0.5}
+        box["fc"] = COLOURS["standardized" if rows else "whitened"]
+        ax.text(right, up, symbol, ha="center", va="center", fontsize=17, color="white", bbox=box)
+        caption = formula if name in nodes else ""
+        if not nodes:
+            caption = f"{formula}\n{'(m, C)' if rows else '(C,)'}".strip()
+        below = {"va": "top"} if rows else {"va": "bottom"}
+        ax.text(right, up + (-0.26 if rows else 0.27), caption, ha="center", fontsize=12, color="#333333", **below)
+    ax.set(xlim=(-1.4, 11.6), ylim=(-0.85, 1.95))
+    ax.axis("off")
     return ax

@@ -95,8 +95,8 @@ def size_of(error):
     Returns
     -------
     str
-        "below 1e-12", "below 1e-09" or "below 1e-06", the first bound that is at least ten times the error, so that
-        rounding on another processor does not change it; for larger errors two digits, such as "0.36".
+        "below 1e-12" for an error of rounding and "below 1e-06" for one of differences, each at most a tenth of its
+        bound, so that another processor says the same; for larger errors two digits, such as "0.36".
 
     Raises
     ------
@@ -111,5 +111,5 @@ def size_of(error):
     error = number(error, "error", finite=False)
     if error < 0:
         raise ValueError(f"error: expected a number of at least 0, got {error}")
-    bounds = (bound for bound in (1e-12, 1e-9, 1e-6) if error <= bound / 10)
+    bounds = (bound for bound in (1e-12, 1e-6) if error <= bound / 10)
     return next((f"below {bound:.0e}" for bound in bounds), f"{error:.2g}")
