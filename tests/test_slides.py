@@ -247,6 +247,7 @@ def test_code_of_a_picture_is_shown_if_it_does_more(lines, hidden):
     source = "\n".join([*lines, "plotting.show(fig)"])
     picture = shows(source, **{"image/png": PICTURE, "text/plain": "a pixel"})
     assert slides.only_draws(picture) is hidden
+    assert slides.only_draws(nbformat.from_dict({**picture, "metadata": {"tags": ["hide-input"]}}))
     page, _, deck = deck_of(prose("# One", "slide"), picture)
     assert (squeezed(source) in squeezed("".join(deck.slides.values()))) is not hidden
     assert deck.pictures[0]["alt"] == "a pixel"
