@@ -111,6 +111,7 @@ def calls_in_numpy():
     anywhere, step = May(X, "2.5", "six axes", "empty"), at_least_zero(1e-5)
     yield takes(gradient_check.numerical_gradient, f=np.sum, x=anywhere, step=step)
     yield takes(gradient_check.relative_error, ours=X, reference=X)
+    yield takes(gradient_check.size_of, error=May(0.1, "2.5", "nan", "inf"))
 
     own = {"shape": (3, 4), "rng": 0}
     yield takes(initialization.constant, shape=(3, 4), value=real(1.0))
@@ -130,7 +131,7 @@ def calls_in_numpy():
         yield takes(rule, H=H)
     walk = {"start": optional(np.ones(3)), "momentum": at_least_zero(0.5), "batch_size": optional(2), "rng": RNG(0)}
     yield takes(loss_surface.descend, X=X, y=Y, lr=May(0.1, "2.5"), steps=3, **walk)
-    for at_weights in (loss_surface.gradient, loss_surface.loss):
+    for at_weights in (loss_surface.gradient, loss_surface.loss, loss_surface.loss_parts):
         yield takes(at_weights, X=X, y=Y, w=May(np.ones(3), "six axes"))
     yield takes(loss_surface.hessian, X=X)
     yield takes(loss_surface.condition_number, X=X)
@@ -223,7 +224,10 @@ def calls_of_figures():
     style = {"marker": anything("o"), "linestyle": anything("-")}
     yield takes(plotting.draw_band, x=np.arange(3.0), values=batch(4, 3), **look, **style)
     levels = {"limits": (-1, 1, -1, 1), "levels": 3, "cmap": anything("Greys")}
+    yield takes(plotting.draw_batch_norm_graph, ax=ax, nodes=("y",))
     yield takes(plotting.draw_bowl, ax=ax, X=X[:, :2], y=Y, **levels)
+    yield takes(plotting.draw_directions, ax=ax, X=X[:, :2], y=Y)
+    yield takes(plotting.draw_parts, ax=ax, parts=batch(4, 2) ** 2, limits=(1e-8, 1e4), color=anything("black"))
     yield takes(plotting.draw_path, path=batch(4, 2), **look)
     yield takes(plotting.show, fig=fig, alt=May("A figure.", "word"))
     yield takes(widgets.control, kind="FloatSlider", value=anything(0.5))

@@ -25,7 +25,7 @@ SOURCES, ROWS = covered.load()
 KEPT = {
     "judged": """
     shape-stays thousand-times-smaller-rate training-statistics first-convolution helps-deep-network
-    smaller-rate-slower stochastic-zigzag rate-per-weight much-faster beta-replaces-bias
+    smaller-rate-slower stochastic-zigzag rate-per-weight much-faster
     trouble-without-gamma-beta learned-statistics at-worst-no-worse sigmoid-saturation middle-epochs
     higher-rates inception-figure clock before-or-after-activation first-layer batch-size
     dropout-and-decay shuffling mixed-ensembles sigmoid-on-digits percentiles shift-and-noise
@@ -40,9 +40,10 @@ KEPT = {
     bowl-before-and-after perpendicular-steps changing-landscape zigzag one-rate-one-scale deep-not-convex
     whole-batch hidden-inputs covariate-shift why-batches one-large-network forward gamma-one-beta-zero reverse
     backward-by-node backward-closed gradients-through-statistics moving-average deviations-or-variances
-    batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules pytorch-momentum
-    each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init bias-variance
-    per-channel before-or-after-pooling local-response-norm family-axes spectral-norm deterministic-evaluation
+    beta-replaces-bias batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules
+    pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
+    bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
+    deterministic-evaluation
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())
@@ -178,65 +179,50 @@ def test_every_source_says_something():
     assert {said.source for row in ROWS for said in row.said_by} == set(SOURCES)
 
 
-GOOD = Row(
-    id="beta-replaces-bias",
-    what="beta replaces the bias",
-    said_by=(Place("Lee", "slide 1"), Place("the course")),
-    lesson="03_batch_normalization_by_hand",
-    section="three-question",
-    heading="3. Go forward, with every intermediate named",
-    cells=("three-forward", "three-identity"),
-    claims=("bn-swallows-bias",),
+def code_of(row, cells):
+    """The ids of the code cells among these that the row does not name."""
+    return [name for name, cell in cells.items() if cell.cell_type == "code" and name not in row.cells]
+
+
+# A row that is only taught, and one with a lab whose cells are those of the lab.
+GOOD = next(row for row in ROWS if not row.claims and len(row.cells) > 1)
+IN_LAB = next(row for row in ROWS if row.lab and {*row.cells} <= {*cells_of_lab(row.lab)})
+FIRST, *_ = GOOD.cells
+ELSEWHERE, *_ = (
+    code[0]
+    for name, (_, cells) in sections(GOOD.lesson).items()
+    if name != GOOD.section and (code := code_of(GOOD, cells))
 )
-IN_LAB = Row(
-    id="much-faster",
-    what="descent is much faster",
-    said_by=(Place("the course"),),
-    lesson="02_loss_surfaces",
-    section="three-question",
-    heading="3. Find the fastest learning rate",
-    cells=("three-limit", "steps-claim"),
-    claims=("descent-much-faster",),
-    lab="02_loss_surfaces",
+UNLINKED = next(
+    name
+    for name, (_, cells) in sections(IN_LAB.lesson).items()
+    if not any(f"](labs/{IN_LAB.lab}.ipynb" in cell.source for cell in cells.values())
 )
+OF_LESSON = next(name for name, claim in evidence.claims().items() if claim.edition == 1)
 WRONG = {
     "nobody-says-it": (GOOD, {"said_by": ()}, "name a source"),
     "an-unknown-source": (GOOD, {"said_by": (Place("Bishop", "page 1"),)}, "Bishop is not explained"),
     "no-place": (GOOD, {"said_by": (Place("Lee"),)}, "the place in Lee is missing"),
     "no-such-lesson": (GOOD, {"lesson": "99_nothing"}, "no lesson 99_nothing"),
     "no-such-section": (GOOD, {"section": "hundred-question"}, "no cell hundred-question with a heading"),
-    "not-a-heading": (GOOD, {"section": "three-forward"}, "no cell three-forward with a heading"),
-    "another-heading": (GOOD, {"heading": "1. Draw the bowl"}, "the row says 1. Draw the bowl"),
-    "a-cell-of-another-section": (GOOD, {"cells": ("two-figure", "three-identity")}, "has a cell two-figure"),
-    "a-cell-that-is-gone": (GOOD, {"cells": ("three-gone", "three-identity")}, "has a cell three-gone"),
-    "a-text-cell": (GOOD, {"cells": ("three-see", "three-identity")}, "three-see is no code cell"),
-    "a-cell-twice": (GOOD, {"cells": ("three-identity", "three-identity")}, "three-identity is named twice"),
-    "judged-without-a-claim": (GOOD, {"id": JUDGED[0], "claims": ()}, "names no claim"),
+    "not-a-heading": (GOOD, {"section": FIRST}, f"no cell {FIRST} with a heading"),
+    "another-heading": (GOOD, {"heading": "1. Draw the box"}, "the row says 1. Draw the box"),
+    "a-cell-of-another-section": (GOOD, {"cells": (ELSEWHERE,)}, f"has a cell {ELSEWHERE}"),
+    "a-cell-that-is-gone": (GOOD, {"cells": ("three-gone", FIRST)}, "has a cell three-gone"),
+    "a-text-cell": (GOOD, {"cells": (GOOD.section, FIRST)}, f"{GOOD.section} is no code cell"),
+    "a-cell-twice": (GOOD, {"cells": (FIRST, FIRST)}, f"{FIRST} is named twice"),
+    "judged-without-a-claim": (GOOD, {"id": JUDGED[0]}, "names no claim"),
     "a-claim-that-is-gone": (GOOD, {"claims": ("no-such-claim",)}, "has no claim no-such-claim"),
-    "a-claim-judged-in-another-cell": (GOOD, {"cells": ("three-forward",)}, "bn-swallows-bias is not judged in a cell"),
+    "a-claim-judged-in-another-cell": (GOOD, {"claims": (OF_LESSON,)}, f"{OF_LESSON} is not judged in a cell"),
+    "a-claim-judged-in-the-lab": (GOOD, {"claims": IN_LAB.claims[:1]}, "is not judged in a cell that the row"),
     "no-such-lab": (IN_LAB, {"lab": "99_x"}, "there is no lab 99_x: correct"),
     "a-section-that-does-not-link-the-lab": (
         IN_LAB,
-        {"section": "one-question", "heading": "1. Draw the bowl", "cells": ("steps-claim",)},
-        "the section one-question does not link the lab 02_loss_surfaces",
+        {"section": UNLINKED, "heading": sections(IN_LAB.lesson)[UNLINKED][0][0]},
+        f"the section {UNLINKED} does not link the lab",
     ),
-    "a-cell-of-the-lab-that-is-gone": (
-        IN_LAB,
-        {"cells": ("steps-gone",)},
-        "nor a lab of the row has a cell steps-gone",
-    ),
-    "a-text-cell-of-the-lab": (IN_LAB, {"cells": ("steps-see",)}, "steps-see is no code cell"),
-    "a-claim-judged-in-a-lesson": (IN_LAB, {"claims": ("bn-swallows-bias",)}, "not judged in the lab 02_loss"),
-    "a-claim-judged-in-the-lab": (
-        IN_LAB,
-        {"lab": "", "cells": ("three-limit",)},
-        "is not judged in a cell that the row",
-    ),
-    "a-claim-whose-record-the-lesson-shows": (
-        IN_LAB,
-        {"lab": "", "cells": ("three-smaller-claim",), "claims": ("smaller-rate-slower",)},
-        "is not judged in a cell that the row",
-    ),
+    "a-cell-of-the-lab-that-is-gone": (IN_LAB, {"cells": ("steps-gone",)}, "of the row has a cell steps-gone"),
+    "a-claim-judged-in-a-lesson": (IN_LAB, {"claims": (OF_LESSON,)}, f"{OF_LESSON} is not judged in the lab"),
 }
 
 
@@ -244,11 +230,24 @@ def test_a_right_row_has_no_faults():
     assert faults(GOOD) == faults(IN_LAB) == []
 
 
+def test_a_record_that_a_lesson_shows_judges_nothing():
+    shown = [
+        (row, name, claim)
+        for row in ROWS
+        for name, cell in sections(row.lesson)[row.section][1].items()
+        for claim, edition in cards([cell])
+        if edition == 2
+    ]
+    row, cell, claim = shown[0]
+    (found,) = faults(replace(row, lab="", cells=(cell,), claims=(claim,)))
+    assert "is not judged in a cell that the row" in found
+
+
 def test_a_cell_of_the_section_and_of_the_lab_is_a_fault(monkeypatch):
-    cell = sections(IN_LAB.lesson)[IN_LAB.section][1]["three-limit"]
-    monkeypatch.setitem(cells_of_lab(IN_LAB.lab), "three-limit", cell)
+    cell = cells_of_lab(IN_LAB.lab)[IN_LAB.cells[0]]
+    monkeypatch.setitem(sections(IN_LAB.lesson)[IN_LAB.section][1], IN_LAB.cells[0], cell)
     (found,) = faults(IN_LAB)
-    assert "both have a cell three-limit: rename" in found
+    assert f"both have a cell {IN_LAB.cells[0]}: rename" in found
 
 
 @pytest.mark.parametrize(("row", "change", "sentence"), WRONG.values(), ids=WRONG)
@@ -259,10 +258,10 @@ def test_a_wrong_row_has_one_fault_and_a_sentence(row, change, sentence):
 
 @pytest.mark.parametrize("change", [{"execution_count": None}, {"outputs": [{"output_type": "error"}]}])
 def test_a_cell_that_was_not_executed_is_a_fault(change, monkeypatch):
-    cell = sections(GOOD.lesson)[GOOD.section][1]["three-forward"]
+    cell = sections(GOOD.lesson)[GOOD.section][1][FIRST]
     for name, value in change.items():
         monkeypatch.setitem(cell, name, [type(cell)(out) for out in value] if value else value)
-    assert faults(GOOD) == ["beta-replaces-bias: three-forward was not executed: run make notebooks"]
+    assert faults(GOOD) == [f"{GOOD.id}: {FIRST} was not executed: run make notebooks"]
 
 
 ENTRY = {

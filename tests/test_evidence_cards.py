@@ -80,7 +80,13 @@ class TestText:
             column("digits", 1),
             column("mnist_5k", 4, condition(word="not judged", reason="nothing to gain"), n=32),
         ]
-        card = Card(claim(changed="The threshold."), "undecided", runs, {"fine grid": "There is one rate."}, "A note.")
+        card = Card(
+            claim(changed="The threshold.", setting="One layer."),
+            "undecided",
+            runs,
+            {"fine grid": "There is one rate."},
+            "A note.",
+        )
         text, page = repr(card), Page(card.to_html()).text
         assert text.startswith("UNDECIDED: A statement.")
         for words in (
@@ -99,6 +105,7 @@ class TestText:
             "98.0 %",
             "1 of 2 holds, none fails, 1 not judged",
             "The threshold.",
+            "One layer.",
             "fine grid",
             "There is one rate.",
             "nothing to gain",
@@ -170,8 +177,19 @@ class TestHtml:
         assert "somebody" not in shown
         assert "somebody" in folded
 
+    def test_the_setting_is_folded_directly_after_the_statement(self, claim):
+        card = Card(claim(setting="One layer."), "holds", [column()])
+        shown, folded = card.to_html().split("<details")
+        assert "One layer." not in shown
+        assert Page(f"<details{folded.removesuffix('</div>')}").text.count("One layer.") == 1
+        for text in (repr(card), Page(card.to_html()).text):
+            assert re.search(r"Statement[:.] *A statement\.\s*Setting[:.] *One layer\.\s*Source", text)
+        assert "Setting" not in repr(Card(claim(), "holds", [column()]))
+
     def test_text_is_escaped(self, claim):
-        words = dict.fromkeys(("statement", "quote", "source", "prediction", "changed", "unit"), "<em>x</em> & 'more'")
+        words = dict.fromkeys(
+            ("statement", "quote", "source", "prediction", "changed", "setting", "unit"), "<em>x</em> & 'more'"
+        )
         card = Card(
             claim(**words, conclusion={}), None, [column("<kbd>", 1, condition("<kbd>", reason="<kbd>"))], note="<u>"
         )

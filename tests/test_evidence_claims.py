@@ -4,13 +4,17 @@ import itertools
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from evidence_fixtures import CLAIM, write_claims
 
 from utils.evidence import CLAIMS, KINDS, WORDS, check, claims, judge, retired
+from utils.evidence.claims import OTHER_SETTINGS
+from utils.evidence.labs import open_lab
 
+LABS = Path(__file__).resolve().parents[1] / "notebooks" / "labs"
 OLD = {"edition": 1, "verdict": "supported", "why": "Because.", "kind": None}
 
 
@@ -33,17 +37,43 @@ def test_the_claims_of_the_course_are_complete(name):
     assert all(word in WORDS and text.strip().endswith(".") for word, text in claim.conclusion.items())
 
 
+def needs_a_setting(claim):
+    return claim.kind in ("experiment", "measurement")
+
+
+@pytest.mark.parametrize("name", [name for name, claim in claims().items() if claim.setting or needs_a_setting(claim)])
+def test_a_verdict_speaks_of_its_setting(name):
+    """It is said for all that is trained or measured, and nobody takes it for all settings."""
+    setting = claims()[name].setting
+    assert setting, "say in `setting` what was held fixed, as the code of the lab has it"
+    assert setting.endswith(f". {OTHER_SETTINGS}")
+    assert setting.count(OTHER_SETTINGS) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, claim in claims().items() if needs_a_setting(claim)])
+def test_a_setting_has_the_budgets_in_numbers(name):
+    """Where its lab trains, T and 4T are those of the experiment."""
+    lab = open_lab(LABS / f"{claims()[name].lab}.ipynb")
+    (made,) = (made for made in lab.experiments.values() if name in made.claims)
+    for budget in made.budgets if made.steps else ():
+        said = re.search(rf"\b{'' if budget == 1 else budget}T = (\d+)", claims()[name].setting)
+        assert said, f"expected T and {budget}T in numbers"
+        assert int(said[1]) == made.steps * budget
+
+
 def test_statements_are_made_once():
     for one, other in itertools.combinations([*claims().values(), *retired().values()], 2):
         assert one.statement != other.statement
 
 
 def test_a_file_is_read(write):
-    path = write(smallest=3.0, conclusion={"holds": "It does."}, changed="The threshold.")
+    path = write(smallest=3.0, conclusion={"holds": "It does."}, changed="The threshold.", setting="It was.")
     (claim,) = claims(path).values()
     assert (claim.id, claim.smallest, claim.edition) == ("a-claim", 3.0, 2)
     assert (claim.conclusion, claim.changed, claim.verdict) == ({"holds": "It does."}, "The threshold.", "")
-    assert claims(write(**OLD))["a-claim"].edition == 1
+    assert claim.setting == "It was."
+    old = claims(write(**OLD))["a-claim"]
+    assert (old.edition, old.setting) == (1, "")
 
 
 def test_a_file_without_claims_has_none(tmp_path):

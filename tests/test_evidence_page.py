@@ -98,16 +98,26 @@ class TestEvidencePage:
         assert f"up to {100 * wrong:.1f} to" in text
 
     def test_what_is_to_be_said_openly_is_folded_into_the_row(self):
-        stated = new_claim(changed="The unit <was> changed.", conclusion={"depends": "It depends on the place."})
+        stated = new_claim(
+            changed="The unit <was> changed.",
+            setting="Held <fixed>.",
+            conclusion={"depends": "It depends on the place."},
+        )
         card = new_card(stated).to_json()
         conditions = [each | {"condition": each["name"]} for each in card["conditions"]]
         conditions[1] |= {"word": "not judged", "reason": "Nothing to gain."}
         text = evidence_page.table([collected.Verdict(stated, "labs/01_x", "cell", card, "depends", conditions)])
         Tags(text)
-        for said in ("The unit &lt;was&gt; changed.", "three epochs", "They are too many.", "there: Nothing to gain."):
+        for said in (
+            "Held &lt;fixed&gt;.",
+            "The unit &lt;was&gt; changed.",
+            "three epochs",
+            "They are too many.",
+            "there: Nothing to gain.",
+        ):
             assert said in text
         assert "<b>It depends on the place.</b>" in text
-        assert text.count("<details") == 4
+        assert text.count("<details") == 5
 
     def test_links_to_a_retired_claim_land_on_its_reason(self):
         gone = evidence.Retired("old-claim", "a > b", "It is an identity.")

@@ -39,6 +39,7 @@ def test_a_kill_of_the_run_costs_what_was_in_hand_and_nothing_else(place):
     hold = place.say("hold", "mnist_5k", 1200)
     with place.running("--workers", 1) as run:
         worker = place.wait_for("mnist_5k 1200 0 16")
+        wait_until(lambda: len(place.recorded().units) == 3)
         os.kill(run.pid, signal.SIGKILL)
         run.communicate(timeout=SECONDS)
     wait_until(lambda: not is_alive(worker))
@@ -106,10 +107,11 @@ def test_ctrl_c_ends_it_at_once_and_a_terminal_sees_the_time_left(place):
     with place.running("--workers", 1, stderr=theirs) as run:
         os.close(theirs)
         worker = place.wait_for("digits 1200 0 16")
-        wait_until(lambda: place.record.read_text().count('"device": "cpu"') == 1)
+        shown = b""
+        while b"1/4" not in shown:
+            shown += os.read(ours, 4096)
         run.send_signal(signal.SIGINT)
         out, _ = run.communicate(timeout=SECONDS)
-    shown = b""
     with contextlib.suppress(OSError):  # the other side has closed it
         while part := os.read(ours, 4096):
             shown += part

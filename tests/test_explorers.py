@@ -49,7 +49,7 @@ def unpack(text, shape):
 def walks(numbers):
     n = numbers["loss_surface"]
     shape = (len(n["ratios"]), len(n["rates"]), n["steps"] + 1)
-    return unpack(n["paths"], (*shape, 2)), unpack(n["losses"], shape)
+    return unpack(n["paths"], (*shape, 2)), unpack(n["parts"], (*shape, 2))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def notebook():
 class TestLossSurface:
     @pytest.mark.parametrize(("i", "j"), [(0, 0), (0, 50), (4, 17), (12, 20), (12, 21), (12, 22), (16, 10), (16, 50)])
     def test_a_stored_walk_is_descent_from_the_same_start(self, numbers, walks, i, j):
-        n, (paths, losses) = numbers["loss_surface"], walks
+        n, (paths, parts) = numbers["loss_surface"], walks
         X, y = data.two_features(seed=0, n=100, ratio=n["ratios"][i])
         best = surface.minimum(X, y)
         walk = surface.descend(X, y, lr=n["rates"][j], steps=n["steps"], start=best + [-2.4, 1.3])
@@ -91,8 +91,11 @@ class TestLossSurface:
         length = len(walk) if near.all() else int(near.argmin())
         np.testing.assert_allclose(paths[i, j, :length], (walk - best)[:length], rtol=0, atol=HALF_A_THOUSANDTH)
         assert np.isnan(paths[i, j, length + 1 :]).all(), "a walk that has left the picture by far is not stored"
+        exact = np.clip(surface.loss_parts(X, y, walk), 1e-16, 1e16)
+        np.testing.assert_allclose(parts[i, j], np.log10(exact), rtol=0, atol=HALF_A_THOUSANDTH)
         excess = np.clip(surface.loss(X, y, walk) - surface.loss(X, y, best), 1e-8, 1e8)
-        np.testing.assert_allclose(losses[i, j], np.log10(excess), rtol=0, atol=HALF_A_THOUSANDTH)
+        total = np.clip((10 ** parts[i, j]).sum(axis=-1), 1e-8, 1e8)  # as the page adds them
+        np.testing.assert_allclose(np.log10(total), np.log10(excess), rtol=0, atol=HALF_A_THOUSANDTH)
 
     def test_a_walk_leaves_the_picture_in_the_right_direction(self):
         path = np.array([[0.0, 0.0], [10.0, -20.0], [-90.0, 30.0], [500.0, 500.0]])
@@ -128,6 +131,7 @@ class TestLossSurface:
             corners = best + np.array([[3, 2], [3, -2], [-3, 2], [-3, -2]])
             highest = (surface.loss(X, y, corners) - surface.loss(X, y, best)).max()
             np.testing.assert_allclose(heights, highest, rtol=2e-3)  # axes and angle have four digits
+            np.testing.assert_allclose(bowl["curvatures"], np.linalg.eigvalsh(surface.hessian(X)), atol=6e-5)
             assert bowl["limit"] == pytest.approx(surface.largest_stable_lr(surface.hessian(X)))
 
 
@@ -229,7 +233,7 @@ class TestFragment:
 
     def test_its_colours_are_those_of_the_figures(self, fragment):
         _, text = fragment
-        for role in ("accent", "raw", "momentum", "whitened"):
+        for role in ("accent", "raw", "momentum", "whitened", "flat", "steep"):
             assert f"--{role}: {COLOURS[role]};" in text
 
     def test_building_writes_the_fragments(self, numbers, tmp_path, monkeypatch):

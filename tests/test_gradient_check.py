@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.byhand.gradient_check import numerical_gradient, relative_error
+from utils.byhand.gradient_check import numerical_gradient, relative_error, size_of
 from utils.byhand.normalization import normalize_backward, normalize_forward
 
 CLOSED_FORMS = {
@@ -123,3 +123,25 @@ def test_ones_upstream_hide_a_missing_path_and_random_ones_do_not():
     found, fine = errors_of(without_the_path_through_the_variance, rng.standard_normal(x.shape), x)
     assert found > 0.1
     assert fine < 1e-8  # curvature: h^2 times third derivatives of order 10
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (0, "below 1e-12"),
+        (1e-13, "below 1e-12"),
+        (1.1e-13, "below 1e-06"),  # too near to 1e-12 for another processor
+        (1e-7, "below 1e-06"),
+        (1.1e-7, "1.1e-07"),
+        (0.3571, "0.36"),
+        (np.inf, "inf"),
+        (np.nan, "nan"),
+    ],
+)
+def test_the_size_of_an_error_is_a_bound_ten_times_as_large_or_two_digits(error, words):
+    assert size_of(error) == words
+
+
+def test_a_negative_error_is_refused():
+    with pytest.raises(ValueError, match="error: expected a number of at least 0, got -1.0"):
+        size_of(-1)

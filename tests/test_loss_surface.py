@@ -15,6 +15,7 @@ from utils.byhand.loss_surface import (
     hessian,
     largest_stable_lr,
     loss,
+    loss_parts,
     minimum,
 )
 from utils.byhand.standardization import Standardizer
@@ -78,6 +79,31 @@ class TestDerivatives:
         np.testing.assert_allclose(gradient(X, y, minimum(X, y)), 0, atol=1e-14)  # rounding of numbers of order one
         X, y, _ = problem(n=3, d=6)  # a valley of minima
         np.testing.assert_allclose(minimum(X, y), np.linalg.pinv(X) @ y, atol=1e-13)
+
+
+class TestParts:
+    @given(st.integers(1, 15), st.integers(1, 5), st.integers(0, 2**32 - 1))
+    @settings(derandomize=True, deadline=None, max_examples=30)
+    def test_they_add_up_to_the_loss_above_its_minimum(self, n, d, seed):
+        X, y, w = problem(n, d, seed)
+        parts = loss_parts(X, y, w)
+        assert parts.shape == (d,)
+        assert (parts >= -1e-12).all()  # rounding of a curvature of zero
+        np.testing.assert_allclose(parts.sum(), loss(X, y, w) - loss(X, y, minimum(X, y)), atol=1e-11)
+
+    def test_each_step_of_descent_multiplies_them_by_the_squares_of_their_factors(self):
+        X, y, w = problem()
+        parts = loss_parts(X, y, descend(X, y, lr=0.3, steps=4, start=w))
+        factors = (1 - 0.3 * np.linalg.eigvalsh(hessian(X))) ** 2
+        np.testing.assert_allclose(parts[1:], parts[:-1] * factors, rtol=1e-9, atol=1e-14)
+
+    def test_the_smallest_curvature_comes_first(self):
+        X, y = bowl(3, 0.5, 40)
+        np.testing.assert_allclose(loss_parts(X, y, np.array([1.0, 2.0, 3.0])), [1, 1.5, 180], rtol=1e-13)
+
+    def test_the_end_of_a_diverged_path_gives_no_warning(self):
+        X, y, _ = problem(d=2)
+        assert not np.isfinite(loss_parts(X, y, [[np.inf, 0.0], [1e300, 1e300]])).any()
 
 
 class TestConditionNumber:

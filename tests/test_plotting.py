@@ -13,12 +13,24 @@ from matplotlib.figure import Figure
 from PIL import Image
 from traitlets.config import Config
 
-from utils.byhand.loss_surface import descend, loss, minimum
+from utils.byhand.loss_surface import descend, hessian, loss, loss_parts, minimum
 from utils.data import two_features
-from utils.plotting import COLOURS, draw_band, draw_bowl, draw_path, png, show, use_course_style
+from utils.plotting import (
+    COLOURS,
+    draw_band,
+    draw_batch_norm_graph,
+    draw_bowl,
+    draw_directions,
+    draw_parts,
+    draw_path,
+    png,
+    show,
+    use_course_style,
+)
 
 OKABE_ITO = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
 LIMITS = (-2, 4, -1, 3)
+PARTS_LIMITS = (1e-8, 1e4)
 
 
 @pytest.fixture
@@ -219,6 +231,95 @@ class TestPath:
         assert draw() == draw()
 
 
+class TestDirections:
+    @pytest.mark.parametrize("ratio", [1.0, 4.0])
+    def test_they_are_the_eigenvectors_through_the_minimum(self, ax, ratio):
+        X, y = two_features(seed=0, ratio=ratio)
+        best = minimum(X, y)
+        draw_bowl(ax, X, y, limits=(best[0] - 3, best[0] + 3, best[1] - 2, best[1] + 2))
+        draw_directions(ax, X, y)
+        curvatures = np.linalg.eigvalsh(hessian(X))
+        _, *lines = ax.lines  # the first is the cross
+        for line, curvature, name in zip(lines, curvatures, ("flat", "steep"), strict=True):
+            start, end = line.get_xydata()
+            np.testing.assert_allclose((start + end) / 2, best, atol=1e-12)
+            along = end - start
+            np.testing.assert_allclose(hessian(X) @ along, curvature * along, atol=1e-10 * curvature)
+            assert line.get_color() == COLOURS[name]
+        assert [text.get_text() for text in ax.texts] == ["flat", "steep"]
+
+    def test_they_end_at_the_border(self, ax):
+        X, y = np.diag([1.0, 2.0]), np.zeros(2)
+        draw_directions(draw_bowl(ax, X, y, limits=(-3, 3, -2, 2)), X, y)
+        ends = [line.get_xydata() for line in ax.lines[1:]]
+        np.testing.assert_allclose(ends, [[[-3, 0], [3, 0]], [[0, -2], [0, 2]]], atol=1e-12)
+
+    def test_other_than_two_features_are_refused(self, ax):
+        with pytest.raises(ValueError, match=r"X: expected shape \(n, 2\), two weights to draw, got \(5, 3\)"):
+            draw_directions(ax, np.ones((5, 3)), np.ones(5))
+
+
+class TestParts:
+    @pytest.fixture
+    def parts(self):
+        X, y = two_features(seed=0, ratio=4.0)
+        return loss_parts(X, y, descend(X, y, lr=0.1, steps=20))
+
+    @pytest.fixture
+    def ax(self):
+        ax = Figure().subplots()
+        ax.set_xlim(0, 20)
+        return ax
+
+    def test_there_are_the_sum_and_its_two_parts_on_a_logarithmic_axis(self, ax, parts):
+        parts.flags.writeable = False
+        assert draw_parts(ax, parts, limits=PARTS_LIMITS, color="black") is ax
+        assert ax.get_yscale() == "log"
+        assert (*ax.get_xlim(), *ax.get_ylim()) == (0, 20, 1e-8, 1e4)
+        total, flat, steep = (line.get_ydata() for line in ax.lines)
+        np.testing.assert_allclose(total, parts.sum(axis=1), rtol=1e-12)
+        np.testing.assert_allclose(np.column_stack([flat, steep]), parts, rtol=1e-12)
+        assert [line.get_color() for line in ax.lines] == ["black", COLOURS["flat"], COLOURS["steep"]]
+
+    def test_a_line_that_stays_in_the_picture_has_its_name_at_its_end(self, ax, parts):
+        draw_parts(ax, parts, limits=PARTS_LIMITS, color="black")
+        named = {text.get_text(): text.xy for text in ax.texts}
+        assert set(named) == {"sum", "flat", "steep"}
+        for name, end in zip(("flat", "steep"), parts[-1], strict=True):
+            expected = np.clip((np.log10(end) + 8) / 12, 0, 1)
+            assert named[name] == (1, pytest.approx(expected))
+
+    def test_a_line_that_leaves_the_picture_has_its_name_where_it_was_last_seen(self, ax, parts):
+        draw_parts(ax, parts, limits=(1e-4, 1e4), color="black")
+        step = np.flatnonzero(parts[:, 1] >= 1e-4)[-1]
+        assert 0 < step < len(parts) - 1
+        flat, steep = ax.texts[1:]
+        assert flat.xy[0] == 1
+        assert flat.xycoords == "axes fraction"
+        assert steep.xy == (step, pytest.approx((np.log10(parts[step, 1]) + 4) / 8))
+        assert steep.xycoords == ax.get_xaxis_transform()
+
+    @pytest.mark.parametrize("ends", [(1.0, 1.0), (1e9, 1e9), (1e-20, 1e-20), (1e9, 1e8), (np.inf, np.nan), (0.0, 0.0)])
+    def test_names_stay_in_the_picture_and_apart(self, ax, ends):
+        draw_parts(ax, [(1.0, 1.0), ends], limits=PARTS_LIMITS, color="black")
+        heights = [text.xy[1] for text in ax.texts if text.get_text() != "sum"]
+        assert min(heights) >= 0
+        assert max(heights) <= 1
+        assert abs(heights[0] - heights[1]) > 0.08
+
+    @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3), (5, 2, 2)])
+    def test_other_than_two_parts_are_refused(self, shape, ax):
+        with pytest.raises(ValueError, match=r"parts: expected shape \(.*2\), .*got \(5"):
+            draw_parts(ax, np.ones(shape), limits=PARTS_LIMITS, color="black")
+        assert len(ax.lines) == 0
+
+    @pytest.mark.parametrize("limits", [(0, 1), (-1, 1), (1, 1), (2, 1), (1, np.inf), (np.nan, 1), (1, 2, 3)])
+    def test_limits_that_no_logarithm_has_are_refused(self, limits, parts):
+        ax = Figure().subplots()
+        with pytest.raises(ValueError, match="limits: expected two positive numbers, bottom and top"):
+            draw_parts(ax, parts, limits=limits, color="black")
+
+
 class TestBand:
     X = (1.0, 2.0, 4.0)
     # Five seeds: the quartiles are the second and the fourth value, the median the third.
@@ -250,3 +351,25 @@ class TestBand:
         with pytest.raises(ValueError, match=r"values: expected shape \(n_seeds, 3\), a column for each x, got \(\d"):
             draw_band(ax, self.X, np.ones(shape), color="black")
         assert len(ax.lines) == len(ax.collections) == 0
+
+
+def arrows_of(ax):
+    return [text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
+
+
+def test_the_graph_of_batch_norm_leads_each_arrow_back(ax):
+    draw_batch_norm_graph(ax)
+    ends = [(tuple(text.xyann), tuple(text.xy)) for text in ax.texts if getattr(text, "arrow_patch", None)]
+    assert len(ends) == 20
+    assert {(head, tail) for tail, head in ends} == set(ends)
+
+
+def test_the_graph_of_one_node_colours_the_arrows_into_it(ax):
+    draw_batch_norm_graph(ax, ("y",))
+    coloured = [to_hex(arrow.get_edgecolor()).upper() for arrow in arrows_of(ax)]
+    assert (coloured.count(COLOURS["standardized"]), coloured.count(COLOURS["raw"])) == (3, 3)
+
+
+def test_the_graph_knows_its_nodes(ax):
+    with pytest.raises(ValueError, match="expected a tuple with some of mu, xc, .*, got 'sigma'"):
+        draw_batch_norm_graph(ax, "sigma")

@@ -88,7 +88,8 @@ def test_every_heading_begins_a_slide(both):
 def test_optional_cells_are_not_in_the_deck(both):
     notebook, page, deck = both
     cells = [cell for cell in notebook.cells if optional(cell)]
-    assert cells
+    if not cells:
+        pytest.skip("this lesson has no optional cells")
     shown = squeezed(" ".join(deck.slides.values()))
     for cell in cells:
         assert kind(cell) == "skip", cell.id
@@ -246,6 +247,7 @@ def test_code_of_a_picture_is_shown_if_it_does_more(lines, hidden):
     source = "\n".join([*lines, "plotting.show(fig)"])
     picture = shows(source, **{"image/png": PICTURE, "text/plain": "a pixel"})
     assert slides.only_draws(picture) is hidden
+    assert slides.only_draws(nbformat.from_dict({**picture, "metadata": {"tags": ["hide-input"]}}))
     page, _, deck = deck_of(prose("# One", "slide"), picture)
     assert (squeezed(source) in squeezed("".join(deck.slides.values()))) is not hidden
     assert deck.pictures[0]["alt"] == "a pixel"

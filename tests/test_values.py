@@ -31,7 +31,7 @@ VALUES = {
     probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
     fused.Values: lambda: fused.Values(A, "rows", 2),
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),
-    widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, 1.0),
+    widgets.Walk: lambda: widgets.Walk(A, A, A, A, A, A, 1.0),
     evidence.Claim: lambda: dataclasses.replace(CLAIM),
     evidence.Retired: lambda: evidence.Retired("a-claim", "A statement.", "A reason."),
     evidence.Card: lambda: evidence.Card(CLAIM, "holds", [{"median": 1.0, "low": A, "n": 3}]),

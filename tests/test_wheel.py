@@ -145,7 +145,8 @@ print(json.dumps([utils.__file__, importlib.util.find_spec("homework") is None, 
 def test_it_reads_claims_and_registry_and_judges(run, site):
     code = """
 from utils import download, evidence
-card = evidence.judge("bn-trouble-without-gamma-beta", effect=[1e9] * 16)
+old = (name for name, claim in evidence.claims().items() if claim.edition == 1 and claim.direction == "at least")
+card = evidence.judge(next(old), effect=[1e9] * 16)
 files = [[file.path.name for file in download._files(name)] for name in ("mnist", "cifar10")]
 print(json.dumps([sorted(evidence.claims()), card.verdict, files, str(evidence.CLAIMS), str(download.REGISTRY)]))
 """

@@ -56,8 +56,11 @@ class TestExplorer:
         small.controls["b"].value = "y"
         assert (small.image.value, small.alt) == (b"picture of 7 and y", "7 beside y")
 
-    def test_the_controls_stand_above_the_picture(self, small):
-        assert small.box.children == (*small.controls.values(), small.image)
+    def test_the_controls_stand_in_rows_above_the_picture(self, small):
+        rows, picture = small.box.children
+        assert picture is small.image
+        assert rows.children == tuple(small.controls.values())
+        assert rows.layout.flex_flow == "row wrap"
 
     def test_a_notebook_gets_the_widget_and_a_picture_for_where_there_are_none(self, small):
         small.controls["a"].value = 2
@@ -90,7 +93,7 @@ class OldWidget:
 
 def old_ipywidgets(**changes):
     module = ModuleType("ipywidgets")
-    kinds = ("IntSlider", "FloatSlider", "FloatLogSlider", "SelectionSlider", "Dropdown", "Image", "VBox")
+    kinds = ("IntSlider", "FloatSlider", "FloatLogSlider", "SelectionSlider", "Dropdown", "Image", "Box", "VBox")
     module.__dict__.update(dict.fromkeys(kinds, OldWidget) | changes)
     return module
 
@@ -161,6 +164,7 @@ class TestLossSurfaceWalk:
         np.testing.assert_array_equal(walk.path, path)
         np.testing.assert_array_equal(walk.minimum, best)
         np.testing.assert_allclose(walk.excess, surface.loss(X, y, path) - surface.loss(X, y, best))
+        np.testing.assert_array_equal(walk.parts, surface.loss_parts(X, y, path))
 
     @pytest.mark.parametrize("factor", [0.99, 1.01])
     def test_its_limit_parts_the_walks_that_arrive_from_those_that_leave(self, factor):
@@ -206,6 +210,14 @@ class TestLossSurfaceExplorer:
         explorer.controls["lr"].value = 0.1
         assert "condition number 3.0" in explorer.alt
         assert "learning rate 0.1" in explorer.alt
+
+    @pytest.mark.parametrize(("momentum", "batch_size"), [(0.0, 100), (0.5, 100), (0.0, 4)])
+    def test_the_description_says_how_large_the_parts_are_at_the_end(self, explorer, momentum, batch_size):
+        explorer.controls["momentum"].value = momentum
+        explorer.controls["batch_size"].value = batch_size
+        settings = {name: control.value for name, control in explorer.controls.items()}
+        flat, steep = loss_surface_walk(seed=0, steps=25, **settings).parts[-1]
+        assert f"the flat part is {flat:.1e} and the steep part {steep:.1e}" in explorer.alt
 
     def test_a_redraw_feels_immediate(self, explorer):
         seconds = []

@@ -19,6 +19,9 @@ MATH_OR_CODE = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inl
 # The page loads nothing: no MathJax, no RequireJS, no scripts for widgets, whose picture is shown instead. A picture
 # has its text, which nbconvert leaves out, and code that is folded in the notebook is folded here.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
+{% block html_head_css %}{{ super() }}
+<style>mtd[columnalign="left"] { text-align: left; } mtd[columnalign="right"] { text-align: right; }</style>
+{% endblock %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_requirejs %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
@@ -38,7 +41,8 @@ SHOWN_FIRST = ["text/html", "image/png", "text/markdown", "text/plain"]
 def _mathml(match):
     """One formula as MathML, which browsers draw by themselves; code stays as it is."""
     if match["block"]:
-        return converter.convert(" ".join(match["block"].split()), display="block")
+        block = " ".join(match["block"].split())
+        return converter.convert(block.replace("{aligned}", "{align*}"), display="block")  # the other it does not know
     return converter.convert(match["inline"]) if match["inline"] else match[0]
 
 

@@ -83,7 +83,9 @@ def _folded(summary, *paragraphs):
 
 
 def _said_openly(found):
-    """What was changed after a run, the rules that are not kept, and what could not be judged."""
+    """The setting, what was changed after a run, the rules that are not kept, and what could not be judged."""
+    if found.claim.setting:
+        yield _folded("setting", found.claim.setting)
     if found.claim.changed:
         yield _folded("changed after a run", found.claim.changed)
     for rule, reason in found.card.get("waived", {}).items():

@@ -72,17 +72,17 @@ def _until_far(path):
 
 
 def loss_surface():
-    """Walks and losses for every learning rate and scale ratio that notebook 02's explorer offers."""
+    """Walks and parts of the loss for every learning rate and scale ratio that notebook 02's explorer offers."""
     controls = loss_surface_explorer(seed=SEED, steps=STEPS).controls
     rates, ratios = positions(controls["lr"]), positions(controls["ratio"])
     paths = np.empty((len(ratios), len(rates), STEPS + 1, 2))
-    losses = np.empty(paths.shape[:-1])
+    parts = np.empty(paths.shape)
     bowls = []
     for i, ratio in enumerate(ratios):
         for j, lr in enumerate(rates):
             walk = loss_surface_walk(seed=SEED, steps=STEPS, lr=lr, ratio=ratio)
             paths[i, j] = _until_far(walk.path - walk.minimum)
-            losses[i, j] = _powers(walk.excess, -8, 8)
+            parts[i, j] = _powers(walk.parts, -16, 16)
         H = hessian(walk.X)
         curvature, directions = np.linalg.eigh(H)
         corner = max(0.5 * w @ H @ w for w in np.array([[3.0, 2.0], [3.0, -2.0]]))  # the highest of the picture
@@ -92,6 +92,7 @@ def loss_surface():
                 "kappa": round(condition_number(walk.X), 4),
                 "limit": walk.largest_lr,
                 "axes": np.sqrt(2 * corner / curvature).round(4).tolist(),  # of the outermost ellipse
+                "curvatures": curvature.round(4).tolist(),
                 "angle": round(float(np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))), 4),
             }
         )
@@ -103,7 +104,7 @@ def loss_surface():
         "levels": LEVELS,
         "bowls": bowls,
         "paths": pack(paths),
-        "losses": pack(losses),
+        "parts": pack(parts),
     }
 
 
@@ -184,7 +185,7 @@ def signal_propagation():
 
 def fragment(name, numbers):
     """One explorer as HTML to be included in a page: a `div` with its style, its numbers and its script."""
-    roles = ("accent", "raw", "momentum", "whitened")
+    roles = ("accent", "raw", "momentum", "whitened", "flat", "steep")
     parts = {
         "STYLE": (SOURCES / "explorer.css").read_text("utf-8"),
         "COLOURS": " ".join(f"--{role}: {COLOURS[role]};" for role in roles),

@@ -12,7 +12,7 @@ from utils import evidence
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EXPLORERS = {  # page and cell of an explorer -> its fragment, which moves without a kernel
-    ("02_loss_surfaces", "six-explorer"): "loss_surface",
+    ("02_loss_surfaces", "explore-explorer"): "loss_surface",
     ("06_weight_initialization", "five-explorer"): "signal_propagation",
 }
 

@@ -54,10 +54,12 @@ def split_prose(source):
 
 
 def only_draws(cell):
-    """Whether a cell shows a picture or a table and has few lines that do anything else.
+    """Whether a cell is folded, or shows a picture or a table and has few lines that do anything else.
 
     On a slide the picture is what counts; the notebook shows how it is drawn.
     """
+    if "hide-input" in cell.metadata.get("tags", []):
+        return True
     shown = {mime for output in cell.outputs for mime in output.get("data", {})}
     if not shown & {"image/png", "text/markdown"} or re.search(r"^[%!]", cell.source, re.MULTILINE):
         return False

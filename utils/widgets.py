@@ -11,9 +11,17 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.ticker import NullLocator
 
 from utils.arrays import by_identity, whole
-from utils.byhand.loss_surface import condition_number, descend, hessian, largest_stable_lr, loss, minimum
+from utils.byhand.loss_surface import (
+    condition_number,
+    descend,
+    hessian,
+    largest_stable_lr,
+    loss,
+    loss_parts,
+    minimum,
+)
 from utils.data import two_features
-from utils.plotting import COLOURS, draw_bowl, draw_path, png
+from utils.plotting import COLOURS, draw_bowl, draw_directions, draw_parts, draw_path, png
 
 __all__ = ["Explorer", "control", "loss_surface_explorer"]
 
@@ -78,8 +86,9 @@ class Explorer:
     Attributes
     ----------
     box : ipywidgets.VBox or None
-        Controls and picture; None where widgets do not run. The picture is an ``Image`` widget: an ``Output`` widget,
-        and with it ``interact``, is neither stored with the notebook nor comparable.
+        Controls, side by side where there is room, and the picture; None where widgets do not run. The picture is an
+        ``Image`` widget: an ``Output`` widget, and with it ``interact``, is neither stored with the notebook nor
+        comparable.
     """
 
     def __init__(self, draw, controls):
@@ -90,7 +99,8 @@ class Explorer:
         if ipywidgets is None or not all(hasattr(one, "observe") for one in controls.values()):
             return
         self.image.layout.max_width = "100%"
-        self.box = ipywidgets.VBox([*controls.values(), self.image])
+        rows = ipywidgets.Box([*controls.values()], layout={"flex_flow": "row wrap"})
+        self.box = ipywidgets.VBox([rows, self.image])
         for one in controls.values():
             one.observe(self.redraw, names="value")
 
@@ -120,6 +130,7 @@ class Walk(NamedTuple):
     minimum: np.ndarray  #: Shape (2,): the weights at the bottom of the bowl.
     path: np.ndarray  #: Shape (steps + 1, 2): the weights before the first and after every step.
     excess: np.ndarray  #: Shape (steps + 1,): the loss above its minimum along the path.
+    parts: np.ndarray  #: Shape (steps + 1, 2): its parts along the flat and the steep eigenvector.
     largest_lr: float  #: The learning rate from which descent with all examples and without momentum diverges.
 
 
@@ -137,11 +148,13 @@ def loss_surface_walk(*, seed, steps, lr, ratio, momentum=0.0, batch_size=_EXAMP
     batch = {} if batch_size == _EXAMPLES else {"batch_size": batch_size, "rng": rng}
     path = descend(X, y, lr=lr, steps=steps, start=start, momentum=momentum, **batch)
     excess = loss(X, y, path) - loss(X, y, best)
-    return Walk(X, y, best, path, excess, largest_stable_lr(hessian(X)))
+    return Walk(X, y, best, path, excess, loss_parts(X, y, path), largest_stable_lr(hessian(X)))
 
 
 def loss_surface_explorer(*, seed, steps=25):
     """Explore descent on a bowl of two weights: learning rate, scale ratio, momentum and batch size.
+
+    Left the walk on its bowl, right the loss above its minimum, split into its parts along the two eigenvectors.
 
     Parameters
     ----------
@@ -157,31 +170,34 @@ def loss_surface_explorer(*, seed, steps=25):
     # One figure, emptied and filled: new axes cost more than the drawing. The placeholder keeps matplotlib from
     # computing the style's layout twice at every redraw (layout="none" is forgotten when the figure is saved).
     fixed = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
-    fig = Figure(figsize=(10, 4.2), layout=fixed)
+    fig = Figure(figsize=(10, 4), layout=fixed)
     bowl, curve = fig.subplots(1, 2, width_ratios=(1.35, 1))
-    fig.subplots_adjust(left=0.07, right=0.985, bottom=0.16, top=0.9, wspace=0.32)
-    curve.set(xlim=(0, steps), yscale="log", ylim=(1e-8, 1e4), xlabel="steps", ylabel="loss above the minimum")
+    fig.subplots_adjust(left=0.07, right=0.94, bottom=0.16, top=0.9, wspace=0.3)
+    curve.set(xlim=(0, steps), yscale="log", xlabel="steps", ylabel="loss above its minimum")
     curve.yaxis.set(major_formatter="{x:.0e}", minor_locator=NullLocator())  # labels in TeX take half of the time
 
     def draw(lr, ratio, momentum, batch_size):
-        how = {"lr": lr, "ratio": ratio, "momentum": momentum, "batch_size": batch_size}
-        X, y, best, path, excess, largest_lr = loss_surface_walk(seed=seed, steps=steps, **how)
-        for artist in (*bowl.lines, *bowl.collections, *curve.lines):
+        settings = {"lr": lr, "ratio": ratio, "momentum": momentum, "batch_size": batch_size}
+        walk = loss_surface_walk(seed=seed, steps=steps, **settings)
+        for artist in (*bowl.lines, *bowl.collections, *bowl.texts, *curve.lines, *curve.texts):
             artist.remove()
-        limits = (best[0] - 3, best[0] + 3, best[1] - 2, best[1] + 2)
+        w1, w2 = walk.minimum
         color = COLOURS["raw" if batch_size == _EXAMPLES else "batches"]
-        draw_path(draw_bowl(bowl, X, y, limits=limits), path, color=color)
-        curve.plot(np.clip(np.nan_to_num(excess, nan=np.inf), 1e-8, 1e8), color=color)
-        curve.set_title(f"η = {lr:.3g},  largest stable {largest_lr:.3g}")
-        kappa = condition_number(X)
+        draw_bowl(bowl, walk.X, walk.y, limits=(w1 - 3, w1 + 3, w2 - 2, w2 + 2))
+        draw_directions(bowl, walk.X, walk.y)
+        draw_path(bowl, walk.path, color=color)
+        draw_parts(curve, walk.parts, limits=(1e-8, 1e4), color=color)
+        curve.set_title(f"η = {lr:.3g},  2/λmax = {walk.largest_lr:.3g}")
+        flat, steep = (f"{part:.1e}" if part < 1e8 else "more than 1e+08" for part in walk.parts[-1])
         alt = (
-            f"Left: contours of the loss over two weights, condition number {kappa:.1f}, and a walk of {steps} steps "
-            f"at learning rate {lr:.3g}, momentum {momentum:.2g} and batch size {batch_size} of {_EXAMPLES}. "
-            "Right: the loss above its minimum over the steps, on a logarithmic scale."
+            f"Left: contours of the loss over two weights, condition number {condition_number(walk.X):.1f}, and a walk "
+            f"of {steps} steps at learning rate {lr:.3g}, momentum {momentum:.2g} and batch size {batch_size} of "
+            f"{_EXAMPLES}. Right: the loss above its minimum over the steps, on a logarithmic scale, and the two parts "
+            f"whose sum it is; at the end the flat part is {flat} and the steep part {steep}."
         )
         return png(fig, compress_level=1), alt
 
-    look = {"style": {"description_width": "9em"}, "layout": {"width": "34em"}}
+    look = {"style": {"description_width": "8em"}, "layout": {"width": "28em"}}
     lr = {"min": -2, "max": 0.5, "step": 0.05, "description": "learning rate", "readout_format": ".3g"}
     ratio = {"min": 1, "max": 5, "step": 0.25, "description": "scale ratio"}
     momentum = {"min": 0, "max": 0.95, "step": 0.05, "description": "momentum"}

@@ -132,6 +132,24 @@ class TestLossSurface:
         assert "beyond the limit" in status.inner_text()
         assert "above 10⁸" in status.inner_text()
 
+    def test_the_sum_lies_on_the_larger_part_or_just_above_it(self, surface):
+        for key in ("Home", "End"):
+            for slider in ("lr", "ratio"):
+                surface.locator(f"#loss-surface-{slider}").focus()
+                surface.keyboard.press(key)
+                heights = []
+                for kind in ("walk", "part.flat", "part.steep"):
+                    path = surface.locator(f"#loss-surface-curve path.{kind}").get_attribute("d")
+                    heights.append([float(y) for y in re.findall(r"[ML]\S+ (\S+?)(?=L|$)", path)])
+                for total, flat, steep in zip(*heights, strict=True):
+                    inside = max(min(flat, steep), -45.3)  # the sum is drawn up to 10⁸
+                    double = 5.6  # pixels of a factor of two
+                    assert inside - double <= total <= inside + 0.2
+
+    def test_the_status_says_by_what_each_part_shrinks(self, surface):
+        status = surface.locator("#loss-surface-status").inner_text()
+        assert "multiplies the flat component by 0.926 and the steep one by −0.626" in status
+
     def test_the_mark_of_the_limit_parts_the_rates(self, surface):
         """The first position right of the mark is the first that is beyond the limit."""
         found = surface.evaluate("""() => {

@@ -211,3 +211,16 @@ def test_a_slider_moved_by_mouse(explored):
     place = box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2
     print("redrawn by mouse:", round(redrawn(explored, lambda: explored.mouse.click(*place))), "ms")
     assert explored.problems == {}
+
+
+def test_sliders_and_picture_are_seen_together_on_a_small_screen(explored):
+    explored.set_viewport_size({"width": 1280, "height": 720})
+    explored.wait_for_timeout(500)
+    sliders = [slider.bounding_box() for slider in explored.locator(".widget-slider").all()]
+    picture = explored.locator(PICTURE).first.bounding_box()
+    height = picture["y"] + picture["height"] - min(box["y"] for box in sliders)
+    room = explored.locator(".jp-NotebookPanel-notebook").first.bounding_box()["height"]
+    print(f"sliders and picture: {height:.0f} px of {room:.0f}")
+    assert len(sliders) == 4
+    assert all(box["y"] + box["height"] <= picture["y"] for box in sliders)
+    assert height < room

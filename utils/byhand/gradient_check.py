@@ -6,7 +6,7 @@ import numpy as np
 
 from utils.arrays import float_array, instance, number, numeric
 
-__all__ = ["numerical_gradient", "relative_error"]
+__all__ = ["numerical_gradient", "relative_error", "size_of"]
 
 
 def numerical_gradient(f, x, *, step=1e-5):
@@ -82,3 +82,34 @@ def relative_error(ours, reference):
         if difference == 0:
             return 0.0
         return float(difference / scale) if scale else float(difference * np.inf)
+
+
+def size_of(error):
+    """Say how large an error is, in words that are the same on every computer.
+
+    Parameters
+    ----------
+    error : float
+        At least 0; infinity and NaN are said as they are.
+
+    Returns
+    -------
+    str
+        "below 1e-12" for an error of rounding and "below 1e-06" for one of differences, each at most a tenth of its
+        bound, so that another processor says the same; for larger errors two digits, such as "0.36".
+
+    Raises
+    ------
+    ValueError
+        If error is no number, or negative.
+
+    Examples
+    --------
+    >>> size_of(3e-16), size_of(0.357)
+    ('below 1e-12', '0.36')
+    """
+    error = number(error, "error", finite=False)
+    if error < 0:
+        raise ValueError(f"error: expected a number of at least 0, got {error}")
+    bounds = (bound for bound in (1e-12, 1e-6) if error <= bound / 10)
+    return next((f"below {bound:.0e}" for bound in bounds), f"{error:.2g}")

@@ -17,6 +17,7 @@ __all__ = [
     "hessian",
     "largest_stable_lr",
     "loss",
+    "loss_parts",
     "minimum",
 ]
 
@@ -130,6 +131,27 @@ def minimum(X, y):
     """
     X = _table(X)
     return np.linalg.lstsq(X, targets(y, len(X)).astype(np.float64, copy=False), rcond=None)[0]
+
+
+def loss_parts(X, y, w):
+    r"""The loss above its minimum, split along the eigenvectors of the Hessian.
+
+    Parameters
+    ----------
+    X, y, w
+        As in `loss`, with the same errors.
+
+    Returns
+    -------
+    ndarray, shape (..., d), float64
+        :math:`\frac12 \lambda_i c_i^2`, the smallest curvature first, where :math:`c_i` is the distance of w from the
+        minimum along eigenvector i. Their sum is the loss minus its minimum.
+    """
+    X = _table(X)
+    best, w = minimum(X, y), _weights(w, X.shape[1])
+    curvatures, directions = np.linalg.eigh(hessian(X))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return 0.5 * curvatures * ((w - best) @ directions) ** 2
 
 
 def _curvatures(H):
