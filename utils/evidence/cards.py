@@ -167,7 +167,7 @@ class Card:
         return [each["word"] for run in self.runs for each in run["conditions"]]
 
     def details(self):
-        """What is folded: statement, source, prediction, method, and what has to be said openly.
+        """What is folded: statement, setting, source, prediction, method, and what has to be said openly.
 
         Returns
         -------
@@ -183,6 +183,7 @@ class Card:
             )
         found = {
             "Statement": self.claim.statement,
+            "Setting": self.claim.setting,
             "Source": f"“{self.claim.quote}” — {self.claim.source}",
             "Predicted before the run": self.claim.prediction,
             "Method": method if sizes else "",
@@ -264,7 +265,7 @@ class Card:
             f'<div class="claim-card" style="border-left: 6px solid {colour}; padding: 0.4em 0.9em; margin: 0.5em 0; '
             f'max-width: 62em"><div style="{text}"><b style="{badge}">{escape(self.verdict)}</b> &nbsp;'
             f"{escape(self.sentence)}</div>{lines}{self._html_table() if self.runs else ''}"
-            f"<details><summary>Statement, source, prediction, method</summary>{folded}"
+            f"<details><summary>Statement, setting, source, prediction, method</summary>{folded}"
             f'<p style="{text}"><code>{escape(self.claim.id)}</code></p></details></div>'
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from utils.arrays import number, one_of
 from utils.data_files import data_file
 
-__all__ = ["CLAIMS", "KINDS", "VERDICTS", "WORDS", "Claim", "Retired", "claims", "retired"]
+__all__ = ["CLAIMS", "KINDS", "OTHER_SETTINGS", "VERDICTS", "WORDS", "Claim", "Retired", "claims", "retired"]
 
 #: The claims of the course.
 #:
@@ -20,8 +20,11 @@ KINDS = ("experiment", "measurement", "identity", "timing")
 #: What a verdict of the first edition can be.
 VERDICTS = ("supported", "supported in part", "refuted", "inconclusive")
 
+#: The end of every setting.
+OTHER_SETTINGS = "Other settings may give another word."
+
 _FIRST_EDITION = {"verdict", "why"}
-_OPTIONAL = {"notebook", "lab", "changed", "edition", "kind", "conclusion", *_FIRST_EDITION}
+_OPTIONAL = {"notebook", "lab", "changed", "edition", "kind", "conclusion", "setting", *_FIRST_EDITION}
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Claim:
         One of `KINDS`.
     conclusion : dict of str to str
         What a student can repeat, in one sentence, for the word of `WORDS` with which it was written.
+    setting : str
+        What was held fixed in all conditions: model, start, optimizer, sizes, T and 4T in numbers. A verdict speaks of
+        its setting, so an experiment and a measurement need one, which ends with `OTHER_SETTINGS`.
     changed : str
         What was changed after a run (statement, conditions or threshold) and why; empty if nothing was.
     edition : int
@@ -69,6 +75,7 @@ class Claim:
     lab: str = ""
     kind: str = ""
     conclusion: dict = field(default_factory=dict, hash=False)
+    setting: str = ""
     changed: str = ""
     edition: int = 2
     verdict: str = ""
