@@ -26,9 +26,9 @@ KEPT = {
     "judged": """
     shape-stays thousand-times-smaller-rate training-statistics first-convolution helps-deep-network
     smaller-rate-slower stochastic-zigzag rate-per-weight much-faster
-    trouble-without-gamma-beta learned-statistics at-worst-no-worse sigmoid-saturation middle-epochs per-channel
-    higher-rates inception-figure clock before-or-after-activation before-or-after-pooling first-layer batch-size
-    dropout-and-decay shuffling local-response-norm mixed-ensembles sigmoid-on-digits percentiles shift-and-noise
+    trouble-without-gamma-beta learned-statistics at-worst-no-worse sigmoid-saturation middle-epochs
+    higher-rates inception-figure clock before-or-after-activation first-layer batch-size
+    dropout-and-decay shuffling mixed-ensembles sigmoid-on-digits percentiles shift-and-noise
     shift-on-gradients landscape serendipitous-training serendipitous-smoothing preserves-gradients
     where-gradients-explode less-exploding very-deep noise-regularizes any-activation zero-weights
     constant-weights sixteen-matrices full-rank layer-saturates relu-zeros xavier-limits he pytorch-default
@@ -42,7 +42,8 @@ KEPT = {
     backward-by-node backward-closed gradients-through-statistics moving-average deviations-or-variances
     beta-replaces-bias batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules
     pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
-    bias-variance family-axes spectral-norm deterministic-evaluation
+    bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
+    deterministic-evaluation
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())

@@ -21,7 +21,7 @@ dropout, effective learning rate, epsilon, evaluation mode, exploding gradient, 
 statistics, gain, gamma, ghost batch, gradient accumulation, gradient check, gradient descent, group
 normalization, He initialization, Hessian, initialization, instance normalization, internal covariate shift,
 layer normalization, learning rate, loss surface, LSUV, mini-batch, momentum, normalization, orthogonal,
-outlier, precise statistics, replica, RMS norm, running statistics, saturation, singular value, spectral
+outlier, precise statistics, RMS norm, running statistics, saturation, singular value, spectral
 normalization, standardize, synchronized batch norm, transformer, usable rate, vanishing gradient, warm-up,
 weight decay, weight normalization, weight standardization, whitening, Xavier initialization, z-score
 """

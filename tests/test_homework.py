@@ -16,7 +16,6 @@ from homework_wrong import VARIANTS, assignment, questions
 from nbclient import NotebookClient
 
 from homework.grading import marks
-from utils.evidence import claims
 
 pytestmark = pytest.mark.timeout(300)  # every assignment is solved and graded
 
@@ -209,9 +208,9 @@ for name in {NAMES!r}:
 
 
 def test_claims_of_homework_are_open():
-    known = claims()
+    recorded = json.loads((ROOT / "data" / "evidence.json").read_text(encoding="utf-8"))["claims"]
     for name in release.hidden("hw05").OPEN:
-        assert known[name].verdict == "inconclusive", f"{name} is decided now: take it out of hw05/hidden.py"
+        assert recorded[name]["word"] == "undecided", f"{name} is decided now: take it out of hw05/hidden.py"
 
 
 def test_readme_says_how_many_points_and_hours():

@@ -100,7 +100,7 @@ class TestCollected:
 
     def test_identities_are_told_from_experiments(self, verdicts):
         found = {each.claim.id: each for each in verdicts}
-        assert found["conv-bn-is-per-channel"].is_identity
+        assert found["zscore-keeps-shape"].is_identity
         assert not found["leakage-flatters"].is_identity
         assert len(found["leakage-flatters"].parts) > 1
 
