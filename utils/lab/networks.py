@@ -11,7 +11,7 @@ from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "conv_net", "initialize", "mlp"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "mlp", "second_generator"]
 
 #: Activation functions by name.
 #:
@@ -57,14 +57,37 @@ _ORDER = {
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from a generator of its own; those of ``nn.Dropout`` come from the global one."""
+    """Dropout whose masks come from a generator of its own; those of ``nn.Dropout`` come from the global one.
+
+    Parameters
+    ----------
+    p : float
+        Share of the values that are dropped in training, in [0, 1).
+    generator : torch.Generator
+        Draws the masks.
+
+    Raises
+    ------
+    ValueError
+        If p is no such number.
+    """
 
     def __init__(self, p, *, generator):
         super().__init__()
         self.p, self.generator = number(p, "dropout", at_least=0, below=1), generator
 
     def forward(self, x):
-        """Drop values in training, and scale up the others."""
+        """Drop values in training, and scale up the others.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+
+        Returns
+        -------
+        torch.Tensor
+            Of the shape and dtype of x.
+        """
         if not self.training:
             return x
         kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
@@ -113,7 +136,22 @@ def _hidden(layer, norm, activation, place, dropout, pool=None):
 
 
 def second_generator(seed):
-    """A generator whose numbers have nothing to do with those that the same seed draws for the weights."""
+    """A generator whose numbers have nothing to do with those that the same seed draws for the weights.
+
+    Parameters
+    ----------
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    torch.Generator
+
+    Raises
+    ------
+    ValueError
+        If seed is no such number.
+    """
     entropy = [whole(seed, "seed", at_least=0, at_most=2**63 - 1), 1]
     return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
