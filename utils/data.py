@@ -13,7 +13,6 @@ from utils.small_mnist import mnist_5k
 from utils.splits import Split, draw_split
 
 __all__ = [
-    "Split",
     "ages_and_incomes",
     "breast_cancer",
     "cifar10",
