@@ -60,13 +60,13 @@ def _published_output(output, cell, claims, page):
     data, where = output.get("data", {}), f"{page}.ipynb: cell {cell.id}"
     data.pop(VIEW, None)
     if "image/png" in data:
-        told = output.metadata.get("image/png", {})
-        if not told.get("alt"):
+        about = output.metadata.get("image/png", {})
+        if not about.get("alt"):
             raise ValueError(f"{where}: expected a figure with alt text, got one without: use plotting.show")
         if "mystnb" in cell.metadata:
             raise ValueError(f"{where}: expected one figure per cell, got two: alt texts belong to cells here")
-        width = {"width": f"{told['width']}px"} if "width" in told else {}
-        cell.metadata["mystnb"] = {"image": {"alt": told["alt"], **width}}
+        width = {"width": f"{about['width']}px"} if "width" in about else {}
+        cell.metadata["mystnb"] = {"image": {"alt": about["alt"], **width}}
     if evidence.MIME in data:
         found = card(claims[data[evidence.MIME]["id"]], output, page)
         output["data"] = nbformat.from_dict({"text/html": found})

@@ -58,7 +58,7 @@ def only_draws(cell):
 
     On a slide the picture is what counts; the notebook shows how it is drawn.
     """
-    if "hide-input" in cell.metadata.get("tags", []):
+    if FOLDED in cell.metadata.get("tags", []):
         return True
     shown = {mime for output in cell.outputs for mime in output.get("data", {})}
     if not shown & {"image/png", "text/markdown"} or re.search(r"^[%!]", cell.source, re.MULTILINE):
@@ -88,8 +88,8 @@ def _describe_pictures(cell):
         if "image/png" in output.get("data", {}):
             header = base64.b64decode(output.data["image/png"][:64])
             dots, lines = struct.unpack(">II", header[16:24])
-            told = output.metadata.get("image/png", {})
-            width, alt = told.get("width", dots), told.get("alt") or output.data.get("text/plain", "")
+            about = output.metadata.get("image/png", {})
+            width, alt = about.get("width", dots), about.get("alt") or output.data.get("text/plain", "")
             height = round(lines * width / dots)
             output.metadata.update(width=width, height=height, alt=alt)
 
@@ -116,7 +116,7 @@ def prepare(notebook, where="notebook"):
             title = section if visible.startswith("# ") else title
             cell.source, cell.metadata.notes = visible, notes
         elif cell.cell_type == "code":
-            cell.metadata.hide_code = FOLDED in cell.metadata.get("tags", []) or only_draws(cell)
+            cell.metadata.hide_code = only_draws(cell)
             cell.source = FOR_TESTS.sub("", cell.source)
             _describe_pictures(cell)
         cell.metadata.section = section.replace("`", "")

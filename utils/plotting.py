@@ -108,6 +108,13 @@ def show(fig, *, alt):
     display({"image/png": picture, "text/plain": alt}, metadata=metadata, raw=True)
 
 
+def _check_two_weights(ax, X):
+    """Refuse what is no Axes, or a table without exactly two columns."""
+    instance(ax, Axes, "ax", what="Axes")
+    if matrix(X).shape[1] != 2:
+        raise ValueError(f"X: expected shape (n, 2), two weights to draw, got {np.shape(X)}")
+
+
 def draw_bowl(ax, X, y, *, limits, levels=10, cmap="Greys"):
     """Draw the contours of the two-weight loss, with equal axes so that right angles look right.
 
@@ -132,9 +139,7 @@ def draw_bowl(ax, X, y, *, limits, levels=10, cmap="Greys"):
     ValueError
         If X has not two columns.
     """
-    instance(ax, Axes, "ax", what="Axes")
-    if matrix(X).shape[1] != 2:
-        raise ValueError(f"X: expected shape (n, 2), two weights to draw, got {np.shape(X)}")
+    _check_two_weights(ax, X)
     limits, levels = numeric(limits, "limits"), whole(levels, "levels")
     if limits.shape != (4,) or not np.isfinite(limits).all():
         raise ValueError(f"limits: expected four finite numbers, left, right, bottom and top, got {limits}")
@@ -198,9 +203,7 @@ def draw_directions(ax, X, y):
     ValueError
         If X has not two columns.
     """
-    instance(ax, Axes, "ax", what="Axes")
-    if matrix(X).shape[1] != 2:
-        raise ValueError(f"X: expected shape (n, 2), two weights to draw, got {np.shape(X)}")
+    _check_two_weights(ax, X)
     best = minimum(X, y)
     borders = np.abs(np.array([ax.get_xlim(), ax.get_ylim()]).T - best)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
