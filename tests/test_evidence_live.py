@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evidence_fixtures import unit, write_claims
 
-from utils.evidence import Card, Record, claims, experiment, live, recorded
+from utils.evidence import Card, Record, claims, experiment, live, recorded, recorded_scores
 
 CONCLUSION = {"holds": "It helps.", "fails": "It does not help.", "depends": "It helps on digits."}
 
@@ -177,3 +177,20 @@ class TestRecorded:
         how["record"].write_text("{")
         with pytest.raises(ValueError, match="expected JSON to its end"):
             recorded("a-claim", **how)
+
+    def test_scores_are_those_of_the_first_seeds_and_of_the_arms_of_the_claim(self, course):
+        _, how = course
+        record = Record(how["record"], claims(how["path"]))
+        table = [[0.1, 80.0], [0.2, 90.0]]
+        record.add(unit(medians={"one": table, "other": table, "a third": table}))
+        record.add(unit(first=16, medians={"one": [[0.1, 1.0]]}))
+        record.add(unit(dataset="mnist_5k"))  # of a run before medians were kept
+        record.save({"a-claim": [("digits", 1)]})
+        scores = recorded_scores("a-claim", **how)
+        assert list(scores) == [("digits", 1)]
+        assert sorted(scores["digits", 1]) == ["one", "other"]
+        np.testing.assert_array_equal(scores["digits", 1]["one"], table)
+
+    def test_without_scores_there_is_a_sentence(self, course):
+        with pytest.raises(ValueError, match="a-claim: expected scores at all rates .* run make evidence"):
+            recorded_scores("a-claim", **course[1])

@@ -243,6 +243,19 @@ class TestUnit:
         assert (found["grids"], found["rates"], found["at_end"], found["uses"]) == ({}, {}, {}, {})
         assert json.loads(json.dumps(found, allow_nan=False)) == found
 
+    def test_it_keeps_the_median_score_at_each_rate(self, tmp_path):
+        path = write_claims(tmp_path / "claims.toml", a_claim={})
+        tests = {0.1: [60, 70, 90], 0.2: [80, 10, 85], 0.4: [0, 0, 99]}
+
+        def function(seeds, data, steps, rates, device):
+            scores = {0.1: 2, 0.2: 3, 0.4: 1}  # the rate in the middle is chosen, so that the grid stays
+            return {arm: {r: [[scores[r], test] for test in tests[r]] for r in grid} for arm, grid in rates.items()}
+
+        how = {"rates": (0.1, 0.2, 0.4), "steps": 300, "examples": 32, "path": path}
+        declared = experiment({"a-claim": {"here": ("one", "other")}}, **how)(function)
+        found = as_unit(declared, run(declared, range(3)))
+        assert found["medians"]["one"] == [[0.1, 70], [0.2, 80], [0.4, 0]]
+
     @pytest.mark.parametrize(("accuracy", "word"), [(99.5, "not judged"), (99.0, "holds"), (50.0, "holds")])
     def test_where_nothing_can_be_gained_nothing_is_judged(self, accuracy, word, tmp_path):
         path = write_claims(tmp_path / "claims.toml", a_claim={})

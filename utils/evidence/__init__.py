@@ -9,7 +9,7 @@ from utils.evidence.cards import MIME, Card, Cards
 from utils.evidence.claims import CLAIMS, KINDS, VERDICTS, WORDS, Claim, Retired, claims, retired
 from utils.evidence.experiments import Experiment, experiment, registered
 from utils.evidence.first_edition import OldCard, check, judge
-from utils.evidence.live import Live, live, recorded
+from utils.evidence.live import Live, live, recorded, recorded_scores
 from utils.evidence.record import RECORD, Record
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "judge",
     "live",
     "recorded",
+    "recorded_scores",
     "registered",
     "retired",
 ]

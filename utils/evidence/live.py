@@ -15,7 +15,7 @@ from utils.evidence.record import RECORD, Record, judged, not_judged
 from utils.evidence.running import as_unit, run
 from utils.evidence.statistics import NOT_JUDGED
 
-__all__ = ["Live", "live", "recorded"]
+__all__ = ["Live", "live", "recorded", "recorded_scores"]
 
 SECONDS_WITHOUT_BAR = 2
 FEWEST_SEEDS = 6  # with an interval
@@ -176,6 +176,32 @@ def recorded(claim_id, *, record=RECORD, path=CLAIMS):
     note = f"Nothing is recorded yet. This is from the last run of the lab: {stored['n']} seeds, T."
     conditions = [{**each, "live": False} for each in stored["conditions"]]  # not measured where this is shown
     return from_json({**stored, "conditions": conditions}, claim, note)
+
+
+def recorded_scores(claim_id, *, record=RECORD, path=CLAIMS):
+    """What the record says of the test scores that a claim compares, at all rates, for a picture.
+
+    Parameters
+    ----------
+    claim_id : str
+    record, path : path-like
+        Where the record and the claims are.
+
+    Returns
+    -------
+    dict of (str, int) to dict of str to ndarray, shape (rates, 2)
+        For each data set and budget (1 or 4 times T), and each arm: rates and median scores of the first seeds.
+
+    Raises
+    ------
+    ValueError
+        For an unknown claim, a record that cannot be read, or one that has no such scores.
+    """
+    claim_called(claim_id, path)
+    found = Record(record, known=claims(path)).scores(claim_id)
+    if not found:
+        raise ValueError(f"{claim_id}: expected scores at all rates in {record}, got none: run make evidence")
+    return found
 
 
 def _stored(claim):

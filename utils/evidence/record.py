@@ -189,6 +189,26 @@ class Record:
             for (dataset, budget), units in sorted(chosen.items(), key=lambda item: order.index(item[0]))
         ]
 
+    def scores(self, claim_id):
+        """The median test scores of the first seeds over the learning rates, for what a claim compares.
+
+        Parameters
+        ----------
+        claim_id : str
+
+        Returns
+        -------
+        dict of (str, int) to dict of str to ndarray, shape (rates, 2)
+            For each data set and budget, and each arm of the claim: rates and scores. Without runs that kept them, {}.
+        """
+        found = {}
+        for unit in sorted(self.units.values(), key=_order):
+            if unit["first"] == 0 and claim_id in unit["effects"] and unit.get("medians"):
+                arms = {arm for each in unit["uses"][claim_id].values() for arm in each}
+                kept = {arm: np.array(table) for arm, table in unit["medians"].items() if arm in arms}
+                found[unit["dataset"], unit["budget"]] = kept
+        return found
+
     def words(self, claim_id):
         """The words of all recorded conditions of a claim.
 
