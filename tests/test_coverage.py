@@ -31,7 +31,7 @@ KEPT = {
     dropout-and-decay shuffling mixed-ensembles sigmoid-on-digits percentiles shift-and-noise
     shift-on-gradients landscape serendipitous-training serendipitous-smoothing preserves-gradients
     where-gradients-explode less-exploding very-deep noise-regularizes any-activation zero-weights
-    constant-weights sixteen-matrices full-rank layer-saturates relu-zeros xavier-limits he pytorch-default
+    sixteen-matrices layer-saturates relu-zeros xavier-limits he pytorch-default
     adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm spectral-penalty gan-spectral-norm
     cnn-instance-norm rnn-layer-norm one-more-pass
     """,
@@ -43,7 +43,7 @@ KEPT = {
     beta-replaces-bias batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules
     pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
     bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
-    deterministic-evaluation
+    deterministic-evaluation constant-weights full-rank
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())

@@ -70,13 +70,11 @@ def sizes(numbers):
 
 @pytest.fixture(scope="module")
 def notebook():
-    """The cell of notebook 06 that shows its explorer, executed, with all that it uses."""
+    """The cell of lesson 06 that shows its explorer, executed, with all that it uses."""
     cells = {c["id"]: "".join(c["source"]) for c in json.loads(NOTEBOOK_6.read_text("utf-8"))["cells"]}
     space = {}
-    for cell in ("setup", "four-propagate-code"):
+    for cell in ("setup", "one-forward", "four-backward", "five-explorer"):
         exec(cells[cell], space)
-    space["rms"] = lambda values: np.sqrt(np.mean(np.square(values, dtype=np.float64)))
-    exec(cells["five-explorer"], space)
     return space
 
 
@@ -148,10 +146,10 @@ class TestSignalPropagation:
     def test_gradients_are_those_of_autograd(self, sizes, activation, scale, depth):
         of = explorers.propagation_of_notebook()
         f = {"relu": torch.relu, "tanh": torch.tanh, "linear": lambda z: z}[activation]
-        layers = [torch.tensor(of["start"], dtype=torch.float64, requires_grad=True)]
-        for w in torch.tensor(of["unit"][:depth], dtype=torch.float64):
+        layers = [torch.tensor(of["first"], dtype=torch.float64, requires_grad=True)]
+        for w in torch.tensor(of["thin"][:depth], dtype=torch.float64):
             layers.append(f(layers[-1] @ (scale * w).T))
-        gradients = torch.autograd.grad((layers[-1] * torch.tensor(of["end"])).sum(), layers)
+        gradients = torch.autograd.grad((layers[-1] * torch.tensor(of["last"])).sum(), layers)
         for powers, arrays in zip(sizes[activation, scale, depth], (layers, gradients), strict=True):
             exact = [float(values.detach().square().mean().sqrt().log10()) for values in arrays]
             # The notebook computes in single precision, and large tanh weights are chaotic: rounding grows from layer

@@ -135,13 +135,13 @@ def _defined(statement):
 
 
 def propagation_of_notebook():
-    """What notebook 06 uses in its explorer of signal propagation, taken from its cells."""
+    """What lesson 06 uses in its explorer of signal propagation, taken from its cells."""
     return definitions(
         ROOT / "notebooks" / "06_weight_initialization.ipynb",
         {
-            "four-propagate-code": ["relu", "FUNCTIONS", "propagate"],
-            "four-standard": ["rms"],
-            "five-explorer": ["rng", "unit", "start", "end", "controls"],
+            "one-forward": ["FUNCTIONS", "forward", "rms"],
+            "four-backward": ["SLOPES", "backward"],
+            "five-explorer": ["rng", "thin", "first", "last", "scale", "depth", "names", "controls"],
         },
         given={"np": np, "widgets": widgets},
     )
@@ -159,14 +159,15 @@ def signal_propagation():
     Signals do not depend on how many layers follow, so they are stored once, for the greatest depth.
     """
     of = propagation_of_notebook()
-    weights, controls, rms = of["unit"], of["controls"], of["rms"]
+    weights, controls, rms = of["thin"], of["controls"], of["rms"]
     depths, at_scales = positions(controls["depth"])[::2], scales(controls["scale"])
     sizes = {}
     for activation in positions(controls["activation"]):
         signals, gradients = [], []
         for s in at_scales:
             for depth in depths:
-                forward, backward = of["propagate"](s * weights[:depth], of["start"], activation, of["end"])
+                forward = of["forward"](of["first"], s * weights[:depth], activation)
+                backward = of["backward"](of["last"], forward, s * weights[:depth], activation)
                 gradients.append([rms(values) for values in backward])
             signals.append([rms(values) for values in forward])
         sizes[activation] = {

@@ -8,6 +8,7 @@ const NAMES = { tanh: "tanh", relu: "ReLU", linear: "linear" };
 const kinds = ["signals", "gradients"], panels = {};
 for (const kind of kinds) {
   const panel = picture(byId(`signal-propagation-${kind}`), { x: [0, 30], y: [-9, 9], title: `${kind}: root mean square`, xLabel: "layer", yLabel: "" });
+  panel.level = element("path", { fill: "none", stroke: "currentColor", "stroke-width": 1.2, "stroke-dasharray": "2 4" }, panel.inside);
   panel.known = at.marks.map((mark) => element("path", { fill: "none", stroke: `var(--${mark.role})`, "stroke-width": 1.6 }, panel.inside));
   panel.curve = element("path", { class: "walk", "stroke-width": 3 }, panel.inside);
   panels[kind] = panel;
@@ -31,6 +32,7 @@ function draw() {
     panel.x = [0, layers];
     panel.ticks(ticks, [-9, -6, -3, 0, 3, 6, 9].map((v) => [v, power(v)]), true);
     const xs = Array.from({ length: layers + 1 }, (_, l) => panel.px(l));
+    panel.level.setAttribute("d", line([xs[0], xs.at(-1)], [panel.py(0), panel.py(0)]));
     const path = (where) => line(xs, Array.from(values(kind, activation, where, d), panel.py));
     at.marks.forEach((mark, k) => panel.known[k].setAttribute("d", path(mark.at)));
     panel.curve.setAttribute("d", path(s));

@@ -1,4 +1,4 @@
-"""Where training starts: fans, gains, and the initial weights that carry LeCun's, Glorot's, He's and Saxe's names.
+"""Where training starts: fans, gains, and the initial weights that carry Glorot's and He's names.
 
 Shapes are PyTorch's: (out, in) of a linear layer, (out, in, height, width) of a convolution. Randomness is an argument:
 ``rng`` is a seed or a ``numpy.random.Generator``. Biases are another matter: zero everywhere here.
@@ -9,20 +9,15 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from utils.arrays import float_array, generator, instance, matrix, number, numeric, one_of
+from utils.arrays import float_array, generator, instance, matrix, number, one_of
 
 __all__ = [
-    "constant",
     "fans",
     "gain",
     "kaiming_normal",
     "kaiming_uniform",
-    "lecun_normal",
-    "lecun_uniform",
     "lsuv",
-    "measured_gain",
     "normal",
-    "orthogonal",
     "pytorch_default",
     "xavier_normal",
     "xavier_uniform",
@@ -88,7 +83,7 @@ def gain(nonlinearity, param=None):
     -------
     float
         √2 for ReLU and √(2 / (1 + a²)) for leaky ReLU keep the second moment (He et al., 2015). The others are
-        conventions; `measured_gain` computes what keeps the second moment.
+        conventions.
 
     Raises
     ------
@@ -102,100 +97,20 @@ def gain(nonlinearity, param=None):
     return _GAINS[nonlinearity]
 
 
-def measured_gain(function):
-    r"""Factor on the standard deviation with which an activation gives a second moment of one.
-
-    Parameters
-    ----------
-    function : callable
-        From an array to one of the same shape, each value by itself.
-
-    Returns
-    -------
-    float
-        :math:`1 / \sqrt{E[f(z)^2]}` with :math:`z \sim N(0, 1)`, by which ``f(z)`` is multiplied; for ReLU, where
-        scale passes through, also the gain of the weights. By Gauss-Legendre quadrature on intervals of length one
-        from -12 to 12, so that kinks at integers do no harm.
-
-    Raises
-    ------
-    ValueError
-        If the function changes the shape, gives NaN or infinity, or is zero everywhere.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(40)
-    z = (np.arange(-12, 12)[:, None] + 0.5 + nodes / 2).ravel()
-    density = np.tile(weights / 2, 24) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    values = numeric(instance(function, Callable, "function", what="a function")(z), "function")
-    if values.shape != z.shape or not np.isfinite(values).all():
-        raise ValueError(
-            f"function: expected {z.size} finite numbers for {z.size} numbers, got shape {values.shape} with "
-            f"{int(np.size(values) - np.isfinite(values).sum())} NaN or infinite"
-        )
-    moment = float(density @ values**2)
-    if moment == 0:
-        raise ValueError("function: expected one that is not zero everywhere, got no signal at all")
-    return 1 / math.sqrt(moment)
-
-
-def constant(shape, *, value):
-    """All weights the same number.
-
-    Parameters
-    ----------
-    shape : sequence of int
-    value : float
-
-    Returns
-    -------
-    ndarray of this shape, float64
-    """
-    return np.full(_sizes(shape), number(value, "value"))
-
-
 def normal(shape, *, std, rng):
     """Normal numbers of one standard deviation, whatever the fans.
 
     Parameters
     ----------
-    shape, rng
-        As in `lecun_normal`.
-    std : float
-
-    Returns
-    -------
-    ndarray of this shape, float64
-    """
-    return _normal(shape, number(std, "std", at_least=0), rng)
-
-
-def lecun_normal(shape, *, rng):
-    """Normal numbers of variance 1 / fan_in: LeCun, Bottou, Orr and Müller (1998), section 4.6.
-
-    Parameters
-    ----------
     shape : sequence of int
+    std : float
     rng : int or numpy.random.Generator
 
     Returns
     -------
     ndarray of this shape, float64
     """
-    return _normal(shape, fans(shape)[0] ** -0.5, rng)
-
-
-def lecun_uniform(shape, *, rng):
-    """Uniform numbers of variance 1 / fan_in, within ±√(3 / fan_in).
-
-    Parameters
-    ----------
-    shape, rng
-        As in `lecun_normal`.
-
-    Returns
-    -------
-    ndarray of this shape, float64
-    """
-    return _uniform(shape, fans(shape)[0] ** -0.5, rng)
+    return _normal(shape, number(std, "std", at_least=0), rng)
 
 
 def _xavier_std(shape, gain):
@@ -208,7 +123,7 @@ def xavier_normal(shape, *, rng, gain=1.0):
     Parameters
     ----------
     shape, rng
-        As in `lecun_normal`.
+        As in `normal`.
     gain : float
         See the function of this name.
 
@@ -246,7 +161,7 @@ def kaiming_normal(shape, *, rng, mode="fan_in", a=0.0):
     Parameters
     ----------
     shape, rng
-        As in `lecun_normal`.
+        As in `normal`.
     mode : {"fan_in", "fan_out"}
         Keep the second moment of the signal on its way forward, or of the gradient on its way back.
     a : float
@@ -294,29 +209,6 @@ def pytorch_default(shape, *, rng):
         from the same interval.
     """
     return kaiming_uniform(shape, rng=rng, a=math.sqrt(5))
-
-
-def orthogonal(shape, *, rng, gain=1.0):
-    """Orthonormal rows, or columns where there are more rows: Saxe, McClelland and Ganguli (2014).
-
-    Parameters
-    ----------
-    shape : sequence of int
-        A kernel is unrolled: the matrix has shape (out, in · kernel).
-    rng : int or numpy.random.Generator
-    gain : float
-        All singular values.
-
-    Returns
-    -------
-    ndarray of this shape, float64
-        The Q of a Gaussian matrix, with the signs of R's diagonal put into it, which makes it uniformly distributed.
-    """
-    factor, (rows, *rest) = number(gain, "gain", at_least=0), _sizes(shape)
-    columns = math.prod(rest)
-    q, r = np.linalg.qr(generator(rng, "rng").standard_normal((max(rows, columns), min(rows, columns))))
-    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
-    return factor * (q if rows >= columns else q.T).reshape(rows, *rest)
 
 
 def lsuv(weights, activation, X):
