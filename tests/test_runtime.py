@@ -120,3 +120,15 @@ def test_another_c_library_is_no_error(library, retained, monkeypatch):
     monkeypatch.setattr(runtime, "sys", SimpleNamespace(platform="linux"))
     monkeypatch.setattr(runtime, "ctypes", SimpleNamespace(CDLL=library))
     assert runtime.configure(1)["heap_retained"] is retained
+
+
+class TestProgress:
+    def test_it_goes_through_the_same_steps_and_shows_a_bar(self, monkeypatch, capsys):
+        monkeypatch.delenv("TQDM_DISABLE", raising=False)
+        assert list(runtime.progress(range(3))) == [0, 1, 2]
+        assert "0/3" in capsys.readouterr().err
+
+    def test_where_nobody_watches_it_shows_nothing(self, monkeypatch, capsys):
+        monkeypatch.setenv("TQDM_DISABLE", "1")
+        assert list(runtime.progress("ab")) == ["a", "b"]
+        assert capsys.readouterr().err == ""

@@ -1,12 +1,13 @@
-"""Threads, memory and determinism, set in one place: call `configure` in the setup cell."""
+"""Threads, memory and determinism, set in one place: call `configure` in the setup cell; and a bar for long loops."""
 
 import ctypes
 import os
 import sys
 
 import threadpoolctl
+from tqdm.auto import tqdm
 
-__all__ = ["configure"]
+__all__ = ["configure", "progress"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
@@ -77,3 +78,19 @@ def configure(threads=1):
         "deterministic": torch and torch.are_deterministic_algorithms_enabled(),
         "heap_retained": _retain_heap(),
     }
+
+
+def progress(steps):
+    """Go through some steps with a bar that vanishes at the end; it shows nothing where nobody watches.
+
+    Parameters
+    ----------
+    steps : iterable
+        A range, for instance.
+
+    Returns
+    -------
+    tqdm.tqdm
+        An iterable of the same steps. The environment variable ``TQDM_DISABLE`` switches the bar off, also in notebooks.
+    """
+    return tqdm(steps, leave=False, disable=bool(os.environ.get("TQDM_DISABLE")))
