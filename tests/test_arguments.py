@@ -279,13 +279,11 @@ def calls_in_pytorch():
     yield takes(result.at(0.1).usable_range, accuracy=measured(50.0), part="test")
 
     seen = {"model": network(), "x": x}
-    unit = {"layer": May(-1, "-1"), "unit": 0, "q": May((15, 50), "2.5", "empty")}
     yield takes(probes.activations, **seen, kinds=(torch.nn.ReLU,))
     yield takes(probes.covariate_shift, **seen, y=y, learning_rates=measured(0.1))
     yield takes(probes.gradient_norms, **seen, y=y)
     yield takes(probes.jacobian_singular_values, model=network(), x=x[:, 0])
     yield takes(probes.landscape, **seen, y=y, lengths=[0.1, 0.2])
-    yield takes(probes.percentiles, **seen, **unit, kinds=(torch.nn.ReLU,))
 
     of_norm = {"eps": May(1e-5, "2.5"), "momentum": optional(0.1), "affine": ANY, "track_running_stats": ANY}
     yield takes(sync_batch_norm.SyncBatchNorm, num_features=3, **of_norm, group=anything(None))

@@ -101,32 +101,6 @@ def test_activations_are_copies_of_the_kinds_that_are_asked_for():
 
 
 @every_kind
-@pytest.mark.parametrize(("layer", "unit", "q"), [(-1, 0, (15, 50, 85)), (0, 3, (50,)), (0, 2, (0, 1, 99, 100))])
-def test_percentiles_are_those_of_numpy_over_the_batch(kind, layer, unit, q):
-    net, (x, _) = stack(kind), batch(12)
-    layers = [seen(network, x[r]) for r, network in enumerate(plain(net))]
-    expected = [[np.percentile(one[layer][0][unit], each) for each in q] for one in layers]
-    assert_close(probes.percentiles(net, x, layer=layer, unit=unit, q=q), expected)
-    if layer == -1:  # those of the paper's figure are the default
-        assert_close(probes.percentiles(net, x), expected)
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        *(({"layer": i}, f"layer: expected an integer from -2 to 1, got {i}") for i in (2, -3)),
-        *(({"unit": i}, f"unit: expected an integer from 0 to 7, got {i}") for i in (8, -1)),
-        *(({"q": q}, "q: expected a list of percents from 0 to 100") for q in ([50, 101], [[50]])),
-        ({"kinds": (nn.ReLU,)}, "kinds: expected those of the model's activation functions, got .*ReLU"),
-    ],
-)
-def test_percentiles_of_what_is_not_there(how, message):
-    with pytest.raises(ValueError, match=message):
-        probes.percentiles(stack(), batch()[0], **how)
-    assert probes.percentiles(stack(), batch()[0], layer=-2, unit=7).shape == (3, 3)
-
-
-@every_kind
 @both_modes
 def test_gradient_norms_are_those_of_the_networks_alone(kind, training):
     net, (x, y) = stack(kind, training), batch()

@@ -18,7 +18,6 @@ from utils.lab.training import fit
 
 PROBES = {
     "activations": lambda net, x, y: probes.activations(net, x),
-    "percentiles": lambda net, x, y: probes.percentiles(net, x),
     "gradient_norms": probes.gradient_norms,
     "jacobian_singular_values": lambda net, x, y: probes.jacobian_singular_values(net, x[:, 0]),
     "landscape": lambda net, x, y: probes.landscape(net, x, y, LENGTHS),
@@ -184,7 +183,6 @@ def test_layers_without_a_weight_to_learn_are_refused(name):
 def test_a_network_in_single_precision_is_measured_in_double():
     net, (x, y) = stack("mlp, batch norm").float(), batch(dtype=torch.float32)
     values = [
-        probes.percentiles(net, x),
         probes.gradient_norms(net, x, y),
         probes.jacobian_singular_values(net, x[:, 0]),
         *probes.landscape(net, x, y, LENGTHS),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arrays import by_identity, instance, numeric, whole
+from utils.arrays import by_identity, instance, numeric
 from utils.lab.history import one_or_each
 from utils.lab.networks import ACTIVATIONS
 from utils.lab.replicas import Stack, evaluation_mode
@@ -26,7 +26,6 @@ __all__ = [
     "gradient_norms",
     "jacobian_singular_values",
     "landscape",
-    "percentiles",
 ]
 
 ACTIVATION_KINDS = (*ACTIVATIONS.values(), nn.SiLU, nn.Softplus)
@@ -106,39 +105,6 @@ def activations(model, x, kinds=ACTIVATION_KINDS):
     """
     with _untouched(model, x), torch.no_grad():
         return [(_by_unit(z), _by_unit(h)) for _, z, h in model.record(x, kinds)]
-
-
-def percentiles(model, x, *, layer=-1, unit=0, q=(15, 50, 85), kinds=ACTIVATION_KINDS):
-    """Percentiles, over a batch, of the input to one unit's activation function.
-
-    Parameters
-    ----------
-    model, x, kinds
-        As in `activations`.
-    layer, unit : int
-        Which hidden layer and which of its units (or channels); Ioffe and Szegedy (2015), figure 1: the last layer.
-    q : sequence of float
-        Percent.
-
-    Returns
-    -------
-    ndarray, shape (R, len(q)), float64
-
-    Raises
-    ------
-    ValueError
-        If there is no such layer or unit, or x does not fit the model.
-    """
-    layers, q = activations(model, x, kinds), numeric(q, "q")
-    if q.ndim > 1 or not ((q >= 0) & (q <= 100)).all():
-        raise ValueError(f"q: expected a list of percents from 0 to 100, got {q}")
-    if not layers:
-        raise ValueError(
-            f"kinds: expected those of the model's activation functions, got {kinds}, which it does not have"
-        )
-    inputs = layers[whole(layer, "layer", at_least=-len(layers), at_most=len(layers) - 1)][0]
-    unit = whole(unit, "unit", at_least=0, at_most=inputs.shape[1] - 1)
-    return np.percentile(inputs[:, unit].double().cpu().numpy(), q, axis=1).T
 
 
 def gradient_norms(model, x, y):
