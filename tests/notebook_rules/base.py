@@ -15,7 +15,6 @@ RULES, OLD_RULES, LAB_RULES = {}, {}, {}
 FIRST_EDITION = (
     "05_why_batch_normalization_works",
     "06_weight_initialization",
-    "07_normalization_family",
     "08_normalization_in_practice",
 )
 VIEW = "application/vnd.jupyter.widget-view+json"
