@@ -32,7 +32,7 @@ KEPT = {
     shift-on-gradients landscape serendipitous-training serendipitous-smoothing preserves-gradients
     where-gradients-explode less-exploding very-deep noise-regularizes any-activation zero-weights
     constant-weights sixteen-matrices full-rank layer-saturates relu-zeros xavier-limits he pytorch-default
-    adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm spectral-penalty gan-spectral-norm
+    adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm
     cnn-instance-norm rnn-layer-norm one-more-pass
     """,
     "taught": """
@@ -43,6 +43,7 @@ KEPT = {
     beta-replaces-bias batch-of-one each-dense-layer tanh-saturation ideal-statistics bias-false pytorch-modules
     pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
     bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
+    spectral-penalty gan-spectral-norm
     deterministic-evaluation
     """,
 }
