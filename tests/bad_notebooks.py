@@ -1,7 +1,6 @@
 """Notebooks with one fault each, as edits of a good one: BAD has the rule that each of them breaks, and the edits.
 
 BAD_LABS has labs in the same way, as further edits of a good lab; that one is the good notebook with the edits of LAB.
-BAD_OLD has lessons of the first edition, as further edits of the good notebook with those of OLD.
 
 An edit is a function that changes the JSON of the good notebook. A rule of None is nothing that can be seen without a
 run: tests/test_gates_execution.py has what a run must notice.
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from bad_claims import BAD_CLAIMS, BAD_LAB_CLAIMS, CARD, EXPERIMENT_CELLS, WITHOUT_CONFIGURE
 from bad_folds import BAD_FOLDS
-from bad_prompts import BAD_PROMPTS, SEE
+from bad_prompts import BAD_PROMPTS
 from notebook_edits import (
     DEFINED,
     after,
@@ -103,19 +102,15 @@ def more_lines(number):
 HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
 PLAN = HEAD + "\n| Where is the middle? | the numbers | none | none | sixteen numbers | a mean below two |"
 # Labs and lessons of the first edition state no numbers.
-OLD = (
+LAB = (
     swap("one-see", ", 8.5,", ""),
     put("one-change", "source", value=["**Change this.** Leave out the last number."]),
-)
-LAB = (
-    *OLD,
     *(drop(name) for name in ("goals", "recap", "practice", "reading")),
     after("title", LESSON + PLAN),
     put("setup", "metadata", value=DEFINED),
     put("one-mean", "metadata", value=DEFINED),
     EXPERIMENT_CELLS,
 )
-OLD_ANSWER = SEE.replace(", 8.5,", "")
 SHORT_RECAP = swap("recap", "\n- A claim has a verdict.", "")
 
 BAD = {
@@ -331,27 +326,11 @@ BAD_LABS = {
 }
 
 
-BAD_OLD = {
-    "good_old": (None,),
-    "old_answer_before_code": (
-        "predict-and-answer",
-        swap("one-see", OLD_ANSWER, ""),
-        after("one-question", OLD_ANSWER),
-    ),
-    "old_answer_not_folded": ("predict-and-answer", swap("one-see", OLD_ANSWER, "\n\nNo.")),
-    "no_prediction": ("predict-and-answer", swap("one-question", "**Predict.** ", "")),
-    "no_change_this": ("change-this", swap("one-change", "**Change this.** ", "")),
-    "old_code_too_long": ("short-code", after("one-mean", more_lines(25))),
-    "measured_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5, larger than half of them.")),
-    "measured_percentage": ("no-measured-numbers", after("one-see", " It lies above 50 % of them.")),
-}
-
-
 def write(name, folder):
-    """Write a notebook of BAD or BAD_OLD into a folder, or a lab of BAD_LABS into its folder labs; gives its path."""
+    """Write a notebook of BAD into a folder, or a lab of BAD_LABS into its folder labs; gives its path."""
     notebook = json.loads((FOLDER / "good.ipynb").read_text(encoding="utf-8"))
-    made_of = {**dict.fromkeys(BAD, ()), **dict.fromkeys(BAD_OLD, OLD), **dict.fromkeys(BAD_LABS, LAB)}
-    for edit in (*made_of[name], *(BAD | BAD_OLD | BAD_LABS)[name][1:]):
+    made_of = {**dict.fromkeys(BAD, ()), **dict.fromkeys(BAD_LABS, LAB)}
+    for edit in (*made_of[name], *(BAD | BAD_LABS)[name][1:]):
         edit(notebook)
     path = Path(folder) / ("labs" if name in BAD_LABS else "") / f"{name}.ipynb"
     path.parent.mkdir(exist_ok=True)

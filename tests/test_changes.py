@@ -6,10 +6,8 @@ import nbformat
 import pytest
 from changing import faults_of, number_after
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import FIRST_EDITION
 
 LESSONS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9]*.ipynb"))
-LESSONS = [path for path in LESSONS if path.stem not in FIRST_EDITION]
 
 pytestmark = pytest.mark.timeout(300)  # kernels are started
 

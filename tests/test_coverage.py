@@ -32,7 +32,7 @@ KEPT = {
     shift-on-gradients landscape serendipitous-training serendipitous-smoothing preserves-gradients
     where-gradients-explode less-exploding very-deep noise-regularizes any-activation zero-weights
     sixteen-matrices layer-saturates relu-zeros xavier-limits he pytorch-default
-    adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm spectral-penalty gan-spectral-norm
+    adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm
     cnn-instance-norm rnn-layer-norm one-more-pass
     """,
     "taught": """
@@ -44,6 +44,7 @@ KEPT = {
     pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
     bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
     deterministic-evaluation constant-weights full-rank
+    spectral-penalty gan-spectral-norm
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())

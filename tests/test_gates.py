@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import pytest
 from bad_claims import WITHOUT_CONFIGURE
-from bad_notebooks import BAD, BAD_LABS, BAD_OLD, FOLDER, write
-from notebook_rules import BYTES, FIRST_EDITION, LAB_RULES, OLD_RULES, RULES, misplaced, read, violations
+from bad_notebooks import BAD, BAD_LABS, FOLDER, write
+from notebook_rules import BYTES, LAB_RULES, RULES, misplaced, read, violations
 
 from utils import evidence
 
 CLAIMS = evidence.claims(FOLDER / "claims.toml")
-OLD_CLAIMS = {name: replace(claim, notebook=FIRST_EDITION[0]) for name, claim in CLAIMS.items() if claim.notebook}
 LAB_CLAIMS = {name: replace(claim, notebook="", lab="good") for name, claim in CLAIMS.items()}
 
 
@@ -36,11 +35,6 @@ def test_a_lab_breaks_its_rule_and_no_other(name, tmp_path):
     assert rules_broken(write(name, tmp_path), LAB_CLAIMS) == rules_to_break(*BAD_LABS[name])
 
 
-@pytest.mark.parametrize("name", BAD_OLD)
-def test_a_lesson_of_the_first_edition_breaks_its_rule_and_no_other(name, tmp_path):
-    assert rules_broken(write(name, tmp_path), OLD_CLAIMS, FIRST_EDITION[0]) == rules_to_break(*BAD_OLD[name])
-
-
 def test_a_file_that_is_too_large_is_refused(tmp_path):
     large = write("good", tmp_path)
     with large.open("a") as file:
@@ -51,7 +45,6 @@ def test_a_file_that_is_too_large_is_refused(tmp_path):
 def test_every_rule_can_turn_red():
     assert set(RULES) - {rule for rule, *_ in BAD.values()} == {"small-file"}
     assert set(LAB_RULES) - set(RULES) <= {rule for rule, *_ in BAD_LABS.values()}
-    assert set(OLD_RULES) - set(RULES) <= {rule for rule, *_ in BAD_OLD.values()}
 
 
 def test_a_violation_says_which_rule_what_and_where(tmp_path):
@@ -74,13 +67,11 @@ def test_a_claim_of_another_notebook_is_noticed(stem, place, claims, owner, tmp_
 
 
 PLACES = {
-    "good": (["01_a", "02_b", "labs/01_a"], None),
-    "a-lab-named-like-no-lesson": (["01_a", "02_b", "labs/01_a", "labs/01_b"], "labs/01_b: expected the name of a"),
-    "a-lesson-without-a-lab": (["01_a", "02_b"], "01_a: expected the lab labs/01_a.ipynb, got none: write it"),
-    "a-lab-among-the-lessons": (["01_a", "02_b", "labs/01_a", "01_lab"], "01_lab: expected .* move it to labs/"),
-    "a-lab-in-another-folder": (["01_a", "02_b", "labs/01_a", "old/labs/01_a"], "old/labs/01_a.ipynb: expected les"),
-    "the-list-names-a-lesson-with-a-lab": (["01_a", "02_b", "labs/01_a", "labs/02_b"], "got 02_b, which has one"),
-    "the-list-names-no-lesson": (["01_a", "labs/01_a"], "got 02_b, which is none: remove it"),
+    "good": (["01_a", "labs/01_a"], None),
+    "a-lab-named-like-no-lesson": (["01_a", "labs/01_a", "labs/01_b"], "labs/01_b: expected the name of a"),
+    "a-lesson-without-a-lab": (["01_a"], "01_a: expected the lab labs/01_a.ipynb, got none: write it"),
+    "a-lab-among-the-lessons": (["01_a", "labs/01_a", "01_lab"], "01_lab: expected .* move it to labs/"),
+    "a-lab-in-another-folder": (["01_a", "labs/01_a", "old/labs/01_a"], "old/labs/01_a.ipynb: expected les"),
 }
 
 
@@ -90,6 +81,6 @@ def test_a_notebook_in_the_wrong_place_is_noticed(names, sentence, tmp_path):
         path = tmp_path / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    found = misplaced(tmp_path, without_lab=["02_b"])
+    found = misplaced(tmp_path)
     assert len(found) == (sentence is not None), found
     assert not found or re.search(sentence, found[0])

@@ -7,7 +7,6 @@ import nbformat
 import pytest
 from minutes import minutes, optional_minutes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import FIRST_EDITION
 
 from utils.evidence import MIME
 
@@ -53,6 +52,5 @@ def test_a_lesson_states_them(path):
     assert collected.summary(path).minutes == counted, f"write **Minutes**: {counted} beside the goals"
 
 
-def test_they_are_at_most_fifty_but_for_lessons_of_the_first_edition():
-    too_long = {path.stem for path in LESSONS if collected.summary(path).minutes > LONGEST}
-    assert too_long == set(FIRST_EDITION), "shorten the lesson, or take it off the list FIRST_EDITION"
+def test_they_are_at_most_fifty():
+    assert {path.stem for path in LESSONS if collected.summary(path).minutes > LONGEST} == set(), "shorten the lesson"

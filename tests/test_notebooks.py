@@ -2,22 +2,20 @@
 
 import html
 import re
-import tomllib
 from collections import Counter
 from dataclasses import replace
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import pytest
-from notebook_rules import COLUMNS, FIRST_EDITION, Notebook, misplaced, read, rules_of
+from notebook_rules import Notebook, misplaced, read, rules_of
 
 from utils import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS, LABS = (sorted((ROOT / place).glob("[0-9]*.ipynb")) for place in ("notebooks", "notebooks/labs"))
 NOTEBOOKS = [*LESSONS, *LABS]
-OF_EDITION_1 = 21  # claims that no lab has taken over yet; the number may only fall
+OF_EDITION_1 = 0  # claims that no lab has taken over yet; the number may only fall
 LINK = r"\[[^\]]*\]\(([^)\s#]+)[^)]*\)"
 
 
@@ -45,14 +43,6 @@ def test_there_are_lessons_and_labs():
 def test_every_notebook_has_its_place_and_every_lesson_its_lab():
     found = misplaced(ROOT / "notebooks")
     assert found == [], "\n".join(found)
-
-
-def test_ruff_leaves_out_the_lessons_of_the_first_edition_alone():
-    settings = tomllib.loads((ROOT / "notebooks" / "ruff.toml").read_text(encoding="utf-8"))
-    assert settings["line-length"] == COLUMNS
-    patterns = settings["format"]["exclude"]
-    assert patterns == list(settings["lint"]["extend-per-file-ignores"])
-    assert [p.stem for p in LESSONS if any(fnmatch(p.name, each) for each in patterns)] == [*FIRST_EDITION]
 
 
 def test_lessons_are_numbered_from_one():

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from execute import execute_all
-from notebook_rules import FIRST_EDITION
 
 ROOT = Path(__file__).resolve().parents[1]
-LESSONS = [path for path in sorted((ROOT / "notebooks").glob("0[1-3]_*.ipynb")) if path.stem not in FIRST_EDITION]
+LESSONS = sorted((ROOT / "notebooks").glob("0[1-3]_*.ipynb"))
 MODULES = ["utils.data", "utils.evidence", "utils.plotting", "utils.widgets"]
 MODULES += sorted(f"utils.byhand.{path.stem}" for path in (ROOT / "utils" / "byhand").glob("[a-z]*.py"))
 

@@ -10,14 +10,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, watch
 
 sys.path.append(str(ROOT / "tests"))
-from notebook_rules import FIRST_EDITION
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NOTEBOOKS += sorted(f"labs/{path.name}" for path in (ROOT / "notebooks" / "labs").glob("[0-9]*.ipynb"))
@@ -162,7 +160,7 @@ def test_the_first_page_is_notebook_01(lab, browser):
     page.close()
 
 
-@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if Path(name).stem not in FIRST_EDITION])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_no_visible_code_is_cut_on_a_projector(lab, browser, name):
     """A lecturer closes the side bar and magnifies by half."""
     page = opened(browser, address_of(name, lab), **PROJECTOR)

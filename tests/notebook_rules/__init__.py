@@ -1,19 +1,19 @@
 """What every notebook of the course keeps to, as far as it can be seen without running it.
 
 A rule takes an open `Notebook` and yields what is wrong and where; its docstring is what it asks for. By name, `RULES`
-has those for lessons, `OLD_RULES` those for lessons of the first edition and `LAB_RULES` those for labs;
-tests/bad_notebooks.py has for each rule a notebook that breaks it and no other. `misplaced` is about the places and
+has those for lessons and `LAB_RULES` those for labs; tests/bad_notebooks.py has for each rule a notebook that breaks it
+and no other. `misplaced` is about the places and
 names of all notebooks.
 """
 
 from pathlib import Path
 
 from . import about_claims, code, outputs, parts, prompts, text  # noqa: F401  # they enter their rules
-from .base import FIRST_EDITION, LAB_RULES, OLD_RULES, RULES, VIEW, Notebook, code_cells, headings, read, rules_of, tree
+from .base import LAB_RULES, RULES, VIEW, Notebook, code_cells, headings, read, rules_of, tree
 from .code import COLUMNS
 from .parts import BYTES
 
-__all__ = ["BYTES", "COLUMNS", "FIRST_EDITION", "LAB_RULES", "OLD_RULES", "RULES", "VIEW", "Notebook", "code_cells"]
+__all__ = ["BYTES", "COLUMNS", "LAB_RULES", "RULES", "VIEW", "Notebook", "code_cells"]
 __all__ += ["headings", "misplaced", "read", "rules_of", "tree", "violations"]
 
 
@@ -23,9 +23,9 @@ def violations(notebook, path, claims):
     return [f"{name}: {fault}" for name, broken_by in rules_of(opened).items() for fault in broken_by(opened)]
 
 
-def misplaced(folder, without_lab=FIRST_EDITION):
+def misplaced(folder):
     """All that is wrong with the places and names of lessons in a folder and of labs in its folder labs."""
-    places, listed = (folder, folder / "labs"), {*without_lab}
+    places = folder, folder / "labs"
     lessons, labs = ({path.stem for path in place.glob("*.ipynb")} for place in places)
     found = [path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
     faults = {
@@ -36,10 +36,7 @@ def misplaced(folder, without_lab=FIRST_EDITION):
             labs - lessons
         ),
         "{0}: expected the lab labs/{0}.ipynb, got none: write it; if this is a lab itself, move it to labs/": (
-            lessons - labs - listed
+            lessons - labs
         ),
-        "FIRST_EDITION: expected lessons that have no lab, got {}, which has one: remove it from the list": labs
-        & listed,
-        "FIRST_EDITION: expected names of lessons, got {}, which is none: remove it from the list": listed - lessons,
     }
     return [sentence.format(name) for sentence, names in faults.items() for name in sorted(names)]

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import nbformat
 
-RULES, OLD_RULES, LAB_RULES = {}, {}, {}
+RULES, LAB_RULES = {}, {}
 
-# The lessons that still follow the first edition: none has a lab, all are too long. The list only gets shorter.
-FIRST_EDITION = ("07_normalization_family",)
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 Notebook = namedtuple("Notebook", "json path claims")
@@ -28,24 +26,14 @@ def read(path):
 
 def rule(function, *kinds):
     """Enter a rule for all notebooks, or for some kinds; ``short_code`` is called "short-code" there."""
-    for rules in kinds or (RULES, OLD_RULES, LAB_RULES):
+    for rules in kinds or (RULES, LAB_RULES):
         rules[function.__name__.replace("_", "-")] = function
     return function
 
 
 def lesson_rule(function):
-    """Enter a rule for the lessons of both editions."""
-    return rule(function, RULES, OLD_RULES)
-
-
-def new_rule(function):
-    """Enter a rule for the lessons of the second edition."""
+    """Enter a rule for lessons."""
     return rule(function, RULES)
-
-
-def old_rule(function):
-    """Enter a rule for the lessons of the first edition."""
-    return rule(function, OLD_RULES)
 
 
 def lab_rule(function):
@@ -88,7 +76,7 @@ def is_lab(nb):
 
 def rules_of(nb):
     """The rules that a notebook keeps to, by name."""
-    return LAB_RULES if is_lab(nb) else OLD_RULES if nb.path.stem in FIRST_EDITION else RULES
+    return LAB_RULES if is_lab(nb) else RULES
 
 
 def where(cell):

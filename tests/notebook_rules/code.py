@@ -4,7 +4,6 @@ import ast
 
 from .base import (
     LAB_RULES,
-    OLD_RULES,
     RULES,
     VIEW,
     calls_in,
@@ -15,8 +14,8 @@ from .base import (
     imports_in,
     is_ignored,
     is_magic,
+    lesson_rule,
     names_of,
-    new_rule,
     rule,
     tree,
     where,
@@ -35,10 +34,10 @@ def short_code(nb):
             yield f"{len(lines)} lines of code instead of at most {CODE_LINES}, {where(cell)}"
 
 
-rule(short_code, OLD_RULES, LAB_RULES)
+rule(short_code, LAB_RULES)
 
 
-@new_rule
+@lesson_rule
 def few_visible_lines(nb):
     """A code cell that is not folded has at most 15 lines, blank ones not counted; for the setup see setup-cell."""
     for cell in code_cells(nb)[1:]:
@@ -130,7 +129,7 @@ def explorers_are_not_compared(cell):
         yield from (f"{name} without NBVAL_IGNORE_OUTPUT" for name in explorers)
 
 
-@new_rule
+@lesson_rule
 def ignored_outputs(nb):
     """NBVAL_IGNORE_OUTPUT is for widgets and clocks only, and stands in at most two cells of a lesson."""
     ignored = [cell for cell in code_cells(nb) if is_ignored(cell)]
@@ -148,7 +147,7 @@ def shown_by(cell):
     return [output.get("data", {}) for output in cell.outputs]
 
 
-@new_rule
+@lesson_rule
 def folded_figures(nb):
     """The code of a figure is folded, other code is not, and no visible cell needs a name from a folded one.
 

@@ -18,7 +18,6 @@ from .base import (
     lab_rule,
     lesson_rule,
     name_of,
-    new_rule,
     rule,
     rules_of,
     tags_of,
@@ -226,7 +225,7 @@ def core_or_optional(cell):
         yield f"tagged {tags or 'neither'} instead of one of core and optional"
 
 
-@new_rule
+@lesson_rule
 def optional_sections(nb):
     """All cells of a section, text too, are core, or all are optional: at most three sections, 20 minutes together."""
     optional = [cells for _, cells in sections(nb) if paths_of(cells[0]) == ["optional"]]

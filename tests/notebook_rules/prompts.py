@@ -1,7 +1,7 @@
 """Rules about what a notebook asks the reader: predictions and changes."""
 
-from .base import new_rule, old_rule, text_rule, where
-from .parts import introduction, numbered_sections, sections
+from .base import lesson_rule, text_rule, where
+from .parts import introduction, sections
 
 PREDICT, CHANGE, FOLD = "**Predict.**", "**Change this.**", "<details>"
 PREDICTIONS, CHANGES = 8, 5
@@ -13,7 +13,7 @@ def texts(cells):
     return [(place, cell) for place, cell in enumerate(cells) if cell.cell_type == "markdown"]
 
 
-@new_rule
+@lesson_rule
 def predictions(nb):
     """A lesson asks at most eight **Predict.**; each has a folded answer of its own after a later code cell."""
     number = sum(cell.source.count(PREDICT) for _, cell in texts(nb.json.cells))
@@ -31,7 +31,7 @@ def predictions(nb):
                 yield f"no folded answer ({FOLD}) of its own after a code cell, {where(cells[i])}"
 
 
-@new_rule
+@lesson_rule
 def changes(nb):
     """A lesson has at most five **Change this.**, each alone in its cell, with a folded answer and what to expect.
 
@@ -80,24 +80,3 @@ def folds_are_closed(cell):
     """What is folded by <details> ends in the same cell."""
     if cell.source.count("<details>") != cell.source.count("</details>"):
         yield "<details> without its </details>"
-
-
-@old_rule
-def predict_and_answer(nb):
-    """Every section asks **Predict.**, and after a later code cell there is a folded answer."""
-    for title, cells in numbered_sections(nb):
-        asked = [i for i, cell in enumerate(cells) if cell.cell_type == "markdown" and "**Predict.**" in cell.source]
-        if not asked:
-            yield f"no **Predict.** in section {title!r}, {where(cells[0])}"
-        for i in asked:
-            ran = next((j for j in range(i + 1, len(cells)) if cells[j].cell_type == "code"), len(cells))
-            if not any("<details>" in cell.source for cell in cells[ran:] if cell.cell_type == "markdown"):
-                yield f"no folded answer (<details>) after a code cell, {where(cells[i])}"
-
-
-@old_rule
-def change_this(nb):
-    """Every section has something to try: **Change this.**"""
-    for title, cells in numbered_sections(nb):
-        if not any("**Change this.**" in cell.source for cell in cells if cell.cell_type == "markdown"):
-            yield f"no **Change this.** in section {title!r}, {where(cells[0])}"

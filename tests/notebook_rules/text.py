@@ -2,7 +2,7 @@
 
 import re
 
-from .base import LAB_RULES, OLD_RULES, cell_rule, new_rule, prose, rule, text_rule, where
+from .base import LAB_RULES, cell_rule, lesson_rule, prose, rule, text_rule, where
 from .parts import introduction, numbered_sections, sections
 from .prompts import is_change
 
@@ -32,10 +32,10 @@ def no_measured_numbers(nb):
         yield from (f"the number {number!r} in text, {where(cell)}" for number in measured(cell))
 
 
-rule(no_measured_numbers, OLD_RULES, LAB_RULES)
+rule(no_measured_numbers, LAB_RULES)
 
 
-@new_rule
+@lesson_rule
 def numbers_are_printed(nb):
     """A measured number in text stands, rounded as printed, in a text output of its section.
 
