@@ -99,13 +99,10 @@ def essence(output, others):
     card = card_in(output)
     if card is None:
         return output
-    if card.get("edition") != 2:
-        kept = {key: card.get(key) for key in ("id", "verdict")}
-    else:
-        same = [other for other in map(card_in, others) if other and other.get("id") == card.get("id")]
-        there = live_marks(same[0]) if same else {}
-        turned = [[*at, word] for at, word in live_marks(card).items() if {word, there.get(at)} == TURNED]
-        kept = {"id": card.get("id"), "word": card.get("word"), "turned": turned}
+    same = [other for other in map(card_in, others) if other and other.get("id") == card.get("id")]
+    there = live_marks(same[0]) if same else {}
+    turned = [[*at, word] for at, word in live_marks(card).items() if {word, there.get(at)} == TURNED]
+    kept = {"id": card.get("id"), "word": card.get("word"), "turned": turned}
     return from_dict({**output, "data": {CLAIM: kept}})
 
 

@@ -1,6 +1,6 @@
 """Notebooks with one fault each in how they declare, show or have stored claims, in the form of `bad_notebooks`."""
 
-from notebook_edits import DEFINED, before, code, insert, print_too, put, result, swap, text
+from notebook_edits import DEFINED, before, code, insert, put, result, swap, text
 
 CARD = "application/vnd.course.claim+json"
 EXPERIMENT = """\
@@ -19,8 +19,8 @@ LIVE = 'evidence.live(middles, record=RECORD).card("middle-is-the-mean")'
 MARKS = {"of all": 6.5, "but one": 6.0}
 
 
-def new_card(name="middle-is-the-mean", **changes):
-    """The stored JSON of a card of edition 2; `changes` are words of conditions by name, or entries."""
+def card_of(name="middle-is-the-mean", **changes):
+    """The stored outputs of a card; `changes` are words of conditions by name, or entries."""
     run = {"dataset": "own data", "budget": 1, "n": 16, "live": True, "trains": False}
     conditions = [
         {"name": label, **run, "median": x, "low": x, "high": x, "word": changes.pop(label, "holds")}
@@ -44,7 +44,7 @@ EXPERIMENT_CELLS = insert(
     text("two-define-text", "An experiment is declared once."),
     code(5, "two-define", EXPERIMENT) | {"metadata": DEFINED},
     text("two-shown-text", "What it gives now stands beside what is recorded."),
-    code(6, "two-shown", LIVE, result(6, new_card())),
+    code(6, "two-shown", LIVE, result(6, card_of())),
 )
 
 BAD_CLAIMS = {
@@ -55,24 +55,9 @@ BAD_CLAIMS = {
     "live_in_a_lesson": ("lessons-show-records", before("one-mean", "evidence.live(print)")),
     "card_in_a_lesson": (
         "lessons-show-records",
-        before("one-mean", 'evidence.Cards().card("middle-is-the-mean")'),
-        print_too("one-mean", result(2, new_card())),
+        put("one-claim", "source", value=['numbers.card("middle-is-the-mean")']),
     ),
-    "old_rule_for_a_new_claim": (
-        "lessons-show-records",
-        before("one-mean", 'evidence.judge("middle-is-the-mean", effect=numbers, path=CLAIMS)'),
-    ),
-    "five_records": (
-        "few-records",
-        before("one-mean", 5 * 'evidence.recorded("middle-is-the-mean")\n'),
-        print_too("one-mean", result(2, new_card())),
-    ),
-    "record_without_card": ("claims-are-stored", before("one-mean", 'evidence.recorded("middle-is-the-mean")')),
-    "good_with_a_record": (
-        None,
-        before("one-mean", 'evidence.recorded("middle-is-the-mean")'),
-        print_too("one-mean", result(2, new_card())),
-    ),
+    "five_records": ("few-records", before("one-claim", 4 * 'evidence.recorded("middle-is-the-mean")\n')),
 }
 
 BAD_LAB_CLAIMS = {
@@ -101,13 +86,13 @@ BAD_LAB_CLAIMS = {
         put("two-define", "source", value=["RECORD = None"]),
         put("two-shown", "source", value=['evidence.recorded("middle-is-the-mean")']),
     ),
-    "claim_without_new_card": ("claims-are-stored", put("two-shown", "outputs", value=[])),
+    "lab_claim_without_card": ("claims-are-stored", put("two-shown", "outputs", value=[])),
     # nothing that can be seen without a run
-    "changed_mark": (None, WITHOUT_CONFIGURE, stored(new_card(**{"of all": "fails"}))),
-    "changed_word": (None, WITHOUT_CONFIGURE, stored(new_card(word="holds"))),
+    "changed_mark": (None, WITHOUT_CONFIGURE, stored(card_of(**{"of all": "fails"}))),
+    "changed_word": (None, WITHOUT_CONFIGURE, stored(card_of(word="holds"))),
     "good_lab_despite_differences": (
         None,
         WITHOUT_CONFIGURE,
-        stored(new_card(**{"of all": "undecided", "but one": "not judged"}, n=64)),
+        stored(card_of(**{"of all": "undecided", "but one": "not judged"}, n=64)),
     ),
 }

@@ -62,10 +62,8 @@ SAME = {
 
 SHOWN = 'plotting.show(fig, alt="A straight line that rises from one to sixteen.")'
 FALLING = "A straight line that falls from sixteen to one."
-CLAIM = 'evidence.judge("middle-is-large", effect=numbers, path=CLAIMS)'
-NEVER = {"two-claim": ['evidence.judge("never-written-down", effect=numbers, path=CLAIMS)']}
+NEVER = {"two-claim": ['evidence.recorded("never-written-down", path=CLAIMS)']}
 UNKNOWN = insert("one-claim", *cells_of(5, NEVER))
-NOT_JUDGED = (swap("one-claim", CLAIM, "print(numbers.max())"), put("one-claim", "outputs", value=[stream("16\n")]))
 
 LESSON = " It tests the [lesson](../good.ipynb)."
 CLOCK = ["# NBVAL_IGNORE_OUTPUT\nimport time\n\nprint(time.perf_counter())", stream("3756.669464269\n")]
@@ -101,8 +99,10 @@ def more_lines(number):
 
 HEAD = "\n\n| question | arms | controls | rates | budgets | what would refute it |\n|---|---|---|---|---|---|"
 PLAN = HEAD + "\n| Where is the middle? | the numbers | none | none | sixteen numbers | a mean below two |"
-# Labs and lessons of the first edition state no numbers.
+# A lab states no numbers, and shows the card of its experiment in place of the record.
 LAB = (
+    put("one-claim", "source", value=["print(numbers.max())"]),
+    put("one-claim", "outputs", value=[stream("16\n")]),
     swap("one-see", ", 8.5,", ""),
     put("one-change", "source", value=["**Change this.** Leave out the last number."]),
     *(drop(name) for name in ("goals", "recap", "practice", "reading")),
@@ -233,6 +233,8 @@ BAD = {
         "executed-in-order",
         put("one-mean", "execution_count", value=None),
         put("one-mean", "outputs", value=[]),
+        swap("one-see", ", 8.5,", ""),
+        swap("one-change", " instead of 8.5", ""),
     ),
     "out_of_order": ("executed-in-order", put("one-mean", "execution_count", value=7)),
     "output_of_unrun_cell": (
@@ -260,12 +262,7 @@ BAD = {
     "tolerance_in_words": ("small-tolerance", put("one-mean", "metadata", "compare", value="3")),
     # the claims
     "claim_unknown": ("claims-are-known", UNKNOWN),
-    "claim_with_other_verdict": (
-        "claims-are-stored",
-        put("one-claim", "outputs", 0, "data", CARD, "verdict", value="refuted"),
-    ),
     "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
-    "claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
     **BAD_CLAIMS,
     **BAD_PROMPTS,
     **BAD_FOLDS,
@@ -274,10 +271,9 @@ BAD = {
     "good_despite_differences": (
         None,
         WITHOUT_CONFIGURE,
-        put("one-claim", "outputs", 0, "data", CARD, "low", value=3.5),
-        put("one-claim", "outputs", 0, "data", CARD, "median", value=8.25),
-        swap_output("one-claim", "text/plain", "median 8.5 counts", "median 8.25 counts"),
-        swap_output("one-claim", "text/html", "median 8.5 counts", "median 8.25 counts"),
+        put("one-claim", "outputs", 0, "data", CARD, "n", value=64),
+        swap_output("one-claim", "text/plain", "The lab has not run yet.", "The lab has run."),
+        swap_output("one-claim", "text/html", "The lab has not run yet.", "The lab has run."),
         insert("one-claim", *cells_of(5, SAME)),
         trained("accuracy:  97 %, 9 lost", "accuracy: 100 %, 11 lost", after="ignored", count=9),
     ),
@@ -285,7 +281,7 @@ BAD = {
     "other_word": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "mistakes: 90 %")),
     "other_name": (None, WITHOUT_CONFIGURE, trained("layer2: 90 %", "layer3: 90 %")),
     "one_number_more": (None, WITHOUT_CONFIGURE, trained("accuracy: 90 %", "accuracy: 90 90 %")),
-    "changed_verdict": (None, WITHOUT_CONFIGURE, swap("one-claim", "effect=numbers", "effect=-numbers")),
+    "changed_verdict": (None, WITHOUT_CONFIGURE, put("one-claim", "outputs", 0, "data", CARD, "word", value="fails")),
     "dies": (None, before("setup", "import os\n\nos._exit(1)\n")),
     "fails": (None, WITHOUT_CONFIGURE, after("one-mean", "\nnumbers.average()")),
     "hangs": (None, before("setup", "import time\n\ntime.sleep(600)\n")),
@@ -300,7 +296,7 @@ BAD = {
         put("one-figure", "outputs", 0, "data", "text/plain", value=[FALLING]),
         put("one-figure", "outputs", 0, "metadata", "image/png", "alt", value=FALLING),
     ),
-    "stale_output": (None, WITHOUT_CONFIGURE, put("one-mean", "outputs", value=[stream("mean: 8.0\n")])),
+    "stale_output": (None, WITHOUT_CONFIGURE, put("one-mean", "outputs", value=[stream("middle: 8.5\n")])),
     "trailing_value": (None, WITHOUT_CONFIGURE, after("one-mean", "\nnumbers.max()")),
 }
 
@@ -322,7 +318,6 @@ BAD_LABS = {
     "lab_states_a_number": ("no-measured-numbers", after("one-see", " Their mean is 8.5.")),
     "lab_claim_unknown": ("claims-are-known", insert("two-shown", *cells_of(7, NEVER))),
     **BAD_LAB_CLAIMS,
-    "lab_claim_not_judged": ("claims-are-judged", *NOT_JUDGED),
 }
 
 

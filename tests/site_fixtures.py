@@ -22,18 +22,12 @@ STATED = {"id": "a-claim", **TEXTS, "smallest": 2.0, "direction": "at least"}
 
 
 def claim(**changes):
-    """A claim of edition 1; by default it stands from an effect of two on."""
-    old = {"edition": 1, "notebook": "01_x", "verdict": "supported", "why": "the why"}
-    return evidence.Claim(**{**STATED, **old, **changes})
-
-
-def new_claim(**changes):
-    """A claim of edition 2."""
+    """A claim; by default it holds from an effect of two on."""
     return evidence.Claim(**{**STATED, "lab": "01_x", "kind": "measurement", **changes})
 
 
-def new_card(stated, word="depends", **run):
-    """Its card, with one condition that holds and one that fails."""
+def card_of(stated, word="depends", **run):
+    """The card of a claim, with one condition that holds and one that fails."""
     numbers = (
         {"median": 3.0, "low": 2.5, "high": 4.0, "word": "holds"},
         {"median": 1, "low": 0, "high": 1.5, "word": "fails"},
@@ -43,10 +37,10 @@ def new_card(stated, word="depends", **run):
     return evidence.Card(stated, word, [run | {"conditions": conditions}], {"three epochs": "They are too many."})
 
 
-def verdict(stated, card):
-    """What is collected of one card."""
-    conditions = [{**part, "word": part["verdict"]} for part in card.get("parts", [card])]
-    return collected.Verdict(stated, "01_x", "cell", card, card["verdict"], conditions)
+def verdict(stated, word="holds", **numbers):
+    """What is collected of a card with one condition."""
+    part = {"condition": "here", "word": word, **NUMBERS, **numbers}
+    return collected.Verdict(stated, "labs/01_x", "cell", {}, word, [part])
 
 
 def notebook_with(*outputs, kind=new_code_cell):

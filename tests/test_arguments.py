@@ -76,8 +76,7 @@ LOADED = {"seed": May(0), "test_fraction": fraction()}
 DOWNLOADED = {"seed": May(0), "n_train": optional(5), "n_test": optional(5)}
 IDX, (CIFAR,) = list(mnist_files(2, 2).values()), cifar_files(5, 2).values()
 MNIST_5K = packed("".join(f"{'0,' * 784}{i % 10}\n" for i in range(5000)).encode())
-OLD_CLAIM = next(name for name, claim in evidence.claims().items() if claim.edition == 1)
-NEW_CLAIM = next(name for name, claim in evidence.claims().items() if claim.kind == "measurement")
+CLAIM = next(name for name, claim in evidence.claims().items() if claim.kind == "measurement")
 LAB = next((evidence.CLAIMS.parents[1] / "notebooks" / "labs").glob("01_*.ipynb"))
 X, Y, H = batch(8, 3), batch(8), np.diag([1.0, 2.0, 3.0])
 
@@ -189,20 +188,19 @@ def declared(**how):
 
 
 def calls_about_evidence():
-    old = {"claim_id": OLD_CLAIM, "path": evidence.CLAIMS}
-    yield takes(evidence.check, **old, error=measured(0.0), tolerance=at_least_zero(1e-9))
-    yield takes(evidence.judge, **old, effect=Y, timed=anything(False))
     yield takes(evidence.claims, path=evidence.CLAIMS)
     yield takes(evidence.retired, path=evidence.CLAIMS)
 
-    claims, nothing = {NEW_CLAIM: {"one": "one", "other": "other"}}, optional(None)
+    claims, nothing = {CLAIM: {"one": "one", "other": "other"}}, optional(None)
     how = {"resolution": May(0.01, "None", "2.5"), "waive": nothing, "path": evidence.CLAIMS}
     size = {"steps": 0, "budgets": (1, 4), "examples": 0, "live": 16, "seeds": nothing}
     yield takes(declared, claims=claims, rates=nothing, datasets=May(None, "None", "words"), **size, **how)
     made, record = declared(claims=claims, resolution=0.01), May(evidence.RECORD, "word")
     yield takes(evidence.live, experiment=made, record=anything(evidence.RECORD))
-    yield takes(evidence.live(made).card, claim_id=NEW_CLAIM)
-    yield takes(evidence.recorded, claim_id=NEW_CLAIM, record=record, path=evidence.CLAIMS)
+    yield takes(evidence.live(made).card, claim_id=CLAIM)
+    yield takes(evidence.recorded, claim_id=CLAIM, record=record, path=evidence.CLAIMS)
+    places = {"record": evidence.RECORD, "path": evidence.CLAIMS}
+    yield takes(evidence.recorded_scores, claim_id="bn-best-against-best", **places)
 
     unit = {"experiment": "x", "dataset": "own data", "budget": 1, "first": 0, "n": 16, "steps": 0}
     unit |= {**labs.as_unit(made, running.run(made, range(16))), "fingerprint": "f", "device": "cpu"}
@@ -212,7 +210,7 @@ def calls_about_evidence():
     yield takes(labs.open_lab, path=LAB)
     run = {"data": May(None, "None", "word"), "device": May("cpu", "word"), "budget": 1, "grids": nothing}
     yield takes(running.run, experiment=made, seeds=range(16), **run)
-    yield takes(statistics.condition, effect=Y, claim=evidence.claims()[NEW_CLAIM])
+    yield takes(statistics.condition, effect=Y, claim=evidence.claims()[CLAIM])
 
 
 def calls_of_figures():

@@ -69,9 +69,9 @@ def cells_of_lab(stem):
 
 
 def cards(cells):
-    """The ids of the claims whose cards are in the outputs of these cells, each with the edition of the card."""
+    """The ids of the claims whose cards are in the outputs of these cells."""
     return {
-        (card["id"], card.get("edition", 1))
+        card["id"]
         for cell in cells
         for output in cell.get("outputs", [])
         if (card := output.get("data", {}).get(evidence.MIME))
@@ -82,18 +82,15 @@ def was_executed(cell):
     return cell.execution_count is not None and not any(out.output_type == "error" for out in cell.outputs)
 
 
-def faults_of_claims(row, code):
-    """All that is wrong with the claims of one row."""
-    where = f"the lab {row.lab}" if row.lab else "a cell that the row names"
-    if row.lab:
-        judged = {name for name, _ in cards(cells_of_lab(row.lab).values())}
-    else:  # of a claim of edition 2 a lesson shows the record
-        judged = {name for name, edition in cards(code.values()) if edition == 1}
+def faults_of_claims(row):
+    """All that is wrong with the claims of one row; a lesson only shows the record of a claim."""
+    judged = cards(cells_of_lab(row.lab).values())
     for name in row.claims:
         if name not in evidence.claims():
             yield f"data/claims.toml has no claim {name}: correct the row"
         elif name not in judged:
-            yield f"{name} is not judged in {where}: name the cell that has its card"
+            where = f"the lab {row.lab}" if row.lab else "a lesson"
+            yield f"{name} is not judged in {where}: name the lab that has its card"
 
 
 def faults(row):
@@ -125,7 +122,6 @@ def faults_of_places(row):
         yield f"{row.section} is headed {titles}, the row says {row.heading}: correct the heading"
     if row.lab and not any(f"](labs/{row.lab}.ipynb" in cell.source for cell in cells.values()):
         yield f"the section {row.section} does not link the lab {row.lab}: link it, or correct the row"
-    code = {}
     for name, times in Counter(row.cells).items():
         cell = (cells | of_lab).get(name)
         if times > 1:
@@ -134,15 +130,13 @@ def faults_of_places(row):
             yield f"neither {row.section} nor a lab of the row has a cell {name}: name the cell that shows it now"
         elif cell.cell_type != "code":
             yield f"{name} is no code cell: name the cell that executes it"
-        else:
-            code[name] = cell
-            if not was_executed(cell):
-                yield f"{name} was not executed: run make notebooks"
+        elif not was_executed(cell):
+            yield f"{name} was not executed: run make notebooks"
         if name in cells and name in of_lab:
             yield f"the section {row.section} and the lab both have a cell {name}: rename one of the cells"
     if row.id in JUDGED and not row.claims:
         yield "it is judged, and the row names no claim: add the key claims"
-    yield from faults_of_claims(row, code)
+    yield from faults_of_claims(row)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
@@ -199,7 +193,7 @@ UNLINKED = next(
     for name, (_, cells) in sections(IN_LAB.lesson).items()
     if not any(f"](labs/{IN_LAB.lab}.ipynb" in cell.source for cell in cells.values())
 )
-OF_LESSON = next(name for name, claim in evidence.claims().items() if claim.edition == 1)
+OF_OTHER_LAB = next(name for name, claim in evidence.claims().items() if claim.lab != IN_LAB.lab)
 WRONG = {
     "nobody-says-it": (GOOD, {"said_by": ()}, "name a source"),
     "an-unknown-source": (GOOD, {"said_by": (Place("Bishop", "page 1"),)}, "Bishop is not explained"),
@@ -214,8 +208,7 @@ WRONG = {
     "a-cell-twice": (GOOD, {"cells": (FIRST, FIRST)}, f"{FIRST} is named twice"),
     "judged-without-a-claim": (GOOD, {"id": JUDGED[0]}, "names no claim"),
     "a-claim-that-is-gone": (GOOD, {"claims": ("no-such-claim",)}, "has no claim no-such-claim"),
-    "a-claim-judged-in-another-cell": (GOOD, {"claims": (OF_LESSON,)}, f"{OF_LESSON} is not judged in a cell"),
-    "a-claim-judged-in-the-lab": (GOOD, {"claims": IN_LAB.claims[:1]}, "is not judged in a cell that the row"),
+    "a-claim-judged-in-a-lab-that-is-not-named": (GOOD, {"claims": IN_LAB.claims[:1]}, "is not judged in a lesson"),
     "no-such-lab": (IN_LAB, {"lab": "99_x"}, "there is no lab 99_x: correct"),
     "a-section-that-does-not-link-the-lab": (
         IN_LAB,
@@ -223,7 +216,7 @@ WRONG = {
         f"the section {UNLINKED} does not link the lab",
     ),
     "a-cell-of-the-lab-that-is-gone": (IN_LAB, {"cells": ("steps-gone",)}, "of the row has a cell steps-gone"),
-    "a-claim-judged-in-a-lesson": (IN_LAB, {"claims": (OF_LESSON,)}, f"{OF_LESSON} is not judged in the lab"),
+    "a-claim-judged-in-another-lab": (IN_LAB, {"claims": (OF_OTHER_LAB,)}, f"{OF_OTHER_LAB} is not judged in the lab"),
 }
 
 
@@ -236,12 +229,11 @@ def test_a_record_that_a_lesson_shows_judges_nothing():
         (row, name, claim)
         for row in ROWS
         for name, cell in sections(row.lesson)[row.section][1].items()
-        for claim, edition in cards([cell])
-        if edition == 2
+        for claim in cards([cell])
     ]
     row, cell, claim = shown[0]
     (found,) = faults(replace(row, lab="", cells=(cell,), claims=(claim,)))
-    assert "is not judged in a cell that the row" in found
+    assert "is not judged in a lesson" in found
 
 
 def test_a_cell_of_the_section_and_of_the_lab_is_a_fault(monkeypatch):

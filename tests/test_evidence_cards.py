@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evidence_fixtures import write_claims
 
-from utils.evidence import MIME, WORDS, Card, Cards, claims
+from utils.evidence import MIME, WORDS, Card, claims
 from utils.evidence.cards import COLOURS, MARKS, WIDTH, from_json, number_in_words
 
 CONCLUSION = {"holds": "It helps.", "fails": "It does not help.", "depends": "It helps on digits."}
@@ -238,13 +238,3 @@ class TestJson:
         card = Card(claim(), "holds", [column()])
         bundle = card._repr_mimebundle_()
         assert bundle == {"text/plain": repr(card), "text/html": card.to_html(), MIME: card.to_json()}
-
-
-def test_cards_of_a_notebook_make_a_table(claim):
-    cards = Cards()
-    card = Card(claim(), "depends", [column()])
-    assert cards.keep(card) is card
-    head, rule, row = repr(cards).split("\n")
-    assert head.count("|") == rule.count("|") == row.count("|") == 4
-    assert row == "| A statement. | before | **depends** |"
-    assert cards._repr_markdown_() == repr(cards)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from evidence_fixtures import CLAIM, write_claims
 
-from utils.evidence import CLAIMS, KINDS, WORDS, check, claims, judge, retired
+from utils.evidence import CLAIMS, KINDS, WORDS, claims, recorded, retired
 from utils.evidence.claims import OTHER_SETTINGS
 from utils.evidence.labs import open_lab
 
 LABS = Path(__file__).resolve().parents[1] / "notebooks" / "labs"
-OLD = {"edition": 1, "verdict": "supported", "why": "Because.", "kind": None}
 
 
 @pytest.fixture
@@ -29,11 +28,10 @@ def test_the_claims_of_the_course_are_complete(name):
     claim = claims()[name]
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name)
     assert claim.id == name
-    needed = ("why",) if claim.edition == 1 else ("lab",)
-    for entry in ("statement", "quote", "source", "prediction", "unit", *needed):
+    for entry in ("statement", "quote", "source", "prediction", "unit", "lab"):
         assert getattr(claim, entry).strip(), entry
     assert np.isfinite(claim.smallest)
-    assert claim.kind in KINDS if claim.edition == 2 else not claim.kind
+    assert claim.kind in KINDS
     assert all(word in WORDS and text.strip().endswith(".") for word, text in claim.conclusion.items())
 
 
@@ -69,11 +67,10 @@ def test_statements_are_made_once():
 def test_a_file_is_read(write):
     path = write(smallest=3.0, conclusion={"holds": "It does."}, changed="The threshold.", setting="It was.")
     (claim,) = claims(path).values()
-    assert (claim.id, claim.smallest, claim.edition) == ("a-claim", 3.0, 2)
-    assert (claim.conclusion, claim.changed, claim.verdict) == ({"holds": "It does."}, "The threshold.", "")
+    assert (claim.id, claim.smallest, claim.kind) == ("a-claim", 3.0, "experiment")
+    assert (claim.conclusion, claim.changed) == ({"holds": "It does."}, "The threshold.")
     assert claim.setting == "It was."
-    old = claims(write(**OLD))["a-claim"]
-    assert (old.edition, old.setting) == (1, "")
+    assert claims(write())["a-claim"].setting == ""
 
 
 def test_a_file_without_claims_has_none(tmp_path):
@@ -81,25 +78,19 @@ def test_a_file_without_claims_has_none(tmp_path):
     path.write_text("")
     assert claims(path) == retired(path) == {}
     with pytest.raises(ValueError, match="claim_id: expected one of none, got 'x'"):
-        judge("x", effect=[1.0], path=path)
+        recorded("x", path=path)
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({**OLD, "verdict": "true"}, "a-claim: verdict: expected one of supported, .*, got 'true'"),
-        ({**OLD, "why": None}, r"a-claim: expected the entries .*missing \['why'\]"),
         ({"direction": "above"}, "a-claim: direction: expected one of at least, at most, got 'above'"),
         ({"quote": None}, r"a-claim: expected the entries .*missing \['quote'\]"),
         ({"colour": "red"}, r"a-claim: expected the entries .*unknown \['colour'\]"),
-        ({"lab": None}, "a-claim: expected either notebook, a lesson, or lab, got notebook '' and lab ''"),
-        ({"notebook": "01_x"}, "a-claim: expected either .*got notebook '01_x' and lab '01_small': name the one that"),
-        ({"lab": None, "notebook": "01_x"}, "a-claim: expected a lab, which judges the claims of this edition"),
-        ({"kind": None}, "a-claim: kind: expected one of experiment, measurement, identity, timing, got ''"),
-        ({"kind": "survey"}, "a-claim: kind: expected one of .*got 'survey'"),
-        ({"verdict": "supported"}, "a-claim: expected edition = 1 beside verdict and why, got 2"),
-        ({"why": "Because."}, "a-claim: expected edition = 1 beside verdict and why, got 2"),
-        ({"edition": 3}, "a-claim: expected edition = 1 beside verdict and why, got 3"),
+        ({"lab": None}, r"a-claim: expected the entries .*missing \['lab'\]"),
+        ({"notebook": "01_x"}, r"a-claim: expected the entries .*unknown \['notebook'\]"),
+        ({"kind": None}, r"a-claim: expected the entries .*missing \['kind'\]"),
+        ({"kind": "survey"}, "a-claim: kind: expected one of experiment, measurement, identity, timing, got 'survey'"),
         ({"conclusion": {"supported": "It does."}}, "a-claim: conclusion: expected a sentence for some of holds, "),
         ({"conclusion": "It does."}, "a-claim: conclusion: expected a sentence for some of holds, .*got 'It does.'"),
         ({"smallest": "2"}, "a-claim: smallest: expected .*got"),
@@ -123,12 +114,10 @@ def test_what_is_no_table_is_refused(tmp_path):
 
 
 def test_an_unknown_claim_is_refused_with_what_to_do(write):
-    path = write(**OLD)
-    for weigh in (lambda: judge("other", effect=[1.0], path=path), lambda: check("other", 0, 1, path=path)):
-        with pytest.raises(
-            ValueError, match=r"claim_id: expected one of a-claim, got 'other'; add a table \[claims\.other\]"
-        ):
-            weigh()
+    with pytest.raises(
+        ValueError, match=r"claim_id: expected one of a-claim, got 'other'; add a table \[claims\.other\]"
+    ):
+        recorded("other", path=write())
 
 
 class TestRetired:
@@ -157,5 +146,5 @@ class TestRetired:
 
 
 def test_the_fixture_has_all_that_a_claim_needs():
-    table = next(t for t in tomllib.loads(CLAIMS.read_text("utf-8"))["claims"].values() if t.get("edition") != 1)
+    table = next(iter(tomllib.loads(CLAIMS.read_text("utf-8"))["claims"].values()))
     assert set(CLAIM) <= set(table)

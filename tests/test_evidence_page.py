@@ -10,9 +10,8 @@ import pytest
 from site_fixtures import (
     NOTEBOOKS,
     Tags,
+    card_of,
     claim,
-    new_card,
-    new_claim,
     verdict,
 )
 
@@ -50,9 +49,9 @@ class TestEvidencePage:
         for found in verdicts:
             for part in found.parts:
                 ends = sorted(evidence_page.relative(part[key], found.claim) for key in ("low", "high"))
-                if not found.is_identity and part["word"] in ("supported", "holds"):
+                if not found.is_identity and part["word"] == "holds":
                     assert ends[0] >= 0, found.claim.id
-                if not found.is_identity and part["word"] in ("refuted", "fails"):
+                if not found.is_identity and part["word"] == "fails":
                     assert ends[1] <= 0, found.claim.id
 
     def test_each_claim_is_a_row_that_links_to_its_cell(self, verdicts):
@@ -74,36 +73,31 @@ class TestEvidencePage:
         drawn = [part for found in verdicts if not found.is_identity for part in found.parts]
         tags = Tags(evidence_page.picture(verdicts))
         assert len(tags.all("circle")) == len(drawn)
-        for word in ("refuted", "undecided"):
+        for word in ("fails", "undecided"):
             number = sum(found.word == word for found in verdicts)
             assert f"{number} {word}" in tags.all("svg")[0]["aria-label"]
 
-    def test_the_tally_counts_every_claim_once_by_its_edition(self):
-        old = [verdict(claim(), {"verdict": word}) for word in evidence.VERDICTS]
-        new = [collected.Verdict(new_claim(), "labs/01_x", "cell", {}, word, []) for word in (*evidence.WORDS, "fails")]
-        for found in (old, new, old + new):
-            text = evidence_page.tally(found)
-            Tags(text)
-            assert sum(map(int, re.findall(r"<b>(\d+)</b>", text))) == len(found)
-            assert sum(map(int, re.findall(r"<p>(\d+) claims", text))) == len(found)
+    def test_the_tally_counts_every_claim_once(self):
+        found = [verdict(claim(), word) for word in (*evidence.WORDS, "fails", "not recorded yet")]
+        text = evidence_page.tally(found)
+        Tags(text)
+        assert sum(map(int, re.findall(r"<b>(\d+)</b>", text))) == len(found)
+        assert re.findall(r"<p>(\d+) claims", text) == [str(len(found))]
         assert "<b>2</b> fails" in text
 
     def test_what_chance_may_do_is_the_sum_over_the_decided_conditions(self):
-        card = {"verdict": "supported", "median": 3.0, "low": 2.5, "high": 4.0, "n": 16}
-        text = evidence_page.luck(
-            [verdict(claim(), card)] * 100 + [verdict(claim(), card | {"verdict": "inconclusive"})]
-        )
+        text = evidence_page.luck([verdict(claim())] * 100 + [verdict(claim(), "undecided")])
         wrong = sum(math.comb(16, k) for k in range(4)) / 2**16  # at most three of sixteen coins show heads
         assert "the 100 intervals" in text
         assert f"up to {100 * wrong:.1f} to" in text
 
     def test_what_is_to_be_said_openly_is_folded_into_the_row(self):
-        stated = new_claim(
+        stated = claim(
             changed="The unit <was> changed.",
             setting="Held <fixed>.",
             conclusion={"depends": "It depends on the place."},
         )
-        card = new_card(stated).to_json()
+        card = card_of(stated).to_json()
         conditions = [each | {"condition": each["name"]} for each in card["conditions"]]
         conditions[1] |= {"word": "not judged", "reason": "Nothing to gain."}
         text = evidence_page.table([collected.Verdict(stated, "labs/01_x", "cell", card, "depends", conditions)])
@@ -128,7 +122,5 @@ class TestEvidencePage:
         assert evidence_page.retired_list({}) == "<p>No claim has been retired so far.</p>"
 
     def test_what_is_far_away_is_an_arrow_at_the_edge(self):
-        card = {"verdict": "refuted", "median": 1e9, "low": 1e8, "high": "Infinity", "n": 16, "unit": "x"}
-        card["smallest"] = 2.0
-        found = verdict(claim(direction="at most"), card)
+        found = verdict(claim(direction="at most"), "fails", median=1e9, low=1e8, high="Infinity")
         assert len(Tags(evidence_page.drawing(found)).all("path")) == 1

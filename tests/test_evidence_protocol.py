@@ -169,13 +169,6 @@ def test_claims_of_two_kinds_are_declared_apart(tmp_path):
         experiment(dict.fromkeys(("a-claim", "other-claim"), CONDITIONS), **GOOD, path=path)(function)
 
 
-def test_a_claim_of_the_first_edition_is_not_declared(tmp_path):
-    old = {"edition": 1, "verdict": "supported", "why": "Because.", "kind": None}
-    path = write_claims(tmp_path / "claims.toml", a_claim=old)
-    with pytest.raises(ValueError, match="expected claims that have a kind, got a-claim, which has edition = 1"):
-        experiment({"a-claim": CONDITIONS}, **GOOD, path=path)(function)
-
-
 def test_an_identity_names_its_errors_itself(tmp_path):
     path = write_claims(tmp_path / "claims.toml", a_claim={"kind": "identity", "smallest": 1e-9, "unit": "error"})
     made = experiment({"a-claim": None}, path=path)(function)

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from bad_claims import CARD, new_card
+from bad_claims import CARD, card_of
 from bad_notebooks import FOLDER, write
 from nested import run_pytest
 
@@ -12,11 +12,11 @@ from conftest import alike, essence
 pytestmark = pytest.mark.timeout(400)  # each runs notebooks in a pytest of its own
 
 # Which cell of a notebook fails, counted from zero as nbval does, and a part of what is said about it.
-SETUP, MEAN, FIGURE, JUDGE, DEFINE, SHOW = (f"Cell {number}" for number in range(6))
+SETUP, MEAN, FIGURE, RECORDED, DEFINE, SHOW = (f"Cell {number}" for number in range(6))
 LAST = DEFINE  # the place of one more cell in a lesson
 FAULTS = {
     "changed_mark": (SHOW, "[['of all', 'own data', 1, 'holds']]"),
-    "changed_verdict": (JUDGE, "'verdict': 'supported'"),
+    "changed_verdict": (RECORDED, "'word': 'fails'"),
     "changed_word": (SHOW, "'word': 'holds'"),
     "fails": (MEAN, "'numpy.ndarray' object has no attribute 'average'"),
     "missing_output": (MEAN, "Missing output fields from running code"),
@@ -124,7 +124,7 @@ def contradict(fresh, stored):
 
 
 def card(**changes):
-    return new_card(**changes)[CARD]
+    return card_of(**changes)[CARD]
 
 
 WORDS = ("holds", "fails", "undecided", "not judged")
@@ -141,13 +141,12 @@ def test_a_mark_contradicts_its_opposite_alone(fresh, stored):
     [
         ({"word": "holds"}, True),
         ({"id": "another"}, True),
-        ({"edition": 1}, True),
         ({"n": 64}, False),
         ({"kind": "timing", "of all": "fails"}, False),
         ({"conditions": []}, False),
     ],
 )
-def test_of_the_rest_only_id_edition_and_word_count(changes, differs):
+def test_of_the_rest_only_id_and_word_count(changes, differs):
     assert contradict(card(kind=changes.get("kind", "measurement")), card(**changes)) == differs
 
 

@@ -15,7 +15,6 @@ from utils import evidence
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS, LABS = (sorted((ROOT / place).glob("[0-9]*.ipynb")) for place in ("notebooks", "notebooks/labs"))
 NOTEBOOKS = [*LESSONS, *LABS]
-OF_EDITION_1 = 0  # claims that no lab has taken over yet; the number may only fall
 LINK = r"\[[^\]]*\]\(([^)\s#]+)[^)]*\)"
 
 
@@ -68,23 +67,20 @@ def test_a_lesson_links_its_lab(path):
 
 
 def faults_of_claims(claims):
-    """What is wrong with the notebooks that claims name, each as a sentence."""
-    lessons, labs = ({path.stem for path in paths} for paths in (LESSONS, LABS))
+    """What is wrong with the labs that claims name, each as a sentence."""
     for name, claim in claims.items():
-        if (claim.lab or claim.notebook) not in (labs if claim.lab else lessons):
-            key, stem = ("lab", claim.lab) if claim.lab else ("notebook", claim.notebook)
-            yield f"claim {name}: expected a {key} that exists, got {stem!r}: correct the key {key} in data/claims.toml"
+        if claim.lab not in {path.stem for path in LABS}:
+            yield f"claim {name}: expected a lab that exists, got {claim.lab!r}: correct it in data/claims.toml"
 
 
-def test_every_claim_belongs_to_a_notebook_that_exists():
+def test_every_claim_belongs_to_a_lab_that_exists():
     assert list(faults_of_claims(evidence.claims())) == []
 
 
-@pytest.mark.parametrize("place", [{"notebook": "99_x", "lab": ""}, {"notebook": "", "lab": "99_x"}])
-def test_a_claim_of_a_notebook_that_does_not_exist_is_noticed(place):
-    claim = replace(next(claim for claim in evidence.claims().values() if claim.edition == 1), **place)
+def test_a_claim_of_a_lab_that_does_not_exist_is_noticed():
+    claim = replace(next(iter(evidence.claims().values())), lab="99_x")
     (fault,) = faults_of_claims({"a-claim": claim})
-    assert re.fullmatch(r"claim a-claim: expected a \w+ that exists, got '\w+': correct the key \w+ in .*", fault)
+    assert re.fullmatch(r"claim a-claim: expected a lab that exists, got '99_x': correct it in .*", fault)
 
 
 def test_the_readme_links_each_notebook_once():
@@ -113,8 +109,6 @@ def cards(path):
 
 def told(claim, word):
     """What a card has to tell of a claim."""
-    if claim.edition == 1:
-        return {key: getattr(claim, key) for key in ("statement", "quote", "source", "why")}
     texts = {key: getattr(claim, key) for key in ("statement", "quote", "source", "prediction", "changed", "setting")}
     return texts | {"conclusion": claim.conclusion.get(word, "")}
 
@@ -123,12 +117,10 @@ def told(claim, word):
 def test_cards_say_what_the_claims_say_now(path):
     for cell, data, claim in cards(path):
         texts, shown = told(claim, data[evidence.MIME].get("word")), html.unescape(data["text/html"])
-        assert data[evidence.MIME].get("edition", 1) == claim.edition, f"{cell.id}: run make notebooks"
         changed = [key for key, text in texts.items() if text not in shown]
         assert not changed, f"{cell.id}: {changed} changed in data/claims.toml: run make notebooks"
         plain = " ".join(data["text/plain"].split())
-        wanted = ("statement", "why") if claim.edition == 1 else texts
-        assert [key for key in wanted if " ".join(texts[key].split()) not in plain] == []
+        assert [key for key, text in texts.items() if " ".join(text.split()) not in plain] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
@@ -137,13 +129,6 @@ def test_cards_have_the_word_of_the_record(path):
     stale = {
         cell.id: data[evidence.MIME]["word"]
         for cell, data, claim in cards(path)
-        if claim.edition == 2 and data[evidence.MIME].get("edition") == 2
         if data[evidence.MIME]["word"] != record.saved_word(claim.id)
     }
     assert stale == {}, f"{stale}: data/evidence.json has other words: run make notebooks"
-
-
-def test_fewer_and_fewer_claims_are_judged_by_the_rule_of_the_first_edition():
-    number = sum(claim.edition == 1 for claim in evidence.claims().values())
-    assert number <= OF_EDITION_1, "a new claim is declared in a lab and has no edition"
-    assert number == OF_EDITION_1, f"{number} claims are left: write {number} for OF_EDITION_1, which may only fall"

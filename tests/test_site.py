@@ -20,14 +20,12 @@ from site_fixtures import (
     LABS,
     LESSONS,
     NOTEBOOKS,
-    NUMBERS,
     ROOT,
     Tags,
+    card_of,
     card_output,
     claim,
     figure,
-    new_card,
-    new_claim,
     notebook_with,
     verdict,
 )
@@ -62,16 +60,15 @@ class TestCollected:
         assert len(set(ids)) == len(ids)
         assert set(ids) == set(evidence.claims())
         for found in verdicts:
-            lab, lesson = found.claim.lab, found.claim.notebook
-            assert found.page == (f"labs/{lab}" if lab else lesson)
-            assert found.place == (f"lab {lab[:2]}" if lab else f"lesson {lesson[:2]}")
+            assert found.page == f"labs/{found.claim.lab}"
+            assert found.place == f"lab {found.claim.lab[:2]}"
             assert found.parts
 
     def test_a_claim_is_as_its_record_says_and_as_its_card_where_there_is_none(self, tmp_path, monkeypatch):
-        stated, path = new_claim(), tmp_path / "labs" / "01_x.ipynb"
+        stated, path = claim(), tmp_path / "labs" / "01_x.ipynb"
         path.parent.mkdir()
         monkeypatch.setattr(evidence, "claims", lambda: {stated.id: stated})
-        nbformat.write(notebook_with(card_output(new_card(stated, word=None))), path)
+        nbformat.write(notebook_with(card_output(card_of(stated, word=None))), path)
         record = evidence.Record(tmp_path / "record.json", known={stated.id: stated})
         (found,) = collected.verdicts([path], record)
         assert (found.word, found.place) == ("not recorded yet", "lab 01")
@@ -88,9 +85,9 @@ class TestCollected:
         assert [(p["condition"], p["low"], p["n"]) for p in found.parts] == [("here, MNIST 4T", 3.0, 16)]
 
     def test_a_lesson_that_shows_a_record_does_not_judge(self, tmp_path, monkeypatch):
-        stated = new_claim()
+        stated = claim()
         monkeypatch.setattr(evidence, "claims", lambda: {stated.id: stated})
-        nbformat.write(notebook_with(card_output(new_card(stated))), tmp_path / "01_x.ipynb")
+        nbformat.write(notebook_with(card_output(card_of(stated))), tmp_path / "01_x.ipynb")
         assert collected.verdicts([tmp_path / "01_x.ipynb"]) == []
 
     def test_a_lab_has_a_title_and_no_summary(self):
@@ -105,8 +102,7 @@ class TestCollected:
         assert len(found["leakage-flatters"].parts) > 1
 
     def test_infinities_become_numbers(self):
-        card = {"median": 3.0, "low": "-Infinity", "high": "Infinity", "n": 16, "verdict": "inconclusive"}
-        (part,) = verdict(claim(), card).parts
+        (part,) = verdict(claim(), "undecided", low="-Infinity", high="Infinity").parts
         assert (part["low"], part["high"]) == (-math.inf, math.inf)
 
     def test_a_card_of_an_unknown_claim_is_refused(self, tmp_path):
@@ -159,29 +155,14 @@ class TestPublished:
         with pytest.raises(ValueError, match=f"cell cell: {sentence}"):
             publish.published(notebook_with(*map(figure, alts)), "01_x", claims={})
 
-    def test_a_card_gets_an_anchor_and_classes_in_place_of_colours(self):
-        stated = claim(statement="a < b", quote='he said "x"')
-        card = evidence.OldCard(stated, "supported in part", ({"verdict": "supported", **NUMBERS},), "points")
-        page = publish.published(notebook_with(card_output(card)), "01_x", claims={"a-claim": stated})
-        assert page.cells[-2].source == "(claim-a-claim)="
-        (output,) = page.cells[-1].outputs
-        assert set(output.data) == {"text/html"}
-        tags = Tags(output.data["text/html"])
-        assert {"class": "verdict-card is-supported-in-part"} in tags.all("div")
-        assert "a &lt; b" in output.data["text/html"]
-        assert "color" not in output.data["text/html"]
-        assert [a["href"] for a in tags.all("a")] == ["../evidence.html#row-a-claim"]
-        page = publish.published(notebook_with(card_output(card)), "labs/01_x", claims={"a-claim": stated})
-        assert '"../../evidence.html#row-a-claim"' in page.cells[-1].outputs[0].data["text/html"]
-
     @pytest.mark.parametrize(("page", "anchors"), [("labs/01_x", 1), ("01_x", 0)])
-    def test_a_new_card_is_shown_as_it_is_with_an_anchor_in_its_lab_and_a_link_to_it_elsewhere(self, page, anchors):
-        stated = new_claim(statement="a < b")
-        made = publish.published(notebook_with(card_output(new_card(stated))), page, claims={"a-claim": stated})
+    def test_a_card_is_shown_as_it_is_with_an_anchor_in_its_lab_and_a_link_to_it_elsewhere(self, page, anchors):
+        stated = claim(statement="a < b")
+        made = publish.published(notebook_with(card_output(card_of(stated))), page, claims={"a-claim": stated})
         assert [cell.source for cell in made.cells].count("(claim-a-claim)=") == anchors
         (output,) = made.cells[-1].outputs
         assert set(output.data) == {"text/html"}
-        assert new_card(stated).to_html() in output.data["text/html"]
+        assert card_of(stated).to_html() in output.data["text/html"]
         up = publish.up_from(page)
         there = [] if anchors else [f"{up}notebooks/labs/01_x.html#claim-a-claim"]
         links = [link["href"] for link in Tags(output.data["text/html"]).all("a")]

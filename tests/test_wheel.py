@@ -142,17 +142,16 @@ print(json.dumps([utils.__file__, importlib.util.find_spec("homework") is None, 
     assert str(ROOT) not in path
 
 
-def test_it_reads_claims_and_registry_and_judges(run, site):
+def test_it_reads_claims_record_and_registry(run, site):
     code = """
 from utils import download, evidence
-old = (name for name, claim in evidence.claims().items() if claim.edition == 1 and claim.direction == "at least")
-card = evidence.judge(next(old), effect=[1e9] * 16)
+card = evidence.recorded("zscore-keeps-shape")
 files = [[file.path.name for file in download._files(name)] for name in ("mnist", "cifar10")]
-print(json.dumps([sorted(evidence.claims()), card.verdict, files, str(evidence.CLAIMS), str(download.REGISTRY)]))
+print(json.dumps([sorted(evidence.claims()), card.word, files, str(evidence.CLAIMS), str(download.REGISTRY)]))
 """
-    claims, verdict, files, *places = printed(run(code))
+    claims, word, files, *places = printed(run(code))
     assert claims == sorted(tomllib.loads((ROOT / "data" / "claims.toml").read_text(encoding="utf-8"))["claims"])
-    assert verdict == "supported"
+    assert word == "holds"
     assert [len(names) for names in files] == [4, 1]
     assert places == [str(site / "utils" / "_data" / name) for name in ("claims.toml", "registry.toml")]
 

@@ -134,13 +134,10 @@ def summary(path):
 
 def home(claim):
     """The notebook that judges a claim, beneath notebooks/, without ending."""
-    return f"labs/{claim.lab}" if claim.lab else claim.notebook
+    return f"labs/{claim.lab}"
 
 
 def _verdict(claim, page, cell, card, record):
-    if claim.edition == 1:
-        conditions = [{**part, "word": part.get("verdict", card["verdict"])} for part in card.get("parts", [card])]
-        return Verdict(claim, page, cell, card, card["verdict"], conditions)
     runs = record.runs(claim.id)
     word = record.saved_word(claim.id) if runs else card["word"]
     conditions = [{**run, **each} for run in runs for each in run["conditions"]] or card["conditions"]

@@ -7,7 +7,7 @@ import guard  # noqa: F401  puts this checkout's helpers first
 from publish import css_class, place
 
 from utils.evidence.cards import UNRECORDED
-from utils.evidence.claims import VERDICTS, WORDS
+from utils.evidence.claims import WORDS
 from utils.evidence.statistics import expected_errors
 
 FARTHEST = 100.0  # times the smallest effect that matters; what lies farther is drawn as an arrow
@@ -73,7 +73,7 @@ def _in_words(part, found):
         return f"{label}error {part['median']:.1e} {found.claim.unit}"
     low, high = _number(part["low"]), _number(part["high"])
     said = f"{label}median {_number(part['median'])}, interval {low} to {high} {found.claim.unit}"
-    return said if found.claim.edition == 1 else f"{said}, {part['n']} seeds: {part['word']}"
+    return f"{said}, {part['n']} seeds: {part['word']}"
 
 
 def _folded(summary, *paragraphs):
@@ -101,9 +101,9 @@ def _row(found):
     said = f"<p><b>{escape(conclusion)}</b></p>" if conclusion else ""
     words = "<br>".join(escape(_in_words(part, found)) for part in found.parts)
     if found.is_identity:
-        bound = f"an identity, tolerance {found.card.get('smallest', claim.smallest):.0e}"
+        bound = f"an identity, tolerance {claim.smallest:.0e}"
         drawn = '<span class="identity">exact identity</span>'
-        rank = -1.0 if verdict in ("refuted", "fails") else 1.0
+        rank = -1.0 if verdict == "fails" else 1.0
     else:
         bound = f"needs {claim.direction} {_number(claim.smallest)}"
         drawn = drawing(found)
@@ -151,7 +151,7 @@ def picture(verdicts):
         f'text-anchor="middle">{label}</text>'
         for label, x in ((label, _x(value, width)) for label, value in _TICKS)
     )
-    counts = ", ".join(f"{n} {word}" for edition in _WORDS for word, n in _counts(verdicts, edition).items())
+    counts = ", ".join(f"{n} {word}" for word, n in _counts(verdicts).items())
     alt = (
         "Medians and intervals of all claims that are not identities, a line for each condition, relative to the "
         "smallest effect that matters: right of the middle the claim holds, left of it it does not. In all "
@@ -164,35 +164,26 @@ def picture(verdicts):
 
 
 _TICKS = (("−100", -100), ("−10", -10), ("−1", -1), ("what matters", 0), ("+1", 1), ("+10", 10), ("+100", 100))
-_WORDS = {2: (*WORDS, UNRECORDED), 1: VERDICTS}
-_RULES = {
-    2: "{} claims are judged on two budgets and two data sets or settings, by the record of a long run:",
-    1: "{} claims are judged by one run of a notebook, until they have had their long run:",
-}
 
 
-def _counts(verdicts, edition):
-    """How many claims of an edition have which word."""
-    words = [found.word for found in verdicts if found.claim.edition == edition]
-    return {word: words.count(word) for word in _WORDS[edition]}
+def _counts(verdicts):
+    """How many claims have which word."""
+    words = [found.word for found in verdicts]
+    return {word: words.count(word) for word in (*WORDS, UNRECORDED)}
 
 
 def tally(verdicts):
-    """How many verdicts there are of each kind, as HTML, a list for each edition that has some."""
-    parts = []
-    for edition, rule in _RULES.items():
-        counts = _counts(verdicts, edition)
-        items = (f'<li class="verdict {css_class(word)}"><b>{n}</b> {word}</li>' for word, n in counts.items())
-        if total := sum(counts.values()):
-            parts.append(f'<p>{rule.format(total)}</p><ul class="tally">{"".join(items)}</ul>')
-    return "".join(parts)
+    """How many verdicts there are of each kind, as HTML."""
+    counts = _counts(verdicts)
+    items = (f'<li class="verdict {css_class(word)}"><b>{n}</b> {word}</li>' for word, n in counts.items())
+    rule = "claims are judged on two budgets and two data sets or settings, by the record of a long run:"
+    return f'<p>{len(verdicts)} {rule}</p><ul class="tally">{"".join(items)}</ul>'
 
 
 def luck(verdicts):
     """How many conditions one must expect to be on the wrong side by chance, in a sentence."""
-    known = {"supported": "holds", "refuted": "fails"}
     parts = [part for found in verdicts if not found.is_identity for part in found.parts]
-    decided = [(part["n"], known.get(part["word"], part["word"])) for part in parts]
+    decided = [(part["n"], part["word"]) for part in parts]
     number = sum(word in ("holds", "fails") for _, word in decided)
     return (
         f"An interval rests on a few seeds, so chance alone can push all of it to the wrong side of what matters. Of "

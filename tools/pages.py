@@ -60,7 +60,7 @@ def live_plan(summaries):
             core, optional = section.code("core"), section.code("optional")
             if not core and not optional:
                 continue
-            judged = sum("evidence.judge(" in cell.source or "evidence.recorded(" in cell.source for cell in core)
+            judged = sum("evidence.recorded(" in cell.source for cell in core)
             link = f"[{section.title}](notebooks/{found.stem}.ipynb#{slug(section.title)})"
             rows.append((link, len(core) - judged, judged, len(optional), "yes" if section.has_prediction else "no"))
         plan = table("section | run live | judge | optional | ask first", rows)

@@ -1,7 +1,6 @@
 """A notebook as the site shows it: alt texts, cards that fit both themes, anchors, explorers that need no kernel."""
 
 import copy
-import html
 import re
 
 import guard  # noqa: F401  puts this checkout's helpers first
@@ -33,25 +32,15 @@ def up_from(page):
 
 
 def card(claim, found, page):
-    """A verdict as HTML: as it is stored, or in edition 1 its lines with classes for colours; with links."""
+    """A verdict as HTML: as it is stored, with links."""
     up = up_from(page)
     link = f'<a class="verdict-all" href="{up}evidence.html#row-{claim.id}">all verdicts</a>'
-    if claim.edition == 2:
-        there = "" if page == home(claim) else f'<a href="{up}{place(claim)}">the experiment</a> · '
-        return f'{found.data["text/html"]}<p class="claim-links">{there}{link}</p>'
-    verdict = found.data[evidence.MIME]["verdict"]
-    lines = found.data["text/plain"].split("\n")[1:-1]  # without the title and the id
-    rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
-    return (
-        f'<div class="verdict-card {css_class(verdict)}"><div><b class="verdict">{html.escape(verdict)}</b> '
-        f"{html.escape(claim.statement)}</div>"
-        f'<div class="verdict-quote">“{html.escape(claim.quote)}” — {html.escape(claim.source)}</div>{rows}'
-        f"<div>{link}</div></div>"
-    )
+    there = "" if page == home(claim) else f'<a href="{up}{place(claim)}">the experiment</a> · '
+    return f'{found.data["text/html"]}<p class="claim-links">{there}{link}</p>'
 
 
 def css_class(verdict):
-    """The class of a verdict: ``is-supported-in-part``."""
+    """The class of a verdict: ``is-not-recorded-yet``."""
     return "is-" + verdict.replace(" ", "-")
 
 

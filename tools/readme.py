@@ -14,7 +14,6 @@ from guard import CHECKOUT, ROOT, one_sentence
 from minutes import minutes, optional_minutes
 from results import Results
 
-from utils import evidence
 from utils.files import write_atomically
 
 README = ROOT / "README.md"
@@ -27,7 +26,7 @@ INTRODUCTION = """\
 This table holds what the course has judged so far. The statements, their sources and the predictions are in
 [data/claims.toml](../../data/claims.toml). A prediction is written before its experiment is run and never edited
 afterwards; the file says where small trial runs came first, and what was changed after a run. The numbers are on cards
-in the labs and lessons, below the cells that judge.
+in the labs, below the cells that judge.
 
 Under one condition a claim holds if, over the seeds, the whole interval of the effect lies on the claim's side of the
 smallest effect that matters. It fails if the whole interval lies on the other side. A claim is judged under several
@@ -38,14 +37,6 @@ conditions: two numbers of steps, two data sets, and those of its own.
 - **fails**: it fails under all conditions.
 - **undecided**: anything else.
 - **not recorded yet**: the long run has not come to it.
-
-The other claims have a word from one run of a notebook, with one number of steps and mostly one data set. Where such a
-run measured times, the table has the recorded word, because another machine may give another one.
-
-- **supported**: it holds under all conditions.
-- **supported in part**: it holds under at least one condition, and not under all.
-- **refuted**: it fails under at least one condition and holds under none.
-- **inconclusive**: no condition decides.
 """
 
 
@@ -64,9 +55,8 @@ def verdicts_page(paths):
     rows = ["| claim | prompted by | verdict | judged in |", "|---|---|---|---|"]
     for found in verdicts(paths):
         claim = found.claim
-        link = f"[{found.place}]({'' if '/' in found.page else '../'}{found.stem}.ipynb)"
-        verdict = claim.verdict if found.card.get("timed") else found.word
-        rows.append(f"| {claim.statement} | {claim.source} | **{verdict}** | {link} |")
+        link = f"[{found.place}]({found.stem}.ipynb)"
+        rows.append(f"| {claim.statement} | {claim.source} | **{found.word}** | {link} |")
     return INTRODUCTION + "\n" + "\n".join(rows) + "\n"
 
 
@@ -100,8 +90,6 @@ def main():
             folder.write("minutes.json", json.dumps(counted, indent=2) + "\n")
         for stem, notebook in lessons.items():
             print(f"{counted[stem]:4} minutes, {optional_minutes(notebook):3} optional  {stem}")
-    old = sum(claim.edition == 1 for claim in evidence.claims().values())
-    print(f"{old} claims are still judged by the rule of edition 1")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ DEFINE = "define"
 
 
 def belongs(claim, nb):
-    """Whether claims.toml says that this notebook judges a claim."""
-    return nb.path.stem == (claim.lab if is_lab(nb) else claim.notebook)
+    """Whether claims.toml says that this lab judges a claim."""
+    return nb.path.stem == claim.lab
 
 
 def called(nb, *names):
@@ -28,11 +28,6 @@ def called(nb, *names):
             if name.endswith(tuple(each for each in names if each[0] == ".")) or name in names:
                 first = call.args[0] if call.args else None
                 yield cell, first.value if isinstance(first, ast.Constant) else None, name
-
-
-def judged(nb):
-    """The claims of edition 1 that the code judges, with their cells."""
-    return [(cell, name) for cell, name, _ in called(nb, "evidence.judge", "evidence.check")]
 
 
 def shown(nb):
@@ -61,55 +56,41 @@ def declared(nb):
 
 @rule
 def claims_are_known(nb):
-    """What is judged or shown stands in claims.toml, with this notebook's name: that of a lab under lab.
-
-    A lesson may show the record of any claim.
-    """
-    for cell, name in [*judged(nb), *shown(nb), *declared(nb)]:
+    """What is judged or shown stands in claims.toml, in a lab with its name; a lesson may show any record."""
+    for cell, name in [*shown(nb), *declared(nb)]:
         if name is None:
             yield f"a claim whose id is not written out, {where(cell)}"
         elif name not in nb.claims:
             yield f"claim {name} is not in claims.toml, {where(cell)}"
-        elif not belongs(nb.claims[name], nb) and (is_lab(nb) or nb.claims[name].edition == 1):
-            lab, lesson = nb.claims[name].lab, nb.claims[name].notebook
-            yield f"claim {name} belongs to {f'lab {lab}' if lab else f'notebook {lesson}'}, {where(cell)}"
+        elif is_lab(nb) and not belongs(nb.claims[name], nb):
+            yield f"claim {name} belongs to lab {nb.claims[name].lab}, {where(cell)}"
 
 
 @rule
 def claims_are_stored(nb):
-    """Every claim that is judged or shown has one stored card; in edition 1 with the recorded verdict, but of times."""
+    """Every claim that is shown has one stored card."""
     outputs = [output for cell in code_cells(nb) for output in cell.outputs]
     cards = [output.data[CLAIM] for output in outputs if CLAIM in output.get("data", {})]
-    for cell, name in judged(nb):
-        own = [card for card in cards if card.get("id") == name]
-        verdicts = [card.get("verdict") for card in own]
-        if name not in nb.claims or nb.claims[name].edition == 2 or (len(own) == 1 and own[0].get("timed")):
-            continue
-        if verdicts != [nb.claims[name].verdict]:
-            yield f"claim {name} stored as {verdicts}, recorded as {nb.claims[name].verdict!r}, {where(cell)}"
     for cell, name in shown(nb):
-        stored = sum(card.get("id") == name and card.get("edition") == 2 for card in cards)
+        stored = sum(card.get("id") == name for card in cards)
         if name in nb.claims and stored != 1:
-            yield f"claim {name} has {stored} stored cards of edition 2 instead of one, {where(cell)}"
+            yield f"claim {name} has {stored} stored cards instead of one, {where(cell)}"
 
 
-@rule
+@lab_rule
 def claims_are_judged(nb):
-    """Every claim that names this notebook is judged in it: in edition 2 by an experiment that is declared."""
-    old, new = ({name for _, name in found(nb)} for found in (judged, declared))
+    """Every claim that names this lab is judged in it, by an experiment that is declared."""
+    found = {name for _, name in declared(nb)}
     for name, claim in nb.claims.items():
-        if belongs(claim, nb) and name not in (old if claim.edition == 1 else new):
+        if belongs(claim, nb) and name not in found:
             yield f"claim {name} is not judged, in the notebook"
 
 
 @lesson_rule
 def lessons_show_records(nb):
-    """A lesson runs no experiment: of a claim of edition 2 it shows what is recorded, by evidence.recorded."""
+    """A lesson runs no experiment: of a claim it shows what is recorded, by evidence.recorded."""
     for cell, _, name in called(nb, ".card", "evidence.live", "evidence.experiment"):
         yield f"{name} in a lesson, {where(cell)}"
-    for cell, name in judged(nb):
-        if name in nb.claims and nb.claims[name].edition == 2:
-            yield f"claim {name} is judged by the rule of edition 1, {where(cell)}"
 
 
 @lesson_rule

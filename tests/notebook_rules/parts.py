@@ -204,7 +204,7 @@ def recap_mirrors_goals(nb):
 
 @rule
 def setup_cell(nb):
-    """The first code cell is the setup: at most 15 lines (labs, edition 1: 18), and it calls runtime.configure()."""
+    """The first code cell is the setup: at most 15 lines (labs: 18), and it calls runtime.configure()."""
     first = next(iter(code_cells(nb)), None)
     if first is None:
         yield "no code, in the notebook"

@@ -9,7 +9,7 @@ from utils.evidence.claims import Claim
 from utils.evidence.protocol import in_points
 from utils.evidence.statistics import NOT_JUDGED, counts, coverage
 
-__all__ = ["MIME", "Card", "Cards"]
+__all__ = ["MIME", "Card"]
 
 #: The type of a card among the outputs of a cell.
 MIME = "application/vnd.course.claim+json"
@@ -330,28 +330,3 @@ def from_json(found, claim, note=""):
         kept = {name: each[name] for name in ("name", "word", "reason") if name in each}
         runs.setdefault(key, run)["conditions"].append({**kept, **numbers})
     return Card(claim, found["word"], list(runs.values()), found.get("waived", {}), note)
-
-
-class Cards(dict):
-    """The cards of a notebook by the ids of their claims, for a table at its end."""
-
-    def keep(self, card):
-        """Put a card in.
-
-        Parameters
-        ----------
-        card : Card
-
-        Returns
-        -------
-        Card
-            The same, for the notebook to show.
-        """
-        self[card.claim.id] = card
-        return card
-
-    def __repr__(self):
-        rows = [f"| {card.claim.statement} | {card.claim.prediction} | **{card.verdict}** |" for card in self.values()]
-        return "\n".join(["| statement | predicted before the run | verdict |", "|---|---|---|", *rows])
-
-    _repr_markdown_ = __repr__

@@ -7,7 +7,7 @@ from pathlib import Path
 from utils.arrays import number, one_of
 from utils.data_files import data_file
 
-__all__ = ["CLAIMS", "KINDS", "OTHER_SETTINGS", "VERDICTS", "WORDS", "Claim", "Retired", "claims", "retired"]
+__all__ = ["CLAIMS", "KINDS", "OTHER_SETTINGS", "WORDS", "Claim", "Retired", "claims", "retired"]
 
 #: The claims of the course.
 #:
@@ -17,14 +17,11 @@ CLAIMS = data_file("claims.toml")
 WORDS = ("holds", "depends", "fails", "undecided")
 #: How a claim is tested: something is trained on images; something else is measured; an exact identity; times.
 KINDS = ("experiment", "measurement", "identity", "timing")
-#: What a verdict of the first edition can be.
-VERDICTS = ("supported", "supported in part", "refuted", "inconclusive")
 
 #: The end of every setting.
 OTHER_SETTINGS = "Other settings may give another word."
 
-_FIRST_EDITION = {"verdict", "why"}
-_OPTIONAL = {"notebook", "lab", "changed", "edition", "kind", "conclusion", "setting", *_FIRST_EDITION}
+_OPTIONAL = {"conclusion", "setting", "changed"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,8 @@ class Claim:
     direction : {"at least", "at most"}
         On which side of `smallest` the effect has to lie.
     unit : str
-    notebook, lab : str
-        File name, without ending, of the lesson or of the lab that judges it; the other one is empty.
+    lab : str
+        File name, without ending, of the lab that judges it.
     kind : str
         One of `KINDS`.
     conclusion : dict of str to str
@@ -57,10 +54,6 @@ class Claim:
         its setting, so an experiment and a measurement need one, which ends with `OTHER_SETTINGS`.
     changed : str
         What was changed after a run (statement, conditions or threshold) and why; empty if nothing was.
-    edition : int
-        1 for a claim that is still judged by the rule of the first edition, with `verdict` and `why`.
-    verdict, why : str
-        In edition 1: as recorded, one of `VERDICTS`, and one sentence.
     """
 
     id: str
@@ -71,32 +64,16 @@ class Claim:
     smallest: float
     direction: str
     unit: str
-    notebook: str = ""
-    lab: str = ""
-    kind: str = ""
+    lab: str
+    kind: str
     conclusion: dict = field(default_factory=dict, hash=False)
     setting: str = ""
     changed: str = ""
-    edition: int = 2
-    verdict: str = ""
-    why: str = ""
 
     def __post_init__(self):
         start = f"claim {self.id}"
-        if bool(self.notebook) == bool(self.lab):
-            raise ValueError(
-                f"{start}: expected either notebook, a lesson, or lab, got notebook {self.notebook!r} and lab "
-                f"{self.lab!r}: name the one that judges it, and leave out the other"
-            )
         one_of(self.direction, ("at least", "at most"), f"{start}: direction")
         number(self.smallest, f"{start}: smallest")
-        if self.edition == 1:
-            one_of(self.verdict, VERDICTS, f"{start}: verdict")
-            return
-        if self.edition != 2 or self.verdict or self.why:
-            raise ValueError(f"{start}: expected edition = 1 beside verdict and why, got {self.edition!r}")
-        if not self.lab:
-            raise ValueError(f"{start}: expected a lab, which judges the claims of this edition, got a lesson")
         one_of(self.kind, KINDS, f"{start}: kind")
         if not isinstance(self.conclusion, dict) or set(self.conclusion) - set(WORDS):
             raise ValueError(
@@ -127,9 +104,8 @@ def _filled(kind, part, path, optional=frozenset()):
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ValueError(f"claim {name}: expected a table [{part}.{name}], got {table!r}")
-        needed = wanted | (_FIRST_EDITION if kind is Claim and table.get("edition") == 1 else set())
-        if missing := sorted(needed - set(table)):
-            raise ValueError(f"claim {name}: expected the entries {sorted(needed)}; missing {missing}")
+        if missing := sorted(wanted - set(table)):
+            raise ValueError(f"claim {name}: expected the entries {sorted(wanted)}; missing {missing}")
         if extra := sorted(set(table) - wanted - optional):
             raise ValueError(f"claim {name}: expected the entries {sorted(wanted | optional)}; unknown {extra}")
     return {name: kind(id=name, **table) for name, table in tables.items()}

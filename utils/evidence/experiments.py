@@ -164,8 +164,6 @@ def experiment(
             raise ValueError(f"{start}: claims: expected at least one id with its conditions, got {claims!r}")
         facts = {name: claim_called(name, path) for name in claims}
         kinds = {claim.kind for claim in facts.values()}
-        if old := [name for name, claim in facts.items() if claim.edition == 1]:
-            raise ValueError(f"{start}: expected claims that have a kind, got {old[0]}, which has edition = 1")
         if len(kinds) > 1:
             raise ValueError(f"{start}: expected claims of one kind, got {sorted(kinds)}: declare them apart")
         (kind,) = kinds
