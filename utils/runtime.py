@@ -91,6 +91,6 @@ def progress(steps):
     Returns
     -------
     tqdm.tqdm
-        An iterable of the same steps. The environment variable ``TQDM_DISABLE`` switches the bar off, also in notebooks.
+        An iterable of the same steps. The variable ``TQDM_DISABLE`` switches the bar off, also in notebooks.
     """
     return tqdm(steps, leave=False, disable=bool(os.environ.get("TQDM_DISABLE")))
