@@ -238,6 +238,7 @@ def calls_in_pytorch():
     pool = {"channels": (2, 3), "pool_after": May((1,), "empty"), "kernel_size": 3}
     yield takes(networks.Dropout, p=0.1, generator=anything(None))
     yield takes(networks.initialize, network=torch.nn.Linear(3, 2), seed=May(0), init="zeros")
+    yield takes(networks.make_norm, norm=optional("batch"), name=ANY, channels=anything(3), images=anything(True))
     yield takes(networks.second_generator, seed=May(0))
     yield takes(networks.mlp, **size, width=5, depth=2, **hidden)
     yield takes(networks.conv_net, image_shape=(1, 8, 8), n_out=3, seed=May(0), **pool, **hidden)

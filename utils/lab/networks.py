@@ -11,7 +11,8 @@ from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "mlp", "second_generator"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "make_norm", "mlp"]
+__all__ += ["second_generator"]
 
 #: Activation functions by name.
 #:
@@ -95,7 +96,28 @@ class Dropout(nn.Module):
 
 
 def make_norm(norm, name, channels, *, images):
-    """A norm of so many features, or channels of images; None for None."""
+    """Make a norm of so many features, or channels of images.
+
+    Parameters
+    ----------
+    norm : str, callable or None
+        One of `NORMS`, or a class or function of the number of channels that returns a module.
+    name : str
+        That of the argument, for messages.
+    channels : int
+    images : bool
+        Whether the norm is for images (N, C, H, W), or for features (N, C).
+
+    Returns
+    -------
+    torch.nn.Module or None
+        None for None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such norm, if it is not for features, or if the callable returns no module.
+    """
     if norm is None:
         return None
     if isinstance(norm, nn.Module) or not isinstance(norm, Callable):
