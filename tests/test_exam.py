@@ -86,7 +86,8 @@ def test_3_backward_through_a_root_mean_square():
     x = torch.tensor([1.0, 7.0], dtype=torch.double, requires_grad=True)
     y = x / x.square().mean().sqrt()
     y.backward(torch.tensor([1.0, 0.0], dtype=torch.double))
-    states(3, *(f"{abs(value):.3f}" for value in x.grad.tolist()), f"{x.grad.sum():.3f}", *(f"{v:.1f}" for v in y))
+    first, second = x.grad.tolist()
+    states(3, f"= ({first:.3f},\\ {second:.3f})$", f"it is {x.grad.sum():.3f}", f"$y = ({y[0]:.1f},\\ {y[1]:.1f})$")
     assert abs((x * x.grad).sum()) < 1e-15
     x, dy = torch.randn(2, 9, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     exact = torch.autograd.functional.vjp(lambda x: x / x.square().mean().sqrt(), x, dy)[1]
@@ -99,11 +100,12 @@ def test_3_backward_through_a_root_mean_square():
 
 def test_4_shares_that_pass():
     z = np.random.default_rng(0).normal(size=1_000_000)
-    for gamma, beta, share in ((1, 0, None), (2, -2, "16 %"), (0.5, 1, "98 %"), (20, -20, "16 %")):
+    for gamma, beta, share in ((1, 0, "50%"), (2, -2, "16%"), (0.5, 1, "98%"), (20, -20, "16%")):
         passing = np.mean(gamma * z + beta > 0)
         assert passing == pytest.approx(normal.cdf(beta / gamma), abs=0.002)
-        states(4, share or "half")
-        assert share in (None, f"{passing:.0%}".replace("%", " %"))
+        assert f"{passing:.0%}" == share
+    passed = "A: $\\hat x > 0$, half. B: $\\hat x > 1$, 16 %. C: $\\hat x > -2$, 98 %."
+    states(4, passed, "The share stays at 16 %", "below")
     np.testing.assert_array_equal(-z > 0, z < 0)
     assert not np.any(0.01 * z - 0.3 > 0)
 
@@ -208,7 +210,8 @@ def test_9_counts():
     changed = [np.sum(np.abs(outputs(x, kind) - outputs(moved, kind)) > 1e-9) for kind in kinds]
     assert changed == [8, 16, 4, 8]
     assert [x.size // count for count in changed] == [4, 2, 8, 4]
-    states(9, "8", "16", "4", "batch norm 4, layer norm 2, instance norm 8, group norm 4")
+    states(9, "$N H W = 8$.", "$C H W = 16$.", "Instance norm: $H W = 4$.", "$\\tfrac{C}{2} H W = 8$.")
+    states(9, "batch norm 4, layer norm 2, instance norm 8, group norm 4")
     narrow = x[:, :, :1, :1]
     for kind, found in (("batch norm", {1.0}), ("instance norm", {0.0}), ("group norm", {1.0})):
         assert set(np.abs(outputs(narrow, kind)).round(6)) == found
@@ -237,7 +240,7 @@ def test_10_fold_forward():
     answer = questions()[10][1]
     assert "The new weights are $(4, -1)$" in answer
     assert "= -5$" in answer
-    assert "$z = 12 - 5 - 5 = 2$" in answer
+    assert "$z = 8 - 9 + 3 = 2$. With one, $z = 12 - 5 - 5 = 2$" in answer
 
 
 def test_10_zero_padding_spoils_it_at_the_border():
