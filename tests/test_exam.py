@@ -87,7 +87,7 @@ def test_3_backward_through_a_root_mean_square():
     y = x / x.square().mean().sqrt()
     y.backward(torch.tensor([1.0, 0.0], dtype=torch.double))
     first, second = x.grad.tolist()
-    states(3, f"= ({first:.3f},\\ {second:.3f})$", f"it is {x.grad.sum():.3f}", f"$y = ({y[0]:.1f},\\ {y[1]:.1f})$")
+    states(3, f"= ({first:.3f}, {second:.3f})$", f"it is {x.grad.sum():.3f}", f"$y = ({y[0]:.1f}, {y[1]:.1f})$")
     assert abs((x * x.grad).sum()) < 1e-15
     x, dy = torch.randn(2, 9, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     exact = torch.autograd.functional.vjp(lambda x: x / x.square().mean().sqrt(), x, dy)[1]

@@ -61,7 +61,7 @@ def live_plan(summaries):
             counts = (teaching.reading_minutes(section), len(core) - judged, judged, len(optional))
             rows.append((link, *counts, "yes" if section.has_prediction else "no"))
         plan = table("section | minutes | run live | judge | optional | ask first", rows)
-        parts.append(f"### {found.number} {found.title}\n\n{plan}")
+        parts.append(f"## {found.number} {found.title}\n\n{plan}")
     return "\n\n".join(parts)
 
 

@@ -86,7 +86,8 @@ def _section_row(manner, name, known):
     cards = sum("evidence.recorded(" in each.source for each in part.cells)
     runs = live and any(each.cell_type == "code" for each in part.cells)
     how = _times(predictions, "prediction")
-    how += {"live": ["run live"] * runs, "show": ["show from the record"], "board": ["on the board"]}[manner]
+    stored = part.title != FRONT and any(each.get("outputs") for each in part.cells)
+    how += {"live": ["run live"] * runs, "show": ["show from the record"] * stored, "board": ["on the board"]}[manner]
     how += _times(changes, "change") + _times(cards, "card")
     spent = reading_minutes(part) + HANDS * predictions + EDIT * changes + RUN * runs
     page = f"notebooks/{known[number].summary.stem}.ipynb"
