@@ -132,6 +132,11 @@ def summary(path):
     )
 
 
+def slug(heading):
+    """The anchor that MyST gives to a heading, which is GitHub's."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
 def home(claim):
     """The notebook that judges a claim, beneath notebooks/, without ending."""
     return f"labs/{claim.lab}"

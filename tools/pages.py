@@ -6,7 +6,8 @@ import re
 from urllib.parse import urlencode
 
 import evidence_page
-from collected import title
+import teaching
+from collected import slug, title
 from guard import ROOT
 from publish import embedded
 
@@ -46,13 +47,8 @@ def teaching_table(summaries):
     return table("lesson | minutes | before you start | sections | optional cells", [*rows, total])
 
 
-def slug(heading):
-    """The anchor that MyST gives to a heading, which is GitHub's."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
-
-
 def live_plan(summaries):
-    """For each notebook and section, how many cells to run live, which to skip, and where to stop for a prediction."""
+    """For each notebook and section its minutes, how many cells to run live or to skip, and whether it asks first."""
     parts = []
     for found in summaries:
         rows = []
@@ -62,9 +58,10 @@ def live_plan(summaries):
                 continue
             judged = sum("evidence.recorded(" in cell.source for cell in core)
             link = f"[{section.title}](notebooks/{found.stem}.ipynb#{slug(section.title)})"
-            rows.append((link, len(core) - judged, judged, len(optional), "yes" if section.has_prediction else "no"))
-        plan = table("section | run live | judge | optional | ask first", rows)
-        parts.append(f"### {found.number} {found.title}\n\n{plan}")
+            counts = (teaching.reading_minutes(section), len(core) - judged, judged, len(optional))
+            rows.append((link, *counts, "yes" if section.has_prediction else "no"))
+        plan = table("section | minutes | run live | judge | optional | ask first", rows)
+        parts.append(f"## {found.number} {found.title}\n\n{plan}")
     return "\n\n".join(parts)
 
 
@@ -151,6 +148,7 @@ def all_parts(
         "labs-toctree": toctree([f"{page[5:7]} {title} <notebooks/{page}>" for page, title in labs.items()], "Labs"),
         "teaching": teaching_table(summaries),
         "live": live_plan(summaries),
+        **teaching.all_parts(),
         "modules": modules_table(ideas),
         "modules-toctree": toctree([f"api/{name}" for name in ideas]),
         "homework": readme.split("\n", 1)[1].strip(),  # without its title
