@@ -227,13 +227,11 @@ def calls_in_pytorch():
     size = {"n_in": 4, "n_out": 3, "seed": May(0)}
     hidden = {"activation": "relu", "norm": optional(None), "norm_input": optional(None), "place": "before"}
     hidden |= {"init": "default", "dropout": 0.1}
-    pool = {"channels": (2, 3), "pool_after": May((1,), "empty"), "kernel_size": 3}
     yield takes(networks.Dropout, p=0.1, generator=anything(None))
     yield takes(networks.initialize, network=torch.nn.Linear(3, 2), seed=May(0), init="zeros")
     yield takes(networks.make_norm, norm=optional("batch"), name=ANY, channels=anything(3), images=anything(True))
     yield takes(networks.second_generator, seed=May(0))
     yield takes(networks.mlp, **size, width=5, depth=2, **hidden)
-    yield takes(networks.conv_net, image_shape=(1, 8, 8), n_out=3, seed=May(0), **pool, **hidden)
     yield takes(sequences.RNN, **size, token=2, width=5, norm=optional(None), gain=at_least_zero(1.0))
     inner = {"width": 4, "depth": 1, "heads": 2, "norm": torch.nn.LayerNorm, "place": "pre", "init": "orthogonal"}
     yield takes(sequences.Transformer, **size, token=2, **inner)
