@@ -1,8 +1,8 @@
 """What it takes to be each relative of batch norm: checks against PyTorch's, or against autograd where it has none.
 
 CHECKS[family] holds the checks of one norm. A check takes an implementation and raises AssertionError where it differs:
-for "axes", "group" and "rms" a pair ``forward, backward`` with the interface of `utils.byhand.normalization` and
-`utils.byhand.activation_norms`, for "renorm" a class with that of `BatchRenorm`.
+for "axes", "group" and "rms" a pair ``forward, backward`` with the interface of `utils.byhand.normalization`, for
+"renorm" a class with that of its `BatchNorm`, and the limits r_max and d_max.
 
 Upstream gradients are random everywhere, gamma has both signs, and no two axes have the same length. Tolerances are
 those of `parity`: in float64 some tens of sums and products of numbers around one lose some 1e-15, and a factor of up

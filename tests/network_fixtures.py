@@ -6,12 +6,43 @@ import math
 import torch
 from torch import nn
 
-from utils.lab.networks import conv_net, mlp
+from utils.lab import networks
+from utils.lab.networks import make_norm, mlp
 from utils.lab.sequences import RNN, Transformer
 
 # The same sums in another order, of numbers up to about ten, through a few layers and time steps in float64.
 ATOL = 1e-10
 UNIFORM, NORMAL = 9 / 5, 3.0  # fourth moments of the standardized distributions
+
+
+@networks.by_its_seed
+def conv_net(
+    image_shape,
+    n_out,
+    seed,
+    *,
+    channels,
+    pool_after,
+    kernel_size=3,
+    activation="relu",
+    norm=None,
+    place="before",
+    norm_input=None,
+    init="default",
+    dropout=0.0,
+):
+    """Convolutions with the parts of `mlp`, for images as rows of pixels."""
+    c, height, width = image_shape
+    masks = networks.second_generator(seed)
+    layers = [nn.Unflatten(1, image_shape), make_norm(norm_input, "norm_input", c, images=True)]
+    for i, c_out in enumerate(channels, 1):
+        parts = nn.Conv2d(c, c_out, kernel_size, padding=kernel_size // 2), make_norm(norm, "norm", c_out, images=True)
+        drop = networks.Dropout(dropout, generator=masks) if dropout else None
+        pool = nn.MaxPool2d(2) if i in pool_after else None
+        layers += networks._hidden(*parts, networks._make_activation(activation), place, drop, pool)
+        c, height, width = c_out, height // (2 if pool else 1), width // (2 if pool else 1)
+    layers += [nn.Flatten(), nn.Linear(c * height * width, n_out)]
+    return networks.initialize(nn.Sequential(*(layer for layer in layers if layer is not None)), seed, init)
 
 
 dense = functools.partial(mlp, 6, 4, seed=5, width=8, depth=2)

@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from network_fixtures import conv_net
 
-from utils.lab.networks import conv_net, mlp
+from utils.lab.networks import mlp
 from utils.lab.replicas import Stack
 from utils.lab.sequences import RNN, Transformer
 

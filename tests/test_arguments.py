@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 import utils
 from utils import arrays, data, download, evidence, image_files, plotting, runtime, small_mnist, widgets
-from utils.byhand import activation_norms, gradient_check, initialization, loss_surface, normalization, standardization
+from utils.byhand import gradient_check, initialization, loss_surface, normalization, standardization
 from utils.evidence import fingerprint, labs, running, statistics
 from utils.lab import (
     history,
@@ -87,25 +87,17 @@ def takes(function, /, **arguments):
 
 
 def calls_in_numpy():
-    bn, renorm = normalization.BatchNorm, activation_norms.BatchRenorm
-    norm, relatives = normalization, activation_norms
+    norm, bn = normalization, normalization.BatchNorm
     of_bn = {"num_features": 3, "eps": May(1e-5, "2.5"), "momentum": optional(0.1), "affine": ANY}
-    limit, of_scale = May(3.0, "2.5", "inf"), May(np.ones(3), "None", "2.5", "nan", "inf")
-    x, dy, wide, eps = batch(5, 3), batch(5, 3), batch(5, 6), at_least_zero(1e-5)
+    of_scale = May(np.ones(3), "None", "2.5", "nan", "inf")
+    x, dy, eps = batch(5, 3), batch(5, 3), at_least_zero(1e-5)
     seen = May(x, "six axes")
-    yield takes(renorm, r_max=limit, d_max=limit, **of_bn)
     yield takes(bn, **of_bn, track_running_stats=ANY)
-    for kind in (bn, renorm):
-        yield takes(kind(3).forward, x=x)
-        yield takes(trained(kind(3), 5, 3).backward, dy=dy)
+    yield takes(bn(3).forward, x=x)
+    yield takes(trained(bn(3), 5, 3).backward, dy=dy)
     yield takes(bn(3).load_state_dict, state=bn(3).state_dict())
     yield takes(norm.normalize_forward, x=seen, gamma=of_scale, beta=of_scale, axes=May(0, "-1"), eps=eps)
     yield takes(norm.normalize_backward, dy=dy, cache=cache_of(norm.normalize_forward, x, axes=0))
-    channels = optional(np.ones(6))
-    yield takes(relatives.group_norm_forward, x=wide, gamma=channels, beta=channels, groups=2, eps=eps)
-    yield takes(relatives.group_norm_backward, dy=wide, cache=cache_of(relatives.group_norm_forward, wide, groups=2))
-    yield takes(relatives.rms_norm_forward, x=seen, gamma=of_scale, axes=May(-1, "-1"), eps=eps)
-    yield takes(relatives.rms_norm_backward, dy=dy, cache=cache_of(relatives.rms_norm_forward, x))
 
     anywhere, step = May(X, "2.5", "six axes", "empty"), at_least_zero(1e-5)
     yield takes(gradient_check.numerical_gradient, f=np.sum, x=anywhere, step=step)
@@ -235,13 +227,11 @@ def calls_in_pytorch():
     size = {"n_in": 4, "n_out": 3, "seed": May(0)}
     hidden = {"activation": "relu", "norm": optional(None), "norm_input": optional(None), "place": "before"}
     hidden |= {"init": "default", "dropout": 0.1}
-    pool = {"channels": (2, 3), "pool_after": May((1,), "empty"), "kernel_size": 3}
     yield takes(networks.Dropout, p=0.1, generator=anything(None))
     yield takes(networks.initialize, network=torch.nn.Linear(3, 2), seed=May(0), init="zeros")
     yield takes(networks.make_norm, norm=optional("batch"), name=ANY, channels=anything(3), images=anything(True))
     yield takes(networks.second_generator, seed=May(0))
     yield takes(networks.mlp, **size, width=5, depth=2, **hidden)
-    yield takes(networks.conv_net, image_shape=(1, 8, 8), n_out=3, seed=May(0), **pool, **hidden)
     yield takes(sequences.RNN, **size, token=2, width=5, norm=optional(None), gain=at_least_zero(1.0))
     inner = {"width": 4, "depth": 1, "heads": 2, "norm": torch.nn.LayerNorm, "place": "pre", "init": "orthogonal"}
     yield takes(sequences.Transformer, **size, token=2, **inner)
@@ -262,10 +252,9 @@ def calls_in_pytorch():
     yield takes(training.batches, n=10, batch_size=2, steps=3, seed=0, reshuffle=ANY)
     yield takes(training.fit, model=network(), split=SPLIT, learning_rates=at_least_zero(0.1), **how)
     yield takes(training.outputs, model=network(), split=SPLIT, part="test")
-    build, rates = functools.partial(networks.mlp, 4, 3, width=5, depth=2), at_least_zero([0.1, 0.2])
+    build = functools.partial(networks.mlp, 4, 3, width=5, depth=2)
     splits = {0: SPLIT.with_validation(seed=0)}
     yield takes(trials.scores, build=lambda seed: build(seed=seed), splits=splits, rates=[0.1], device="cpu", **how)
-    yield takes(training.sweep, build=lambda seed: build(seed=seed), splits=[SPLIT] * 2, learning_rates=rates, **how)
 
     result = training.fit(network(), SPLIT.with_validation(seed=0), steps=2, batch_size=4, learning_rates=[0.1, 0.2])
     yield takes(history.one_or_each, values=measured(0.5), n=3, name=ANY, what=ANY)
@@ -281,7 +270,6 @@ def calls_in_pytorch():
     yield takes(probes.activations, **seen, kinds=(torch.nn.ReLU,))
     yield takes(probes.covariate_shift, **seen, y=y, learning_rates=measured(0.1))
     yield takes(probes.gradient_norms, **seen, y=y)
-    yield takes(probes.jacobian_singular_values, model=network(), x=x[:, 0])
     yield takes(probes.landscape, **seen, y=y, lengths=[0.1, 0.2])
 
     of_norm = {"eps": May(1e-5, "2.5"), "momentum": optional(0.1), "affine": ANY, "track_running_stats": ANY}

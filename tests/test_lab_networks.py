@@ -16,6 +16,7 @@ from network_fixtures import (
     assert_distributed,
     assert_same_function,
     conv,
+    conv_net,
     dense,
     inputs,
     shaken,
@@ -25,7 +26,7 @@ from network_fixtures import (
 from torch import nn
 from torch.nn import functional as F
 
-from utils.lab.networks import ACTIVATIONS, INITS, NORMS, PLACES, Dropout, conv_net, initialize, mlp
+from utils.lab.networks import ACTIVATIONS, INITS, NORMS, PLACES, Dropout, initialize, mlp
 
 layered = pytest.mark.parametrize("build", [dense, conv])
 all_kinds = pytest.mark.parametrize("build", N_IN)
@@ -78,11 +79,6 @@ def test_order_of_the_parts_of_a_layer(place, position):
 def test_sizes_of_the_layers():
     assert [tuple(w.shape) for w in weights(mlp(6, 4, seed=0, width=8))] == [(8, 6), (8, 8), (8, 8), (4, 8)]
     assert weights(mlp(np.int64(6), np.int64(4), seed=np.int64(0)))[1].shape == (100, 100)
-    network = conv_net((3, 9, 10), 4, seed=0, channels=(8, 4, 5), pool_after=(1, 3), kernel_size=5)
-    shapes = [(8, 3, 5, 5), (4, 8, 5, 5), (5, 4, 5, 5), (4, 5 * 2 * 2)]
-    assert [tuple(w.shape) for w in weights(network)] == shapes
-    assert network(torch.zeros(1, 3 * 9 * 10)).shape == (1, 4)
-    assert [len(w) for w in weights(conv_net((1, 4, 5), 2, seed=0))] == [16, 32, 2]  # pooled to one pixel
 
 
 FUNCTIONS = {
@@ -144,7 +140,9 @@ def test_initial_weights_have_the_distribution_that_their_name_promises(init, ki
         networks = [mlp(300, 20, seed=seed, width=100, depth=1, init=init) for seed in range(10)]
         fans = [(300, 100), (100, 20)]
     else:
-        networks = [conv_net((8, 4, 4), 20, seed=seed, channels=(32, 16), init=init) for seed in range(10)]
+        networks = [
+            conv_net((8, 4, 4), 20, seed=seed, channels=(32, 16), pool_after=(1, 2), init=init) for seed in range(10)
+        ]
         fans = [(8 * 9, 32 * 9), (32 * 9, 16 * 9), (16, 20)]
     std, fourth = DISTRIBUTIONS[init]
     for of_one_layer, fan in zip(zip(*map(weights, networks), strict=True), fans, strict=True):
@@ -291,26 +289,6 @@ def test_arguments_that_no_layered_network_takes(build, how, message):
 def test_sizes_are_positive(name):
     with pytest.raises(ValueError, match=f"{name}: expected a positive integer, got 0"):
         mlp(**{"n_in": 12, "n_out": 2, "seed": 0} | {name: 0})
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"image_shape": 8}, "image_shape, channels, pool_after: expected sequences of integers"),
-        ({"image_shape": (8, 8)}, r"expected \(C, H, W\) and .*, got \(8, 8\) and \(16, 32\)"),
-        ({"channels": ()}, r"expected .* at least one convolution, got \(1, 8, 8\) and \(\)"),
-        ({"image_shape": (1, 0, 8)}, "image_shape: expected a positive integer, got 0"),
-        ({"channels": (4, 0)}, "channels: expected a positive integer, got 0"),
-        ({"pool_after": (0,)}, "pool_after: expected a positive integer, got 0"),
-        ({"pool_after": (3,)}, "pool_after: expected convolutions from 1 to 2, got 3"),
-        ({"image_shape": (1, 8, 3)}, "at least 4 pixels per side for 2 poolings, got 8 × 3; pool less"),
-        ({"kernel_size": 2}, "kernel_size: expected an odd number, got 2"),
-        ({"kernel_size": 0}, "kernel_size: expected a positive integer, got 0"),
-    ],
-)
-def test_arguments_that_no_convolutional_network_takes(how, message):
-    with pytest.raises(ValueError, match=message):
-        conv_net(**{"image_shape": (1, 8, 8), "n_out": 2, "seed": 0} | how)
 
 
 def test_what_has_no_layers_or_no_share_is_refused():

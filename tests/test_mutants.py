@@ -11,18 +11,17 @@ import parity
 import pytest
 from edits import EditError, edited, mutants
 
-from utils.byhand import activation_norms, normalization
+from utils.byhand import normalization
 
+# Those of the lessons are in test_lesson_norms.py.
 OURS = {
     "batch": normalization.BatchNorm,
     "axes": (normalization.normalize_forward, normalization.normalize_backward),
-    "group": (activation_norms.group_norm_forward, activation_norms.group_norm_backward),
-    "rms": (activation_norms.rms_norm_forward, activation_norms.rms_norm_backward),
-    "renorm": activation_norms.BatchRenorm,
 }
 # The checks of each family; the base of a mutant, which is right, begins with its family.
 CHECKS = {"batch": parity.CHECKS} | family_parity.CHECKS
-MUTANTS = mutants(*OURS, "batch_by_autograd")
+RIGHT = [*CHECKS, "batch_by_autograd"]
+MUTANTS = mutants(*RIGHT)
 
 
 def family(mutant):
@@ -88,7 +87,7 @@ def test_finite_numbers_do_not_show_what_hides_divergence(name):
     assert all("bad-" in check for check in found(name))
 
 
-EVERY = [(family, name) for family, checks in CHECKS.items() for name in checks]
+EVERY = [(family, name) for family in OURS for name in CHECKS[family]]
 
 
 @pytest.mark.parametrize(("family", "name"), EVERY)
@@ -101,7 +100,7 @@ def test_divergence_goes_through_in_silence(family, name):
     CHECKS[family][name].__wrapped__(OURS[family])  # the check lets no warning be heard; here a warning is an error
 
 
-@pytest.mark.parametrize("base", [*OURS, "batch_by_autograd"])
+@pytest.mark.parametrize("base", RIGHT)
 def test_written_plainly_they_pass(base):
     assert parity.failures(norm_of(import_module(f"mutants.{base}")), CHECKS[base.split("_")[0]]) == {}
 

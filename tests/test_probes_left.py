@@ -19,7 +19,6 @@ from utils.lab.training import fit
 PROBES = {
     "activations": lambda net, x, y: probes.activations(net, x),
     "gradient_norms": probes.gradient_norms,
-    "jacobian_singular_values": lambda net, x, y: probes.jacobian_singular_values(net, x[:, 0]),
     "landscape": lambda net, x, y: probes.landscape(net, x, y, LENGTHS),
     "covariate_shift": lambda net, x, y: probes.covariate_shift(net, x, y, RATES),
 }
@@ -184,7 +183,6 @@ def test_a_network_in_single_precision_is_measured_in_double():
     net, (x, y) = stack("mlp, batch norm").float(), batch(dtype=torch.float32)
     values = [
         probes.gradient_norms(net, x, y),
-        probes.jacobian_singular_values(net, x[:, 0]),
         *probes.landscape(net, x, y, LENGTHS),
         *probes.covariate_shift(net, x, y, 0.1),
     ]

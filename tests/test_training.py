@@ -1,4 +1,4 @@
-"""Training a stack against training each of its networks alone with torch.optim; evaluation and sweeps."""
+"""Training a stack against training each of its networks alone with torch.optim; evaluation."""
 
 import copy
 import functools
@@ -27,7 +27,7 @@ from training_fixtures import (
 from utils.data import Split
 from utils.lab.optim import SGD, Adam
 from utils.lab.replicas import Stack
-from utils.lab.training import batches, cross_entropy, fit, outputs, sweep
+from utils.lab.training import batches, cross_entropy, fit, outputs
 
 
 def train_alone(net, split, rows, rate, *, optimizer, schedule=lambda step: 1, term=lambda net: 0, **settings):
@@ -259,36 +259,3 @@ def test_frozen_parameters_stay(optimizer):
     fit(net, examples(0), optimizer=functools.partial(optimizer, weight_decay=0.1), **HOW)
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert set(before) - moved == {"network.0.weight", "network.1.bias"}
-
-
-def test_a_sweep_is_a_fit_of_every_seed_at_every_rate():
-    splits, rates, built = [examples(seed, validation=True) for seed in range(2)], [0.3, 0.01, 0.1], []
-
-    def build(seed):
-        built.append(seed)
-        return KINDS["mlp"](seed=seed, norm="batch")
-
-    how = {"steps": [2, 6], "batch_size": 8, "optimizer": functools.partial(SGD, momentum=0.5)}
-    history = sweep(build, splits, learning_rates=rates, **how)
-    assert built == [0, 1]
-    net = stack(seeds=[0, 0, 0, 1, 1, 1], norm="batch")
-    assert_same_history(history, fit(net, [splits[0]] * 3 + [splits[1]] * 3, learning_rates=rates * 2, **how))
-    assert sweep(build, splits, learning_rates=0.1, **how).learning_rates.tolist() == [0.1, 0.1]
-    assert len(sweep(build, splits, learning_rates=[0.1, 0.1 * (1 + 1e-6), 0.0], **how).rates) == 3
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"learning_rates": [[0.1, 0.2]]}, "learning_rates: expected at least one"),
-        ({"learning_rates": [0.1, -0.2]}, "learning_rates: expected finite numbers of at least 0"),
-        ({"learning_rates": [0.3, 5.0, 0.1 * 3]}, "learning_rates: expected every rate once"),  # up to rounding
-        ({"splits": []}, "splits: expected a list of Split, at least one"),
-        ({"splits": examples(0)}, "splits: expected a list of Split, at least one, got Split"),
-        ({"build": lambda seed: "a network"}, "networks: expected at least one nn.Module"),
-    ],
-)
-def test_a_sweep_that_cannot_be_is_refused(how, message):
-    ready = {"build": KINDS["mlp"], "splits": [examples(0)], "learning_rates": [0.1], "steps": 1, "batch_size": 1}
-    with pytest.raises(ValueError, match=message):
-        sweep(**ready | how)

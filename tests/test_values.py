@@ -15,7 +15,7 @@ import homework.grading
 import utils
 from homework.grading import assignment, cells, grade, limits, session, submissions, wire
 from utils import data, evidence, widgets
-from utils.byhand import activation_norms, normalization
+from utils.byhand import normalization
 from utils.download import _File
 from utils.evidence import labs, running
 from utils.lab import fused, history, probes
@@ -27,7 +27,6 @@ VALUES = {
     data.Split: lambda: data.Split(A, A[:, 0], A, A[:, 0], ("a", "b", "c"), A, A[:, 0]),
     history.History: lambda: history.History(A, A, A, {"test": A}, A, A, 1.0),
     normalization.Cache: lambda: normalization.Cache(A, A, A, A, A, (3,), (0,), A.dtype),
-    activation_norms.RMSCache: lambda: activation_norms.RMSCache(A, A, A, (0,), A.dtype),
     probes.Landscape: lambda: probes.Landscape(A, A, A, A, A),
     fused.Values: lambda: fused.Values(A, "rows", 2),
     probes.CovariateShift: lambda: probes.CovariateShift(A, A, A),

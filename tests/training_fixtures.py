@@ -4,9 +4,10 @@ import functools
 
 import numpy as np
 import torch
+from network_fixtures import conv_net
 
 from utils.data import Split
-from utils.lab.networks import conv_net, mlp
+from utils.lab.networks import mlp
 from utils.lab.replicas import Stack
 from utils.lab.sequences import RNN, Transformer
 

@@ -11,8 +11,7 @@ from torch import nn
 
 from utils.arrays import instance, number, one_of, whole
 
-__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "conv_net", "initialize", "make_norm", "mlp"]
-__all__ += ["second_generator"]
+__all__ = ["ACTIVATIONS", "INITS", "NORMS", "PLACES", "Dropout", "initialize", "make_norm", "mlp", "second_generator"]
 
 #: Activation functions by name.
 #:
@@ -291,81 +290,4 @@ def mlp(
         layers += _hidden(nn.Linear(n, width), own, _make_activation(activation), place, drop)
         n = width
     layers.append(nn.Linear(n, n_out))
-    return initialize(nn.Sequential(*(layer for layer in layers if layer is not None)), seed, init)
-
-
-@by_its_seed
-def conv_net(
-    image_shape,
-    n_out,
-    seed,
-    *,
-    channels=(16, 32),
-    pool_after=(1, 2),
-    kernel_size=3,
-    activation="relu",
-    norm=None,
-    place="before",
-    norm_input=None,
-    init="default",
-    dropout=0.0,
-):
-    """A convolutional network: convolutions, max pooling after some of them, then a linear layer to the classes.
-
-    Parameters
-    ----------
-    image_shape : tuple of three int
-        Channels, height and width of the images, which come as rows of C·H·W pixels.
-    n_out : int
-        Classes.
-    channels : sequence of int
-        Output channels of each convolution.
-    pool_after : sequence of int
-        Convolutions (from 1) after which the image is halved by 2×2 max pooling.
-    kernel_size : int
-        Odd; the image is padded with zeros, so that it keeps its size.
-    seed, activation, norm, place, norm_input, init, dropout
-        As in `mlp`.
-
-    Returns
-    -------
-    nn.Sequential
-        From (B, C·H·W) to logits (B, n_out).
-
-    Raises
-    ------
-    ValueError
-        If an argument is unknown or out of range, or the image is too small for so much pooling.
-    """
-    try:
-        image_shape = [whole(size, "image_shape") for size in image_shape]
-        channels = [whole(size, "channels") for size in channels]
-        pooled = {whole(i, "pool_after") for i in pool_after}
-    except TypeError as error:
-        raise ValueError(f"image_shape, channels, pool_after: expected sequences of integers, got {error}") from None
-    if len(image_shape) != 3 or not channels:
-        raise ValueError(
-            "image_shape, channels: expected (C, H, W) and at least one convolution, "
-            f"got {tuple(image_shape)} and {tuple(channels)}"
-        )
-    if max(pooled, default=0) > len(channels):
-        raise ValueError(f"pool_after: expected convolutions from 1 to {len(channels)}, got {max(pooled)}")
-    c, height, width = image_shape
-    if min(height, width) < 2 ** len(pooled):
-        raise ValueError(
-            f"image_shape: expected at least {2 ** len(pooled)} pixels per side for {len(pooled)} poolings, "
-            f"got {height} × {width}; pool less often"
-        )
-    if whole(kernel_size, "kernel_size") % 2 == 0:
-        raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
-    one_of(place, PLACES, "place")
-    masks = second_generator(seed)
-    layers = [nn.Unflatten(1, (c, height, width)), make_norm(norm_input, "norm_input", c, images=True)]
-    for i, c_out in enumerate(channels, 1):
-        conv = nn.Conv2d(c, c_out, kernel_size, padding=kernel_size // 2)
-        pool, own = nn.MaxPool2d(2) if i in pooled else None, make_norm(norm, "norm", c_out, images=True)
-        drop = Dropout(dropout, generator=masks) if number(dropout, "dropout", at_least=0, below=1) else None
-        layers += _hidden(conv, own, _make_activation(activation), place, drop, pool)
-        c, height, width = c_out, height // (2 if pool else 1), width // (2 if pool else 1)
-    layers += [nn.Flatten(), nn.Linear(c * height * width, whole(n_out, "n_out"))]
     return initialize(nn.Sequential(*(layer for layer in layers if layer is not None)), seed, init)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from utils.arrays import by_identity, instance, numeric
 from utils.lab.history import one_or_each
 from utils.lab.networks import ACTIVATIONS
-from utils.lab.replicas import Stack, evaluation_mode
+from utils.lab.replicas import Stack
 from utils.lab.training import cross_entropy
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "activations",
     "covariate_shift",
     "gradient_norms",
-    "jacobian_singular_values",
     "landscape",
 ]
 
@@ -128,32 +127,6 @@ def gradient_norms(model, x, y):
     with _untouched(model, x, y) as drawn:
         _, gradients = _gradients(model, x, y, _weights(model), drawn)
     return torch.stack([g.double().flatten(1).norm(dim=1) for g in gradients]).cpu().numpy()
-
-
-def jacobian_singular_values(model, x):
-    """Singular values of the Jacobian of all logits with respect to the input, in evaluation mode.
-
-    Parameters
-    ----------
-    model : Stack
-    x : Tensor, shape (R, ...)
-        One example for each replica.
-
-    Returns
-    -------
-    ndarray, shape (R, min(n_in, n_out)), float64
-        Descending.
-
-    Raises
-    ------
-    ValueError
-        If x does not fit the model.
-    """
-    x = instance(x, torch.Tensor, "x", what="a Tensor").detach()[:, None].clone()
-    with _untouched(model, x), evaluation_mode(model):
-        logits = model(x.requires_grad_())[:, 0]
-        rows = [torch.autograd.grad(one.sum(), x, retain_graph=True)[0][:, 0] for one in logits.unbind(1)]
-    return torch.linalg.svdvals(torch.stack(rows, dim=1).double()).cpu().numpy()
 
 
 @by_identity

@@ -10,13 +10,13 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from utils.arrays import _array, generator, instance, numeric, one_of, whole
+from utils.arrays import _array, generator, instance, one_of, whole
 from utils.data import Split
-from utils.lab.history import History, different, one_or_each
+from utils.lab.history import History, one_or_each
 from utils.lab.optim import SGD
 from utils.lab.replicas import Stack, evaluation_mode
 
-__all__ = ["batches", "cross_entropy", "fit", "outputs", "sweep"]
+__all__ = ["batches", "cross_entropy", "fit", "outputs"]
 
 SECONDS_WITHOUT_BAR = 2
 _EXAMPLES_AT_ONCE = 128  # of each replica in an evaluation: larger blocks leave the cache
@@ -88,7 +88,7 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
         step sees, integers of shape (steps, batch_size), such as
         ``functools.partial(batches, len(split.x_train), 32, steps, reshuffle=False)``.
     learning_rates : float or sequence of R floats
-        One for all replicas, or one per replica; `sweep` trains every seed at every rate.
+        One for all replicas, or one per replica.
     optimizer : callable
         From parameters and rates to an optimizer of `utils.lab.optim`, such as
         ``functools.partial(optim.SGD, momentum=0.9)``; those of ``torch.optim`` have one rate for all.
@@ -147,42 +147,6 @@ def fit(model, split, *, steps, batch_size, learning_rates, optimizer=SGD, loss=
     losses[np.maximum.accumulate(bad, axis=0)] = np.inf
     accuracy = {part: np.array(values) for part, values in accuracy.items()}
     return History(np.array(model.seeds), rates, np.array(evaluated), accuracy, losses, diverged_at, seconds)
-
-
-def sweep(build, splits, *, learning_rates, **how):
-    """Every seed at every learning rate, in one training.
-
-    Parameters
-    ----------
-    build : callable
-        From a seed to a network.
-    splits : list of Split
-        That of seed 0, of seed 1, and so on: its length is the number of seeds.
-    learning_rates : sequence of float
-        Each once; rates that differ by rounding only are the same.
-    **how
-        Further arguments of `fit`.
-
-    Returns
-    -------
-    History
-
-    Raises
-    ------
-    ValueError
-        As `fit`; also if there are no learning rates or splits, or two rates are the same up to rounding.
-    """
-    if not isinstance(splits, Sequence) or not splits or isinstance(splits, str):
-        raise ValueError(f"splits: expected a list of Split, at least one, got {type(splits).__name__}")
-    rates = np.atleast_1d(numeric(learning_rates, "learning_rates"))
-    if rates.ndim != 1 or not rates.size:
-        raise ValueError(f"learning_rates: expected at least one, got {learning_rates!r}")
-    if not (np.isfinite(rates) & (rates >= 0)).all():
-        raise ValueError(f"learning_rates: expected finite numbers of at least 0, got {rates.tolist()}")
-    if len(different(rates)[0]) < len(rates):
-        raise ValueError(f"learning_rates: expected every rate once, got {rates.tolist()}")
-    model = Stack.of(build, np.repeat(np.arange(len(splits)), len(rates)))
-    return fit(model, [splits[seed] for seed in model.seeds], learning_rates=np.tile(rates, len(splits)), **how)
 
 
 def outputs(model, split, part="test"):
