@@ -8,7 +8,7 @@ from notebook_rules import read
 torch = pytest.importorskip("torch")
 nn = torch.nn
 LESSON = Path(__file__).resolve().parents[1] / "notebooks" / "08_normalization_in_practice.ipynb"
-CELLS = "six-fold", "six-right"
+CELLS = "eight-refuse", "eight-fold"
 
 
 @pytest.fixture(scope="module")
