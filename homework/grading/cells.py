@@ -6,8 +6,14 @@ from dataclasses import dataclass, replace
 
 LARGEST_FILE = 100 * 2**20
 MOST_CELLS = 1000
+HALF = re.compile(r"[\ud800-\udfff]")  # of an emoji, as UTF-16 has it
 HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?^[ \t]*### END HIDDEN TESTS[^\n]*\n?", re.MULTILINE | re.DOTALL)
 SOLUTION = re.compile(r"^[ \t]*### BEGIN SOLUTION.*?^[ \t]*### END SOLUTION[^\n]*\n?", re.MULTILINE | re.DOTALL)
+
+
+def whole(text):
+    """A text in which each half of an emoji is replaced, so that it can be written and sent."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if HALF.search(text) else text
 
 
 class NotebookError(ValueError):
@@ -43,9 +49,9 @@ def read_notebook(data):
     if not data.strip():
         raise NotebookError("the file is empty")
     try:
-        content = json.loads(data.decode("utf-8-sig"))
+        content = json.loads(data)  # in UTF-8, UTF-16 or UTF-32; half an emoji is let in
     except UnicodeDecodeError:
-        raise NotebookError("not a notebook: the file is not text in UTF-8") from None
+        raise NotebookError("not a notebook: the file is not text in UTF-8 or UTF-16") from None
     except (ValueError, RecursionError) as error:
         cut = data.lstrip()[:1] == b"{" and data.rstrip()[-1:] != b"}"
         hint = "; it seems cut off, send it again" if cut else ""
@@ -58,7 +64,7 @@ def read_notebook(data):
     if len(content["cells"]) > MOST_CELLS:
         raise NotebookError(f"the notebook has {len(content['cells'])} cells; expected {MOST_CELLS} at most")
     about = _dict(_dict(content.get("metadata")).get("homework"))
-    named = [str(about[key])[:60] if key in about else None for key in ("assignment", "variant")]
+    named = [whole(str(about[key])[:60]) if key in about else None for key in ("assignment", "variant")]
     return Notebook([_read_cell(cell) for cell in content["cells"] if isinstance(cell, dict)], *named)
 
 
@@ -69,12 +75,12 @@ def _dict(value):
 def _read_cell(cell):
     source = cell.get("source", "")
     if isinstance(source, list):
-        source = "".join(part for part in source if isinstance(part, str))
+        source = "".join(part for part in source if isinstance(part, str))  # which joins halves, too
     marks = _dict(_dict(cell.get("metadata")).get("nbgrader"))
     points = marks.get("points")
     return Cell(
         kind=cell["cell_type"] if cell.get("cell_type") in ("code", "markdown") else "raw",
-        source=source if isinstance(source, str) else "",
+        source=whole(source) if isinstance(source, str) else "",
         grade_id=marks["grade_id"] if isinstance(marks.get("grade_id"), str) else "",
         grade=marks.get("grade") is True,
         solution=marks.get("solution") is True,

@@ -16,6 +16,7 @@ from .session import Session
 
 LONGEST_TEXT = 20_000
 LONGEST_SAID, LAST_LINES = 600, 4
+LONGEST_NAME, LONGEST_REASON = 40, 1000
 NOT_RUN = "not run"
 
 
@@ -125,9 +126,11 @@ def grade(task, data):
     }
     result["notes"] = notes
     result["seconds"] = round(time.perf_counter() - began, 2)
-    ended = [ran for ran in transcript.cells if ran.status in ("timeout", "dead")]
-    if ended:
-        result["reason"] = f"cell {transcript.cells.index(ended[0]) + 1}: {ended[0].error}"
+    result["reason"] = "; ".join(
+        f"code cell {number} ({' '.join(cell.source.split())[:LONGEST_NAME]}): {ran.error}"
+        for number, (ran, cell) in enumerate(zip(transcript.cells, codes, strict=True), start=1)
+        if ran.status in ("timeout", "dead", "exit")
+    )[:LONGEST_REASON]
     return result
 
 

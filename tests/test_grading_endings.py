@@ -1,0 +1,103 @@
+"""A cell that ends or restarts the kernel, at once or later, costs nothing but itself; half an emoji costs nothing."""
+
+import json
+
+import grading_fixtures as fixtures
+import pytest
+
+from homework.grading.grade import Task, grade
+from homework.grading.limits import Limits
+
+pytestmark = pytest.mark.timeout(120)  # kernels are started, up to eight for one notebook
+
+SLOW = "import time\ntime.sleep({})\n"
+LATER = "import os, threading\nthreading.Timer({}, os._exit, [0]).start()"
+ENDINGS = {
+    "exit": "exit()",
+    "quit in the middle": "x = 1\nquit()\nprint(x)",
+    "exit, and then an error": "exit()\n1 / 0",
+    "restart": "get_ipython().kernel.do_shutdown(True)",
+    "another restart": "import IPython\nIPython.Application.instance().kernel.do_shutdown(restart=True)",
+    "SystemExit": "raise SystemExit(3)",
+    "os._exit": "import os\nos._exit(0)",
+    "a signal": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "another program": "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(99)'])",
+    "the loop ends": "import asyncio\nasyncio.get_running_loop().stop()",
+    "the connection ends": "get_ipython().kernel.shell_stream.close()",
+    "soon, in a thread": LATER.format(0.02),
+    "later, in a thread": LATER.format(0.8),
+    "an alarm": "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.5)",
+    "later, in a child": "import os, subprocess\nsubprocess.Popen(['sh', '-c', f'sleep 0.5; kill -9 {os.getpid()}'])",
+    "the next cell": "import os\nget_ipython().events.register('pre_run_cell', lambda *_: os._exit(0))",
+    "a message that is too long": "print('x' * 20 * 2**20)",
+}
+IGNORED = ("exit", "quit in the middle", "exit, and then an error", "restart", "another restart")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    source = fixtures.write_assignment(tmp_path_factory.mktemp("source"))
+    return Task("hw00", "0", str(source), "a secret", fixtures.SANDBOX == "bwrap", (), Limits(cell=5))
+
+
+def points(result):
+    return {check["id"]: check["points"] for check in result["checks"]}
+
+
+FULL = {"centre": 2, "standardize": 3, "facts": 1}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("where", ["before", "extra"])
+def test_the_end_of_a_kernel_costs_nothing_but_its_cell(task, name, where):
+    # The second cell takes so long that what comes later comes while it runs.
+    more = {"before": ["'first'"], "extra": [SLOW.format(1)]}
+    more[where] = [ENDINGS[name], *more[where]]
+    result = grade(task, fixtures.submission(**more).encode())
+    assert points(result) == FULL, result
+    number = 1 if where == "before" else 7
+    beginning = " ".join(ENDINGS[name].split())[:40]
+    if name != "SystemExit":  # an error as others
+        assert result["reason"].startswith(f"code cell {number} ({beginning}): "), result
+        assert result["reason"].count("code cell") == 1
+        assert ("ignored" in result["reason"]) == (name in IGNORED)
+        assert ("MB" in result["reason"]) == (name == "a message that is too long")
+
+
+def test_two_of_them_are_both_found(task):
+    result = grade(task, fixtures.submission(before=[LATER.format(0.6), "2"], extra=[ENDINGS["os._exit"]]).encode())
+    assert points(result) == FULL
+    assert [reason.split(" (")[0] for reason in result["reason"].split("; ")] == ["code cell 1", "code cell 8"]
+
+
+def test_a_function_that_ends_the_kernel_costs_its_check(task):
+    result = grade(task, fixtures.submission({"centre": "import os; os._exit(0)"}, extra=["1"]).encode())
+    assert points(result) == {**FULL, "centre": 0}
+    assert result["checks"][0]["said"] == "centre(): the kernel ended"
+
+
+HALF = "\ud83d"
+TEXTS = {
+    "code": {"extra": [f"# {HALF}", f"x = '{HALF}'"]},
+    "words": {"why": f"because {HALF}"},
+    "an output": {"extra": ["print('printed', chr(0xD83D))"]},
+    "a result": {"extra": ["chr(0xD83D)"]},
+    "an error": {"extra": ["raise ValueError(chr(0xDE00))"]},
+    "an answer": {"changes": {"facts": "{'axis': 0, 'leaks': True, chr(0xD83D): 1}"}},
+    "an error of an answer": {"changes": {"facts": "0\nclass facts: pass\nfacts.__name__ = chr(0xD83D)"}},
+    "a name": {"about": {"assignment": "hw00", "variant": "0", "author": HALF}},
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_half_an_emoji_is_graded(task, name):
+    text = json.dumps(json.loads(json.dumps(fixtures.notebook({**fixtures.SOLUTIONS, **TEXTS[name].get("changes", {})},
+        **{key: value for key, value in TEXTS[name].items() if key != "changes"}))))
+    result = grade(task, text.encode())
+    assert points(result) == {**FULL, "facts": 0 if "answer" in name else 1}
+    json.dumps(result).encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_the_encoding_of_the_file_does_not_matter(task, encoding):
+    assert points(grade(task, fixtures.submission(extra=["'é'"]).encode(encoding))) == FULL
