@@ -9,12 +9,14 @@ from pathlib import Path
 
 from .assignment import load
 from .bubblewrap import SandboxError
-from .cells import NotebookError, check_identity, read_notebook, restore
+from .cells import NotebookError, read_notebook
 from .limits import Limits
 from .plain import pack
+from .recognize import check_identity
+from .restore import restore
 from .session import Session
+from .words import answers
 
-LONGEST_TEXT = 20_000
 LONGEST_SAID, LAST_LINES = 600, 4
 LONGEST_NAME, LONGEST_REASON = 40, 1000
 NOT_RUN = "not run"
@@ -99,7 +101,6 @@ def grade(task, data):
         except SandboxError:  # a busy machine; once more, then it is said
             if attempt == 2:
                 raise
-    by_id = {cell.grade_id: cell for cell in assignment.cells if cell.grade_id}
     codes = [cell for cell in cells if cell.kind == "code" and cell.source.strip()]
     result = nothing(assignment, "")
     result["checks"] = [_judge(question, transcript.answers[question.check.id]) for question in questions]
@@ -119,12 +120,8 @@ def grade(task, data):
         for number, ran in enumerate(transcript.cells, start=1)
         if ran.status != "ok" or ran.output.strip()
     ]
-    result["manual"] = {
-        part.id: "\n\n".join(cell.source for cell in cells if cell.grade_id == part.id)[:LONGEST_TEXT]
-        for part in assignment.manual
-        if part.id in by_id
-    }
-    result["notes"] = notes
+    result["manual"], elsewhere = answers(notebook.cells, assignment.cells, [part.id for part in assignment.manual])
+    result["notes"] = notes + elsewhere
     result["seconds"] = round(time.perf_counter() - began, 2)
     result["reason"] = "; ".join(
         f"code cell {number} ({' '.join(cell.source.split())[:LONGEST_NAME]}): {ran.error}"
