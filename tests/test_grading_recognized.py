@@ -79,8 +79,21 @@ def test_cells_without_metadata(ids, keep):
 def test_an_unfilled_notebook_without_metadata(ids):
     found = without(given(), ids=ids)
     assert kept(found) == (ALL, [])
-    assert recognize.likeness(cells.Notebook(found), "hw00", "0", source()) == 1
-    assert recognize.likeness(cells.Notebook(without(solved(), ids=ids)), "hw00", "0", source()) == 2
+
+
+@pytest.mark.parametrize(("found", "likeness"), [(given(), 1), (solved(), 2), ([new_code_cell("1 + 1")], 0)])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_the_assignment_is_told_from_other_notebooks(found, likeness, dropped):
+    if dropped:
+        without(found, ids=False)
+    data = json.dumps(new_notebook(cells=found)).encode()
+    assert recognize.likeness(data, "hw00", "0", source()) == likeness
+    other = new_notebook(cells=found, metadata={"homework": {"assignment": "hw01"}})
+    assert recognize.likeness(json.dumps(other).encode(), "hw00", "0", source()) == 0
+
+
+def test_what_is_no_notebook_is_not_the_assignment():
+    assert recognize.likeness(b"{", "hw00", "0", source()) == 0
 
 
 def test_without_anything_of_it_the_reason_says_what_to_do():

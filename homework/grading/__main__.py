@@ -1,6 +1,7 @@
 """Grade a class: `python -m homework.grading SUBMISSIONS --out build/grades/hw01`."""
 
 import argparse
+import functools
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from .bubblewrap import SandboxError, choose
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
 from .places import BusyError, alone, sweep
+from .recognize import likeness
 from .submissions import SubmissionsError, find
 
 
@@ -113,7 +115,8 @@ def _grade(arguments, boxed, out):
     task = Task(arguments.assignment, str(variant), source, secret, boxed, hide)
     assignment = task.load()
     digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
-    found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received")
+    like = functools.partial(likeness, assignment=assignment.name, variant=assignment.variant, source=assignment.cells)
+    found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received", likeness=like)
     if not boxed:
         print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
     sweep()
@@ -143,7 +146,7 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
         numbers = jobs[keys[index]]
         if "failed" in result:  # not stored: the next run tries again
             failures += 1
-            why = f"the grader failed, grade again ({result['failed']})"
+            why = f"the grader failed, which is not the student's fault; grade again ({result['failed']})"
             result = {**nothing(assignment, why), "failed": True}
         else:
             write_atomically(results / f"{keys[index]}.json", json.dumps(result, indent=1))

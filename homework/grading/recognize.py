@@ -3,7 +3,7 @@
 import ast
 import re
 
-from .cells import NotebookError, released
+from .cells import NotebookError, read_notebook, released
 
 SHORTEST_PART = 15  # of a cell, by which it is recognized in another one
 STUBS = ("raise NotImplementedError", "YOUR ANSWER HERE")
@@ -92,9 +92,10 @@ def check_identity(notebook, assignment, variant, source):
         )
 
 
-def likeness(notebook, assignment, variant, source):
-    """How much a notebook is the one that was asked for: 0 for another one, 1 as it was given out, 2 filled in."""
+def likeness(data, assignment, variant, source):
+    """How much a file is the notebook that was asked for: 0 for another one, 1 as it was given out, 2 filled in."""
     try:
+        notebook = read_notebook(data)
         check_identity(notebook, assignment, variant, source)
     except NotebookError:
         return 0

@@ -69,8 +69,8 @@ def feedback(assignment, submission, result, entered):
         parts.append(f'<p class="reason">{_e(result["reason"])}</p>')
     rows = [(c["id"], c["about"], f"{marks.n(c['points'])} / {marks.n(c['of'])}", c["said"]) for c in result["checks"]]
     parts += ["<h2>Checks</h2>", _table(["check", "what", "#points", "result"], rows)]
-    if result["notes"]:
-        parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in result["notes"]), "</ul>"]
+    if notes := [*submission.notes, *result["notes"]]:
+        parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in notes), "</ul>"]
     if result["tests"]:
         rows = [
             (t["id"], t["said"] or "it printed nothing" if t["status"] == "ok" else t["error"] or t["status"])
