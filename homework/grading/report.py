@@ -110,7 +110,7 @@ def feedback(assignment, submission, result, entered):
 def _named(result, id):
     """What the notebook's own check, in the cell of that name, found to be wrong: a line for each mistake."""
     lines = {line.strip() for test in result["tests"] if test["id"] == id for line in test["said"].splitlines()}
-    return sorted(line for line in lines if line and not line.endswith((": right", ": not attempted")))
+    return sorted(line for line in lines if line and not line.endswith((": right", ": can be read", ": not attempted")))
 
 
 def _numbers(assignment, graded):
