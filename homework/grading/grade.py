@@ -11,6 +11,7 @@ from .assignment import load
 from .bubblewrap import SandboxError
 from .cells import NotebookError, read_notebook
 from .limits import Limits
+from .once import pay_once
 from .plain import pack
 from .recognize import check_identity
 from .restore import restore
@@ -93,17 +94,16 @@ def grade(task, data):
     except NotebookError as error:
         return nothing(assignment, str(error))
     cells, notes = restore(notebook.cells, assignment.cells)
-    for attempt in (1, 2):
-        try:
-            session = Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide)
-            transcript = session.run(questions)
-            break
-        except SandboxError:  # a busy machine; once more, then it is said
-            if attempt == 2:
-                raise
+    transcript = _run(task, cells, questions)
     codes = [cell for cell in cells if cell.kind == "code" and cell.source.strip()]
     result = nothing(assignment, "")
-    result["checks"] = [_judge(question, transcript.answers[question.check.id]) for question in questions]
+    judged = [_judge(question, transcript.answers[question.check.id]) for question in questions]
+    short = replace(task, limits=replace(task.limits, total=task.limits.total / 3))
+
+    def ask(cells, question):
+        return _judge(question, _run(short, cells, [question]).answers[question.check.id])
+
+    result["checks"] = pay_once(judged, questions, cells, assignment.cells, ask)
     result["tests"] = [
         {
             "id": ran.grade_id,
@@ -129,6 +129,14 @@ def grade(task, data):
         if ran.status in ("timeout", "dead", "exit")
     )[:LONGEST_REASON]
     return result
+
+
+def _run(task, cells, questions):
+    """Run cells and ask the questions."""
+    try:
+        return Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide).run(questions)
+    except SandboxError:  # a busy machine; once more, then it is said
+        return Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide).run(questions)
 
 
 def _judge(question, answers):
