@@ -113,7 +113,8 @@ homework: env  ## write the homework of a class (VARIANT=2027): sources with sol
 grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into GRADES=../grades-2027, else build/grades
 	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }
 	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(GRADES)/{assignment}" --workers "$(WORKERS)" \
-		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
+		$(if $(ROSTER),--roster "$(ROSTER)")
 
 site: env  ## the course as a web site, in build/site; nothing is executed
 	@$(ADD_SITE)

@@ -19,6 +19,7 @@ from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
 from .places import BusyError, alone, sweep
 from .recognize import likeness
+from .roster import RosterError, match, read_roster
 from .submissions import SubmissionsError, find
 
 
@@ -30,6 +31,7 @@ def _arguments(argv):
     parser.add_argument("--variant", default=wanted, help="default: VARIANT, else that of the source notebook")
     out = "build/grades/{assignment}"
     parser.add_argument("--out", default=out, help="{assignment} in it stands for the assignment (%(default)s)")
+    parser.add_argument("--roster", type=Path, help="the students, as Canvas or Moodle exports them with their grades")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scheduler", default=os.environ.get("SCHEDULER") or None, help="of dask.distributed")
     parser.add_argument("--source", type=Path, default=SOURCE, help="the folder of the assignments")
@@ -89,7 +91,7 @@ def main(argv=None):
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
         with alone(out):
             return _grade(arguments, boxed, out)
-    except (SandboxError, SubmissionsError, AssignmentError, BusyError, RuntimeError) as error:
+    except (SandboxError, SubmissionsError, AssignmentError, BusyError, RosterError, RuntimeError) as error:
         print(f"grading: {error}", file=sys.stderr)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -117,6 +119,12 @@ def _grade(arguments, boxed, out):
     digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
     like = functools.partial(likeness, assignment=assignment.name, variant=assignment.variant, source=assignment.cells)
     found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received", likeness=like)
+    roster = None
+    if arguments.roster:
+        roster = read_roster(arguments.roster.read_bytes())
+        in_roster, said = match(roster, found)
+        log += said
+        print("".join(f"{line}\n" for line in said), end="", flush=True)
     if not boxed:
         print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
     sweep()
@@ -127,7 +135,7 @@ def _grade(arguments, boxed, out):
     failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
-    said = report.write(out, assignment, graded, log)
+    said = report.write(out, assignment, graded, log, (roster, in_roster) if roster else None)
     print(report.summary_text(assignment, graded), end="")
     print("".join(f"\n{line}" for line in said), end="\n" if said else "")
     print(f"\nResults: {out} (grades.csv, summary.html, a page for each student in feedback/, log.txt)")

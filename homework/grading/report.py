@@ -2,15 +2,21 @@
 
 import collections
 import html
+import io
 import statistics
 import textwrap
+import zipfile
 
 from utils.files import write_atomically
 
 from . import marks
+from .cells import whole
 from .files import is_ours, replace
 from .grade import NOT_RUN
+from .roster import import_table
+from .senders import returned
 from .submissions import safe
+from .tables import cell
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
@@ -180,11 +186,26 @@ def summary_page(assignment, graded):
     return _page(f"{assignment.name}, variant {assignment.variant}", *parts)
 
 
-def write(out, assignment, graded, log):
-    """Write everything below a folder; gives sentences that the instructor should read, which are in the log, too."""
+def _feedback_zip(graded, pages):
+    """The pages as the zip that the LMS takes, the same in every run."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for submission, _ in graded:
+            page = f"{safe(submission.id)}.html"
+            name = zipfile.ZipInfo(whole(returned(tuple(submission.origin.split("/")), page)))
+            archive.writestr(name, pages[page].encode("utf-8", errors="replace"), zipfile.ZIP_DEFLATED)
+    return data.getvalue()
+
+
+def write(out, assignment, graded, log, roster=None):
+    """Write everything below a folder; gives sentences that the instructor should read, which are in the log, too.
+
+    With a roster and who was found in it, the table for the LMS as well.
+    """
     manual = [part.id for part in assignment.manual]
-    said = marks.keep(out, {marks.cell(submission.id) for submission, _ in graded}, manual)
-    before = marks.entered(out)
+    ids = {cell(submission.id) for submission, _ in graded}
+    said = marks.keep(out, ids, manual)
+    before = marks.entered(out, ids)
     marked = [(*pair, marks.marks_of(assignment, pair[0], before)) for pair in graded]
     said += [*marks.doubts(assignment, marked), *marks.unmarked(assignment, marked)]
     pages = {f"{safe(student.id)}.html": feedback(assignment, student, *more) for student, *more in marked}
@@ -195,6 +216,12 @@ def write(out, assignment, graded, log):
         elif page.name not in pages:
             others.append(page.name)
     files = {f"feedback/{name}": page for name, page in pages.items()}
+    files["feedback.zip"] = _feedback_zip(graded, pages)
+    if roster:
+        most = assignment.points + sum(part.points for part in assignment.manual)
+        points = {one: marks.with_manual(assignment, result, entered) for one, result, entered in marked}
+        name, table, more = import_table(*roster, assignment.name, points, most)
+        files, said = {**files, name: table}, [*said, *more]
     files |= {"summary.html": summary_page(assignment, graded), "summary.txt": summary_text(assignment, graded)}
     for name, text in files.items():
         kept += replace(out, name, text)

@@ -29,6 +29,22 @@ def is_export(parts):
     return bool(alone or MOODLE.match(first) or (len(parts) > 1 and GRADESCOPE.fullmatch(first)))
 
 
+def is_late(parts):
+    """Whether Canvas has marked a file as late."""
+    found = ANONYMOUS.fullmatch(parts[0]) or CANVAS.fullmatch(parts[0])
+    return bool(found and re.search(r"(?:^|_)LATE_", parts[0][: found.end("id") + len("_LATE_")]))
+
+
+def returned(parts, page):
+    """The name that a page of feedback must have in the zip that the LMS takes; `page` where it has no such rules."""
+    first = parts[0]
+    if match := MOODLE.match(first):
+        return f"{first if len(parts) > 1 else match[0] + '_'}/feedback.html"
+    if len(parts) == 1 and (ANONYMOUS.fullmatch(first) or CANVAS.fullmatch(first)):
+        return str(PurePosixPath(first).with_suffix(".html"))
+    return page
+
+
 def senders(parts, listed):
     """Who sent a file.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .cells import LARGEST_FILE
 from .files import replace
-from .senders import METADATA, gradescope, is_export, senders, tidy
+from .senders import METADATA, gradescope, is_export, is_late, senders, tidy
 
 IGNORED = {"__MACOSX", ".ipynb_checkpoints", "Thumbs.db", "desktop.ini"}
 MOST_ENTRIES = 20_000
@@ -34,6 +34,7 @@ class Submission:
     path: Path | None = None  # where its bytes are
     problem: str | None = None  # why there is nothing to run
     notes: list = field(default_factory=list)  # sentences for the student
+    late: str = ""  # "yes" where the LMS says so
 
 
 @dataclass(eq=False)
@@ -251,6 +252,7 @@ def _choose(id, name, sent, assignment, keep, log, like):
 
     last = max(notebooks, key=rank)
     chosen = Submission(id, name, last.name, path=last.path, problem=last.refused)
+    chosen.late = "yes" if is_late(last.parts) else ""
     if len(sent) > 1:
         others = [repr(entry.name) for entry in sent if entry is not last]
         more = f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
