@@ -111,7 +111,7 @@ homework: env  ## write the homework of a class (VARIANT=2027): sources with sol
 	@$(RUN) tools/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
 grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into GRADES=../grades-2027, else build/grades
-	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }
+	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle, Canvas or Gradescope; got none" >&2; exit 2; }
 	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(GRADES)/{assignment}" --workers "$(WORKERS)" \
 		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
 		$(if $(ROSTER),--roster "$(ROSTER)")

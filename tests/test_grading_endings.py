@@ -31,6 +31,7 @@ ENDINGS = {
     "the next cell": "import os\nget_ipython().events.register('pre_run_cell', lambda *_: os._exit(0))",
     "a message that is too long": "print('x' * 20 * 2**20)",
 }
+PLACES = [(name, ("before", "extra")[number % 2]) for number, name in enumerate(ENDINGS)]
 IGNORED = ("exit", "quit in the middle", "exit, and then an error", "restart", "another restart")
 
 
@@ -47,11 +48,10 @@ def points(result):
 FULL = {"centre": 2, "standardize": 3, "facts": 1}
 
 
-@pytest.mark.parametrize("name", ENDINGS)
-@pytest.mark.parametrize("where", ["before", "extra"])
+@pytest.mark.parametrize(("name", "where"), [*PLACES, ("soon, in a thread", "before"), ("exit", "extra")])
 def test_the_end_of_a_kernel_costs_nothing_but_its_cell(task, name, where):
     # The second cell takes so long that what comes later comes while it runs.
-    more = {"before": ["'first'"], "extra": [SLOW.format(1)]}
+    more = {"before": ["'first'"], "extra": [SLOW.format(1 if "later" in name or "alarm" in name else 0)]}
     more[where] = [ENDINGS[name], *more[where]]
     result = grade(task, fixtures.submission(**more).encode())
     assert points(result) == FULL, result

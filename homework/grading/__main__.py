@@ -25,7 +25,7 @@ from .submissions import SubmissionsError, find
 
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m homework.grading", description=__doc__)
-    parser.add_argument("submissions", type=Path, help="a folder, or a zip as exported by Moodle or Canvas")
+    parser.add_argument("submissions", type=Path, help="a folder, or a zip as Moodle, Canvas or Gradescope exports it")
     parser.add_argument("--assignment", metavar="hwNN", help="default: what most of the notebooks name")
     wanted = os.environ.get("VARIANT")
     parser.add_argument("--variant", default=wanted, help="default: VARIANT, else that of the source notebook")

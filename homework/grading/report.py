@@ -64,10 +64,13 @@ def feedback(assignment, submission, result, entered):
     """The page for one student, with the points that a person entered; it runs nothing, and needs no other file."""
     parts = [
         f"<p>{_e(submission.name)} · {_e(submission.origin)} · variant {_e(assignment.variant)}</p>",
-        f"<p><strong>{marks.n(marks.total(result))} of {marks.n(assignment.points)} points</strong> from the checks"
-        + (", without what a person marks." if assignment.manual else ".")
-        + "</p>",
     ]
+    if not result.get("failed"):
+        parts.append(
+            f"<p><strong>{marks.n(marks.total(result))} of {marks.n(assignment.points)} points</strong> from the checks"
+            + (", without what a person marks." if assignment.manual else ".")
+            + "</p>"
+        )
     if assignment.manual and (points := marks.with_manual(assignment, result, entered)) is not None:
         most = assignment.points + sum(part.points for part in assignment.manual)
         parts.append(f"<p><strong>{marks.n(points)} of {marks.n(most)} points</strong> in all.</p>")
