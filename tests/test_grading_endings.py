@@ -29,9 +29,11 @@ ENDINGS = {
     "an alarm": "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.5)",
     "later, in a child": "import os, subprocess\nsubprocess.Popen(['sh', '-c', f'sleep 0.5; kill -9 {os.getpid()}'])",
     "the next cell": "import os\nget_ipython().events.register('pre_run_cell', lambda *_: os._exit(0))",
+    "all names are deleted": "%reset -f",
+    "a name is deleted": "globals().pop('centre', None)",
     "a message that is too long": "print('x' * 20 * 2**20)",
 }
-PLACES = [(name, ("before", "extra")[number % 2]) for number, name in enumerate(ENDINGS)]
+PLACES = [(name, ("before", "extra")[number % 2 or "deleted" in name]) for number, name in enumerate(ENDINGS)]
 IGNORED = ("exit", "quit in the middle", "exit, and then an error", "restart", "another restart")
 
 
@@ -61,6 +63,7 @@ def test_the_end_of_a_kernel_costs_nothing_but_its_cell(task, name, where):
         assert result["reason"].startswith(f"code cell {number} ({beginning}): "), result
         assert result["reason"].count("code cell") == 1
         assert ("ignored" in result["reason"]) == (name in IGNORED)
+        assert ("deletes" in result["reason"]) == ("deleted" in name)
         assert ("MB" in result["reason"]) == (name == "a message that is too long")
 
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from . import plain
 from .bubblewrap import SandboxError
 from .limits import Limits
+from .recognize import bound
 from .sandbox import Sandbox
 from .wire import Wire
 
 ANSWER = re.compile(r"'([A-Z])([A-Za-z0-9+/=]*)'")
 EXITED = "[get_ipython().exit_now, setattr(get_ipython(), 'exit_now', False)][0]"
 EXITS = "it ends or restarts the kernel, which was ignored here"
+DELETES = re.compile(r"reset|\bdel\b|clear|globals|exec|delattr|pop")
 LONGEST_REST = 40  # seconds for which a kernel is watched for what a cell has left behind
 HARNESS = '''
 def answer(space, name, packed, call, largest):
@@ -221,6 +223,19 @@ class Session:
         self.transcript.cells[guilty].status, self.transcript.cells[guilty].error = "dead", error
         return True
 
+    def _left_out(self, name):
+        """Leave out a student's own cells that may have deleted a name, as %reset does; False if there are none."""
+        defined = [i for i, cell in enumerate(self._code) if name in bound(cell.source) and i not in self._skip]
+        later = range(defined[0] + 1 if defined else len(self._code), len(self._code))
+        own = [i for i in later if not self._code[i].grade_id and DELETES.search(self._code[i].source)]
+        new = set(own) - self._skip
+        for i in new:
+            self.transcript.cells[i].status, self.transcript.cells[i].error = "dead", f"it deletes {name}"
+        self._skip |= new
+        if new:
+            self._stop()
+        return bool(new)
+
     def _ends(self, upto, watch):
         """Whether a new kernel ends by what the cells before one have done, at once or in that many seconds."""
         if not self._start():
@@ -256,6 +271,8 @@ class Session:
                 reply.error = self._why_dead()
                 if self._blame(len(self._code)):
                     continue
+            if reply.answer == "'M'" and self._left_out(check.asks):
+                continue
             return self._read(check, reply, seconds)
         return Answer(problem=self._out_of)
 
