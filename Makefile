@@ -118,7 +118,7 @@ grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into
 	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle, Canvas or Gradescope; got none" >&2; exit 2; }
 	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(GRADES)/{assignment}" --workers "$(WORKERS)" \
 		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
-		$(if $(ROSTER),--roster "$(ROSTER)")
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DEADLINE),--deadline "$(DEADLINE)") $(if $(ALLOWANCES),--allowances "$(ALLOWANCES)")
 
 site: env  ## the course as a web site, in build/site; nothing is executed
 	@$(ADD_SITE)

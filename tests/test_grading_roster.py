@@ -4,13 +4,16 @@ import codecs
 import csv
 import io
 import zipfile
+from datetime import datetime, timedelta
 
 import grading_fixtures as fixtures
 import pytest
 from grading_fixtures import rows_of
 
 from homework.grading import __main__ as grading
+from homework.grading.late import days, read_deadline
 from homework.grading.roster import RosterError, import_table, match, read_roster
+from homework.grading.senders import gradescope
 from homework.grading.submissions import Submission
 from homework.grading.tables import read_table
 
@@ -234,3 +237,43 @@ def test_points_stay_where_the_table_was_sorted_filtered_or_saved_in_another_way
     assert [row["why"] for row in rows_of(out / "grades.csv")] == ["0.0", "0.5", "1.0"]
     grade([name.replace("_9_", "_12_") for name in names], text="[]")
     assert [row["why"] for row in rows_of(out / "grades.csv")] == ["0.0", "0.5", "1.0"]
+
+
+class TestLate:
+    def late(self, grade, tmp_path, names, deadline, *more):
+        if more:
+            (tmp_path / "days.csv").write_text(more[0])
+            more = ("--allowances", tmp_path / "days.csv")
+        code, out, said = grade(names, "--deadline", deadline, *more)
+        assert code == 0, said
+        return {row["id"]: row["late"] for row in rows_of(out / "grades.csv")}, said
+
+    def test_the_marks_of_canvas_come_first(self, grade, tmp_path):
+        late, said = self.late(grade, tmp_path, NAMES["canvas"], "2000-01-01", "id;days\n102;3\n")
+        assert late == {"101": "yes", "102": ""}
+        assert "kowalskaanna is late, nobody knows how much, and has 0 days left" in said
+
+    @pytest.mark.parametrize(("hours", "days"), [(-1, ""), (1, "1"), (23, "1"), (25, "2")])
+    def test_days_after_a_deadline(self, grade, tmp_path, hours, days):
+        deadline = datetime.now().astimezone() - timedelta(hours=hours)  # the files are written now
+        late, said = self.late(grade, tmp_path, ["anna/hw00.ipynb"], deadline.isoformat(), "name,days\nAnna,1\n")
+        assert late == {"anna": days}
+        assert ("anna is 2 days late, and has 1 days left" in said) == (days == "2")
+
+    def test_the_time_that_gradescope_names(self):
+        deadline = read_deadline("2027-02-03T09:00+00:00")
+        _, times = gradescope(b"submission_5:\n  :submitters: [{':sid': 1}]\n  :created_at: 2027-02-04 10:00:00 Z\n")
+        assert days(times["submission_5"], deadline) == 2
+
+    @pytest.mark.parametrize("when", [(1980, 1, 1, 0, 0, 0), (2027, 13, 1, 0, 0, 0), (0,), (1e30,), None])
+    def test_a_time_that_nobody_knows_is_not_late(self, when):
+        assert days(when, read_deadline("1970-01-03")) == 0
+
+    @pytest.mark.parametrize("more", [("--deadline", "soon"), ("--allowances", "bad"), ("--allowances", "nowhere")])
+    def test_bad_input_is_said(self, grade, tmp_path, more):
+        (tmp_path / "bad").write_text("a,b\n1,2\n")
+        name, value = more
+        code, _, said = grade(["anna/hw00.ipynb"], name, tmp_path / value if "all" in name else value)
+        assert code == 2
+        assert "expected" in said
+        assert "Traceback" not in said

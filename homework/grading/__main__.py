@@ -17,6 +17,7 @@ from .assignment import SOURCE, AssignmentError, variant_of
 from .bubblewrap import SandboxError, choose
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
+from .late import LateError, mark, read_allowances, read_deadline
 from .places import BusyError, alone, sweep
 from .recognize import likeness
 from .roster import RosterError, match, read_roster
@@ -32,6 +33,8 @@ def _arguments(argv):
     out = "build/grades/{assignment}"
     parser.add_argument("--out", default=out, help="{assignment} in it stands for the assignment (%(default)s)")
     parser.add_argument("--roster", type=Path, help="the students, as Canvas or Moodle exports them with their grades")
+    parser.add_argument("--deadline", help="such as 2027-02-03 23:59; the column late then has days after it")
+    parser.add_argument("--allowances", type=Path, help="a table of how many days late students may be: id, days")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scheduler", default=os.environ.get("SCHEDULER") or None, help="of dask.distributed")
     parser.add_argument("--source", type=Path, default=SOURCE, help="the folder of the assignments")
@@ -91,7 +94,7 @@ def main(argv=None):
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
         with alone(out):
             return _grade(arguments, boxed, out)
-    except (SandboxError, SubmissionsError, AssignmentError, BusyError, RosterError, RuntimeError) as error:
+    except (SandboxError, SubmissionsError, AssignmentError, BusyError, LateError, RosterError, RuntimeError) as error:
         print(f"grading: {error}", file=sys.stderr)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -119,12 +122,16 @@ def _grade(arguments, boxed, out):
     digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
     like = functools.partial(likeness, assignment=assignment.name, variant=assignment.variant, source=assignment.cells)
     found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received", likeness=like)
-    roster = None
+    roster, said = None, []
+    deadline = read_deadline(arguments.deadline) if arguments.deadline else None
+    allowances = read_allowances(arguments.allowances.read_bytes()) if arguments.allowances else None
     if arguments.roster:
         roster = read_roster(arguments.roster.read_bytes())
         in_roster, said = match(roster, found)
         log += said
-        print("".join(f"{line}\n" for line in said), end="", flush=True)
+    late = mark(found, deadline, allowances)
+    log += late
+    print("".join(f"{line}\n" for line in (*said, *late)), end="", flush=True)
     if not boxed:
         print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
     sweep()

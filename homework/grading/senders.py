@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from datetime import datetime
 from pathlib import PurePosixPath
 
 # Moodle: NAME_ID_assignsubmission_file_ is a folder, or the beginning of a file's name.
@@ -29,10 +30,11 @@ def is_export(parts):
     return bool(alone or MOODLE.match(first) or (len(parts) > 1 and GRADESCOPE.fullmatch(first)))
 
 
-def is_late(parts):
-    """Whether Canvas has marked a file as late."""
+def lateness(parts):
+    """Whether a file is of Canvas, which marks what is late, and whether it is marked."""
     found = ANONYMOUS.fullmatch(parts[0]) or CANVAS.fullmatch(parts[0])
-    return bool(found and re.search(r"(?:^|_)LATE_", parts[0][: found.end("id") + len("_LATE_")]))
+    late = found and re.search(r"(?:^|_)LATE_", parts[0][: found.end("id") + len("_LATE_")])
+    return bool(found), bool(late)
 
 
 def returned(parts, page):
@@ -53,7 +55,7 @@ def senders(parts, listed):
     parts : tuple of str
         Its path below the folder of all submissions.
     listed : dict
-        What `gradescope` found.
+        The students whom `gradescope` found.
 
     Returns
     -------
@@ -85,8 +87,10 @@ def gradescope(data):
 
     Returns
     -------
-    dict of str to list of (str, str)
+    students : dict of str to list of (str, str)
         By the name of the folder: the student's number, else the address, else the name; and the name.
+    times : dict of str to datetime
+        When the folder was sent, where that is known.
 
     Raises
     ------
@@ -99,13 +103,15 @@ def gradescope(data):
         raise ValueError(f"expected {LARGEST_METADATA // 2**20} MB at most, got more")
     try:
         table = yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        found = {}
+        found, times = {}, {}
         for folder, about in table.items():
             students = [{str(key).lstrip(":"): value for key, value in one.items()} for one in about[":submitters"]]
             found[str(folder)] = [_who(one) for one in students]
+            if isinstance(about.get(":created_at"), datetime):
+                times[str(folder)] = about[":created_at"]
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"expected submitters with name and sid, got something else ({str(error)[:100]})") from None
-    return {folder: students for folder, students in found.items() if students}
+    return {folder: students for folder, students in found.items() if students}, times
 
 
 def _who(student):

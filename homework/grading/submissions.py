@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .cells import LARGEST_FILE
 from .files import replace
-from .senders import METADATA, gradescope, is_export, is_late, senders, tidy
+from .late import UNKNOWN
+from .senders import METADATA, gradescope, is_export, lateness, senders, tidy
 
 IGNORED = {"__MACOSX", ".ipynb_checkpoints", "Thumbs.db", "desktop.ini"}
 MOST_ENTRIES = 20_000
@@ -34,7 +35,9 @@ class Submission:
     path: Path | None = None  # where its bytes are
     problem: str | None = None  # why there is nothing to run
     notes: list = field(default_factory=list)  # sentences for the student
-    late: str = ""  # "yes" where the LMS says so
+    late: str = ""  # "yes" where the LMS says so, or a number of days
+    marked: bool = False  # whether the LMS marks what is late
+    when: object = None  # the time of the file, or the one that the LMS names
 
 
 @dataclass(eq=False)
@@ -113,7 +116,9 @@ def find(where, *, assignment, keep, likeness=None):
         return -1 if data is None else likeness(data) if likeness else 1
 
     one = _step_inside(entries, tidy(where.resolve().name if where.is_dir() else where.stem), assignment, like)
-    listed = _listed(entries, log)
+    listed, times = _listed(entries, log)
+    for entry in entries:
+        entry.when = times.get(entry.parts[0], entry.when)
     students = {}
     for entry in entries:
         if entry.parts != (METADATA,):
@@ -222,14 +227,14 @@ def _is_one_student(entries, paths, assignment, like):
 
 
 def _listed(entries, log):
-    """Who has sent which folder, as an export of Gradescope says."""
+    """Who has sent which folder, and when, as an export of Gradescope says."""
     for entry in entries:
         if entry.parts == (METADATA,):
             try:
                 return gradescope(entry.read() or b"")
             except ValueError as error:
                 log.append(f"{METADATA}: {error}; students are called as their folders")
-    return {}
+    return {}, {}
 
 
 def _choose(id, name, sent, assignment, keep, log, like):
@@ -248,11 +253,13 @@ def _choose(id, name, sent, assignment, keep, log, like):
 
     def rank(entry):
         named = len(entry.parts) > 1 and entry.parts[-1] == f"{assignment}.ipynb"
-        return like(entry) if len(notebooks) > 1 else 0, named, entry.when, _natural(entry.name)
+        when = entry.when if isinstance(entry.when, tuple) else ()  # one time for all files of a submission
+        return like(entry) if len(notebooks) > 1 else 0, named, when, _natural(entry.name)
 
     last = max(notebooks, key=rank)
     chosen = Submission(id, name, last.name, path=last.path, problem=last.refused)
-    chosen.late = "yes" if is_late(last.parts) else ""
+    chosen.marked, late = lateness(last.parts)
+    chosen.late, chosen.when = UNKNOWN if late else "", last.when
     if len(sent) > 1:
         others = [repr(entry.name) for entry in sent if entry is not last]
         more = f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
