@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from pathlib import Path
 
 import grading_fixtures as fixtures
 import pytest
@@ -193,6 +194,16 @@ submission_56:
 
 
 class TestNames:
+    def test_a_name_that_is_not_utf_8_is_one_student_in_every_run(self, tmp_path):
+        for name in (b"Zo\xeb.ipynb", b"Zo\xe9.ipynb"):
+            try:
+                (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_text("{}")
+            except OSError:
+                pytest.skip("this file system has names in UTF-8 only")
+        students, _ = found(tmp_path, tmp_path / "keep")
+        assert [one.id for one in students] == ["Zoé", "Zoë"]
+        assert [one.path.read_text() for one in students] == ["{}", "{}"]
+
     def students(self, tmp_path, files, **more):
         where = zipped(tmp_path / "hw00 of class.zip", files)
         students, log = submissions.find(where, assignment="hw00", keep=tmp_path / "keep", **more)

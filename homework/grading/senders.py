@@ -5,6 +5,8 @@ import unicodedata
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from .cells import whole
+
 # Moodle: NAME_ID_assignsubmission_file_ is a folder, or the beginning of a file's name.
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)")
 # Canvas: NAME_ID_FILEID_FILE, LATE before the id; NAME_ID_text.html and _link.html; without names anon_ID_FILEID_FILE.
@@ -19,7 +21,9 @@ COPY = re.compile(r" ?\(\d+\)$")
 
 
 def tidy(text):
-    """A name in one spelling, whatever the system that wrote it."""
+    """A name in one spelling, whatever the system that wrote it; where it is not UTF-8, it is one of old Windows."""
+    if text != whole(text):
+        text = whole(text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
     return unicodedata.normalize("NFC", text).strip()
 
 

@@ -96,8 +96,8 @@ class Wire:
             while time.monotonic() < pause and self._sandbox.alive:
                 for socket, _ in self._messages(20):
                     if answered and socket is self._iopub:  # then we are subscribed
-                        prepared = self.execute(PREPARE, seconds=max(1, deadline - time.monotonic()))
-                        return prepared.status == "ok"
+                        self.execute(PREPARE, seconds=max(1, deadline - time.monotonic()))
+                        return self._sandbox.alive
                     if socket is self._shell:
                         answered, pause = True, min(pause, time.monotonic() + 0.05)
         return False
