@@ -1,6 +1,9 @@
 """A cell that ends or restarts the kernel, at once or later, costs nothing but itself; half an emoji costs nothing."""
 
 import json
+import os
+import subprocess
+import sys
 
 import grading_fixtures as fixtures
 import pytest
@@ -65,6 +68,24 @@ def test_the_end_of_a_kernel_costs_nothing_but_its_cell(task, name, where):
         assert ("ignored" in result["reason"]) == (name in IGNORED)
         assert ("deletes" in result["reason"]) == ("deleted" in name)
         assert ("MB" in result["reason"]) == (name == "a message that is too long")
+
+
+@pytest.fixture
+def busy():
+    """More processes that never rest than there are processors."""
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range((os.cpu_count() or 1) + 1)]
+    yield
+    for hog in hogs:
+        hog.kill()
+        hog.wait(10)
+
+
+@pytest.mark.parametrize("name", ["exit", "os._exit", "the loop ends"])
+def test_on_a_busy_machine_the_marks_are_the_same(task, busy, name):
+    result = grade(task, fixtures.submission(extra=[ENDINGS[name]]).encode())
+    assert points(result) == FULL
+    assert result["reason"].startswith("code cell 6 (")
+    assert "MB" not in result["reason"]
 
 
 def test_two_of_them_are_both_found(task):

@@ -236,6 +236,16 @@ class TestNames:
         assert student.origin == "a_1_0_best.ipynb"
         assert "a_1_3_x.ipynb" in student.notes[0]
 
+    def test_a_zip_that_a_student_sent_is_opened(self, tmp_path):
+        names = ["mine/hw00.ipynb", "__MACOSX/mine/._hw00.ipynb", "mine/scratch.ipynb"]
+        inner = zipped(tmp_path / "x.zip", [(name, name) for name in names]).read_bytes()
+        sent = [("a_1_2_hw00.zip", inner), ("b_2_3_hw00.zip", inner[:99]), ("c_3_4_x.zip", b"")]
+        likeness = {b"mine/hw00.ipynb": 2}
+        students, _ = self.students(tmp_path, sent, likeness=lambda data: likeness.get(data, 0))
+        assert [one.path and one.path.read_text() for one in students] == ["mine/hw00.ipynb", None, None]
+        assert [one.problem is None for one in students] == [True, False, False]
+        assert "got b_2_3_hw00.zip" in students[1].problem
+
     @pytest.mark.parametrize("outer", ["", "assignment_9_export/"])
     def test_gradescope(self, tmp_path, outer):
         names = ["submission_55/a.ipynb", "submission_56/hw00.ipynb", "submission_57/hw00.ipynb"]

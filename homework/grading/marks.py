@@ -159,8 +159,10 @@ def grades(assignment, graded):
     rows = []
     for submission, result, marks in graded:
         points = {check["id"]: check["points"] for check in result["checks"]}
-        row = [cell(submission.id), cell(submission.name), *(n(points.get(id, 0.0)) for id in checks)]
+        got = [n(points.get(id, 0.0)) for id in checks] + [n(total(result))]
+        got = [""] * len(got) if result.get("failed") else got
+        row = [cell(submission.id), cell(submission.name), *got]
         points = with_manual(assignment, result, marks)
-        row += [n(total(result)), n(assignment.points), *marks, "" if points is None else n(points)]
+        row += [n(assignment.points), *marks, "" if points is None else n(points)]
         rows.append([*row, submission.late, cell(result["reason"])])
     return write_table(header, rows)

@@ -46,7 +46,7 @@ def returned(parts, page):
     first = parts[0]
     if match := MOODLE.match(first):
         return f"{first if len(parts) > 1 else match[0] + '_'}/feedback.html"
-    if len(parts) == 1 and (ANONYMOUS.fullmatch(first) or CANVAS.fullmatch(first)):
+    if ANONYMOUS.fullmatch(first) or CANVAS.fullmatch(first):
         return str(PurePosixPath(first).with_suffix(".html"))
     return page
 

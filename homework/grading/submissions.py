@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import io
 import os
 import re
 import stat
@@ -198,6 +199,22 @@ def _in_zip(where):
     return entries, log
 
 
+def _in_sent_zip(entry):
+    """The notebooks in a zip that a student sent."""
+    data = entry.read() if entry.parts[-1].lower().endswith(".zip") else None
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data or b""))
+        infos = [info for info in archive.infolist()[:MOST_ENTRIES] if info.filename.lower().endswith(".ipynb")]
+    except DAMAGED:
+        return []
+    named = [(info, [part for part in info.filename.replace("\\", "/").split("/") if part]) for info in infos]
+    return [
+        _Entry((*entry.parts, *parts), entry.when, functools.partial(archive.open, info))
+        for info, parts in named
+        if not any(_ignored(part) for part in parts)
+    ]
+
+
 def _step_inside(entries, name, assignment, like):
     """Leave out folders that only lie around everything; the name of the student if there is only one."""
     while len({entry.parts[0] for entry in entries}) == 1 and all(len(entry.parts) > 1 for entry in entries):
@@ -240,7 +257,7 @@ def _listed(entries, log):
 def _choose(id, name, sent, assignment, keep, log, like):
     """Take of all that a student sent what counts: the assignment, the latest, and say what was passed over."""
     sent = [entry for entry in sent if entry.parts[-1]]
-    notebooks = [entry for entry in sent if entry.is_notebook]
+    notebooks = [entry for entry in sent if entry.is_notebook] or [one for entry in sent for one in _in_sent_zip(entry)]
     if not notebooks:
         others = ", ".join(sorted(entry.parts[-1] for entry in sent)[:5])
         got = f"got {others[:200]}" if others else "got an empty folder"
