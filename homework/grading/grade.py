@@ -98,9 +98,12 @@ def grade(task, data):
     codes = [cell for cell in cells if cell.kind == "code" and cell.source.strip()]
     result = nothing(assignment, "")
     judged = [_judge(question, transcript.answers[question.check.id]) for question in questions]
-    short = replace(task, limits=replace(task.limits, total=task.limits.total / 3))
+    ended = [cell for cell, ran in zip(codes, transcript.cells, strict=True) if ran.status in ("timeout", "dead")]
+    until = time.monotonic() + task.limits.total  # as long as it may take the first time
 
     def ask(cells, question):
+        short = replace(task, limits=replace(task.limits, total=min(task.limits.total / 3, until - time.monotonic())))
+        cells = [cell for cell in cells if all(cell is not one for one in ended)]
         return _judge(question, _run(short, cells, [question]).answers[question.check.id])
 
     result["checks"] = pay_once(judged, questions, cells, assignment.cells, ask)
