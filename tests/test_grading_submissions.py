@@ -151,6 +151,16 @@ class TestTheAssignmentIsGuessed:
         where = zipped(tmp_path / "class.zip", [("Zoë_12_assignsubmission_file/s0.ipynb", text)])
         assert guess_assignment(where) == ("hw03", 1, 1)
 
+    def test_by_its_cells_where_no_notebook_names_it(self, tmp_path):
+        source = fixtures.write_assignment(tmp_path / "source")
+        fixtures.write_assignment(tmp_path / "source", "hw99")
+        other = tmp_path / "source" / "hw99" / "hw99.ipynb"
+        other.write_text(other.read_text().replace("centre", "middle").replace("standardize", "scale"))
+        text = fixtures.submission().replace('"grade_id"', '"x"').replace('"id"', '"y"')
+        (tmp_path / "class").mkdir()
+        where = zipped(tmp_path / "class.zip", [("a_1_2_hw.ipynb", text), ("a_1_3_scratch.ipynb", "{}")])
+        assert guess_assignment(where, source) == ("hw00", 1, 1)
+
     @pytest.mark.parametrize(("names", "said"), [((None, None), "none of 2"), (("hw01", "hw02"), "hw01 and hw02")])
     def test_not_where_it_is_not_clear(self, tmp_path, names, said):
         with pytest.raises(AssignmentError, match=f"{said}.*ASSIGNMENT="):

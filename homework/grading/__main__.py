@@ -88,7 +88,7 @@ def main(argv=None):
     try:
         boxed = choose(os.environ.get("SANDBOX") or "bwrap")
         if not arguments.assignment:
-            arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions)
+            arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions, arguments.source)
             print(f"Assignment {arguments.assignment}, as {votes} of {notebooks} notebooks say", flush=True)
         out = Path(arguments.out.replace("{assignment}", arguments.assignment)).resolve()
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
