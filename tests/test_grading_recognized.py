@@ -129,6 +129,11 @@ def test_what_was_merged_with_a_locked_cell_is_run_and_said(into, text, order, d
     assert any("'centre', which was to be filled in, is not in its place" in note for note in notes)
 
 
+def test_what_was_typed_into_a_locked_cell_keeps_its_decorators():
+    text = f"import functools\n\n@functools.cache\n{CENTRE}"
+    assert recognize.typed(f"{SETUP}\n{text}\n{HELP}", f"{SETUP}\n{HELP}") == ("", text)
+
+
 def test_a_change_of_a_locked_cell_is_not_run():
     found = solved()
     found[0].source = "import numpy as np\n\nOFFSET = 4\nhelper = 5\nprint(OFFSET)"

@@ -135,8 +135,14 @@ def typed(text, given):
         if ast.dump(node) in known:
             seen = True
         elif (names := _names(node)) and not names & locked:
-            (after if seen else before).append(ast.get_source_segment(code_of(text), node))
+            (after if seen else before).append(_text_of(node, re.split(r"\r\n|\r|\n", code_of(text))))
     return "\n\n".join(before), "\n\n".join(after)
+
+
+def _text_of(node, lines):
+    """The lines of a statement, with its decorators."""
+    first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
+    return "\n".join(lines[first - 1 : node.end_lineno])
 
 
 def _names(node):
