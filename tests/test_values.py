@@ -56,7 +56,7 @@ VALUES = {
     roster.Roster: lambda: roster.Roster("table", ["name"], []),
     roster.Student: lambda: roster.Student("Ada", {"1"}, ["Ada"]),
     submissions.Submission: lambda: submissions.Submission("1", "Ada", "x.ipynb"),
-    submissions._Entry: lambda: submissions._Entry(("a",), (2027,), 3, None),
+    submissions._Entry: lambda: submissions._Entry(("a",), (2027,), None),
     wire.Reply: wire.Reply,
 }
 
