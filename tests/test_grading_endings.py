@@ -94,6 +94,13 @@ def test_two_of_them_are_both_found(task):
     assert [reason.split(" (")[0] for reason in result["reason"].split("; ")] == ["code cell 1", "code cell 8"]
 
 
+def test_a_cell_that_interrupts_another_one_costs_it_nothing(task):
+    later = "import _thread, threading\nthreading.Timer(0.3, _thread.interrupt_main).start()"
+    slow = "(__import__('time').sleep(1), {'axis': 0, 'leaks': True})[1]"
+    result = grade(task, fixtures.submission({"facts": slow}, before=[later]).encode())
+    assert points(result) == FULL
+
+
 def test_a_function_that_ends_the_kernel_costs_its_check(task):
     result = grade(task, fixtures.submission({"centre": "import os; os._exit(0)"}, extra=["1"]).encode())
     assert points(result) == {**FULL, "centre": 0}
