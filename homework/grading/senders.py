@@ -70,7 +70,8 @@ def senders(parts, listed):
     if first in listed and len(parts) > 1:
         return listed[first]
     if match := MOODLE.match(first):
-        return [(match["id"], match["name"])]
+        blind = match["name"] == "Participant"  # whom Moodle does not name
+        return [(match["id"], f"Participant {match['id']}" if blind else match["name"])]
     if len(parts) > 1:
         return [(first, first)]
     if match := ANONYMOUS.fullmatch(first):
