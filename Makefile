@@ -43,7 +43,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course labs evidence lab test test-labs check notebooks readme homework grade site slides test-browser bench lock clean
+.PHONY: help env course labs evidence lab test test-labs check notebooks readme homework student grade site slides test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -110,10 +110,15 @@ readme: env  ## write the table of README.md and notebooks/labs/VERDICTS.md
 homework: env  ## write the homework of a class (VARIANT=2027): sources with solutions, and what students get
 	@$(RUN) tools/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
+student: env  ## make or update the students' repository, without solutions (REPO=../course-2027, VARIANT, ADDRESS)
+	@test -n "$(REPO)" || { echo "student: expected REPO=folder, which is new or was made by this command; got none" >&2; exit 2; }
+	@$(RUN) tools/student.py "$(REPO)" $(if $(VARIANT),--variant "$(VARIANT)") $(if $(ADDRESS),--address "$(ADDRESS)")
+
 grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into GRADES=../grades-2027, else build/grades
-	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle or Canvas; got none" >&2; exit 2; }
+	@test -n "$(SUBMISSIONS)" || { echo "grade: expected SUBMISSIONS=folder, or a zip from Moodle, Canvas or Gradescope; got none" >&2; exit 2; }
 	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(GRADES)/{assignment}" --workers "$(WORKERS)" \
-		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DEADLINE),--deadline "$(DEADLINE)") $(if $(ALLOWANCES),--allowances "$(ALLOWANCES)")
 
 site: env  ## the course as a web site, in build/site; nothing is executed
 	@$(ADD_SITE)

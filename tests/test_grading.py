@@ -10,6 +10,7 @@ import pytest
 
 from homework.grading import cells, comparing, plain
 from homework.grading.assignment import AssignmentError, load
+from homework.grading.restore import restore
 
 VALUES = [None, True, 3, -1.5, "é\n", float("inf"), 2 + 3j, 10**30, [], (), {}, [1, (2.0, None)]]
 VALUES += [{"a": [1], 2: "b", (1, 2): None}, np.arange(6.0).reshape(2, 3).T, np.float32(1.5), np.zeros((0, 3))]
@@ -145,7 +146,7 @@ class TestCells:
         [
             (b"", "empty"),
             (b"  \n", "empty"),
-            (b"\xff\xfe\x00PDF", "UTF-8"),
+            (b"%PDF\xff\xfe", "UTF-8"),
             (b"hello", "not valid JSON"),
             (fixtures.submission().encode()[:700], "cut off"),
             (b"[1, 2]", "without the fields"),
@@ -178,7 +179,7 @@ class TestCells:
         content = json.loads(text)
         content["cells"] = [c for c in content["cells"] if c["id"] not in without]
         content["cells"] += [c for c in content["cells"] if c["id"] in again]
-        return cells.restore(cells.read_notebook(json.dumps(content).encode()).cells, self.source)
+        return restore(cells.read_notebook(json.dumps(content).encode()).cells, self.source)
 
     def test_an_untouched_notebook_stays(self):
         restored, notes = self.restore(fixtures.submission())

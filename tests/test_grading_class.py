@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import grading_fixtures as fixtures
 import pytest
 from grading_fixtures import grade_class, read_grades, write_class
+from nbformat.v4 import new_notebook
 
 from homework.grading import report, submissions
 
@@ -28,7 +29,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts():
-    other = fixtures.writes(fixtures.notebook(fixtures.SOLUTIONS)).replace('"grade_id": "', '"grade_id": "other-')
+    other = fixtures.writes(new_notebook(cells=[fixtures.cell("def other(): pass", "other", solution=True)]))
     deleted = json.loads(fixtures.submission())
     deleted["cells"] = deleted["cells"][3:]
     doubled = json.loads(fixtures.submission())

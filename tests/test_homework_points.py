@@ -56,6 +56,7 @@ def test_a_wrong_submission_loses_what_it_should(submission):
 # What the open check says
 
 
+FINE = (": right", ": can be read")
 SLOW = {"run-scores", "measure-scores", "catches-these", "mended-a", "mended-b", "mended-c", "mended-d"}
 # The form of answers is all that is looked at, and mended classes have their own check; other tests cover these.
 FORM = {"hw04": {"answer-a", "answer-b", "answer-c", "answer-d", "catches-others"}}
@@ -81,11 +82,25 @@ def test_the_open_check_calls_right_what_gets_points_and_names_the_mistake(submi
     can_be_told = set() if id_of(submission) in HIDDEN else submission.loses - FORM.get(submission.assignment, set())
     for variant in VARIANTS:
         said = open_checks(submission, variant, asked - (SLOW - can_be_told))
-        right = {id for id, text in said.items() if all(line.endswith(": right") for line in text.splitlines())}
+        right = {id for id, text in said.items() if all(line.endswith(FINE) for line in text.splitlines())}
         assert not right & can_be_told, (variant, said)
         assert right >= asked - submission.loses - SLOW, (variant, said)
         text = "".join(said.get(id, "") for id in submission.loses)
         assert [sentence for sentence in submission.told if sentence not in text] == [], (variant, said)
+
+
+def test_the_booleans_of_numpy_will_do():
+    space = run_reference(assignment("hw04", "2027").cells)
+    own, said = space["is_right"], io.StringIO()
+    space["is_right"] = lambda make: np.bool_(own(make))
+    for cell in release.student_version(release.source("hw04", "2027")).cells:
+        if cell.id in ("catches-these", "catches-others", "form"):
+            with contextlib.redirect_stdout(said):
+                exec(compile(cell.source, cell.id, "exec"), space)
+    assert [line.rpartition(": ")[2] for line in said.getvalue().splitlines()] == ["right", "right"]
+    form = {"line": np.int64(8), "fault": space["FAULTS"][0]}
+    space["answers"] = lambda: {"A": form}
+    assert list(space["form"]("A")) == []
 
 
 def test_there_are_wrong_submissions_of_everything():

@@ -13,7 +13,7 @@ import pytest
 
 import homework.grading
 import utils
-from homework.grading import assignment, cells, grade, limits, session, submissions, wire
+from homework.grading import assignment, cells, grade, limits, roster, session, submissions, wire
 from utils import data, evidence, widgets
 from utils.byhand import normalization
 from utils.download import _File
@@ -52,8 +52,10 @@ VALUES = {
     session.Answer: lambda: session.Answer(A),
     session.Ran: lambda: session.Ran("a", "ok"),
     session.Transcript: lambda: session.Transcript([session.Ran("a", "ok")], {"a": [session.Answer(A)]}),
+    roster.Roster: lambda: roster.Roster("table", ["name"], []),
+    roster.Student: lambda: roster.Student("Ada", {"1"}, ["Ada"]),
     submissions.Submission: lambda: submissions.Submission("1", "Ada", "x.ipynb"),
-    submissions._Entry: lambda: submissions._Entry(("a",), (2027,), 3, None),
+    submissions._Entry: lambda: submissions._Entry(("a",), (2027,), None),
     wire.Reply: wire.Reply,
 }
 

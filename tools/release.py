@@ -121,7 +121,7 @@ def secrets(notebook):
             text = _without(text, mark)
         open_lines += text.split("\n")
     inner, outer = ({line.strip() for line in lines} for lines in (hidden_lines, open_lines))
-    return {line for line in inner - outer if len(line) >= SHORT}
+    return {line for line in inner - outer if len(line) >= SHORT and not any(line in other for other in outer)}
 
 
 def leaks(notebook, student):

@@ -1,6 +1,7 @@
 """Grade a class: `python -m homework.grading SUBMISSIONS --out build/grades/hw01`."""
 
 import argparse
+import functools
 import json
 import os
 import secrets
@@ -16,18 +17,24 @@ from .assignment import SOURCE, AssignmentError, variant_of
 from .bubblewrap import SandboxError, choose
 from .grade import Task, fingerprint, key_of, nothing
 from .guess import guess_assignment
+from .late import LateError, mark, read_allowances, read_deadline
 from .places import BusyError, alone, sweep
+from .recognize import likeness
+from .roster import RosterError, match, read_roster
 from .submissions import SubmissionsError, find
 
 
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m homework.grading", description=__doc__)
-    parser.add_argument("submissions", type=Path, help="a folder, or a zip as exported by Moodle or Canvas")
+    parser.add_argument("submissions", type=Path, help="a folder, or a zip as Moodle, Canvas or Gradescope exports it")
     parser.add_argument("--assignment", metavar="hwNN", help="default: what most of the notebooks name")
     wanted = os.environ.get("VARIANT")
     parser.add_argument("--variant", default=wanted, help="default: VARIANT, else that of the source notebook")
     out = "build/grades/{assignment}"
     parser.add_argument("--out", default=out, help="{assignment} in it stands for the assignment (%(default)s)")
+    parser.add_argument("--roster", type=Path, help="the students, as Canvas or Moodle exports them with their grades")
+    parser.add_argument("--deadline", help="such as 2027-02-03 23:59; the column late then has days after it")
+    parser.add_argument("--allowances", type=Path, help="a table of how many days late students may be: id, days")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scheduler", default=os.environ.get("SCHEDULER") or None, help="of dask.distributed")
     parser.add_argument("--source", type=Path, default=SOURCE, help="the folder of the assignments")
@@ -81,13 +88,13 @@ def main(argv=None):
     try:
         boxed = choose(os.environ.get("SANDBOX") or "bwrap")
         if not arguments.assignment:
-            arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions)
+            arguments.assignment, votes, notebooks = guess_assignment(arguments.submissions, arguments.source)
             print(f"Assignment {arguments.assignment}, as {votes} of {notebooks} notebooks say", flush=True)
         out = Path(arguments.out.replace("{assignment}", arguments.assignment)).resolve()
         out.mkdir(parents=True, exist_ok=True)  # what is not there cannot be hidden
         with alone(out):
             return _grade(arguments, boxed, out)
-    except (SandboxError, SubmissionsError, AssignmentError, BusyError, RuntimeError) as error:
+    except (SandboxError, SubmissionsError, AssignmentError, BusyError, LateError, RosterError, RuntimeError) as error:
         print(f"grading: {error}", file=sys.stderr)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -113,7 +120,18 @@ def _grade(arguments, boxed, out):
     task = Task(arguments.assignment, str(variant), source, secret, boxed, hide)
     assignment = task.load()
     digest = fingerprint(assignment, assignment.questions(secret))  # an assignment that does not work stops here
-    found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received")
+    like = functools.partial(likeness, assignment=assignment.name, variant=assignment.variant, source=assignment.cells)
+    found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received", likeness=like)
+    roster, said = None, []
+    deadline = read_deadline(arguments.deadline) if arguments.deadline else None
+    allowances = read_allowances(arguments.allowances.read_bytes()) if arguments.allowances else None
+    if arguments.roster:
+        roster = read_roster(arguments.roster.read_bytes())
+        in_roster, said = match(roster, found)
+        log += said
+    late = mark(found, deadline, allowances)
+    log += late
+    print("".join(f"{line}\n" for line in (*said, *late)), end="", flush=True)
     if not boxed:
         print("grading: SANDBOX=none, the submissions run with your rights", file=sys.stderr)
     sweep()
@@ -124,7 +142,7 @@ def _grade(arguments, boxed, out):
     failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
-    said = report.write(out, assignment, graded, log)
+    said = report.write(out, assignment, graded, log, (roster, in_roster) if roster else None)
     print(report.summary_text(assignment, graded), end="")
     print("".join(f"\n{line}" for line in said), end="\n" if said else "")
     print(f"\nResults: {out} (grades.csv, summary.html, a page for each student in feedback/, log.txt)")
@@ -143,7 +161,7 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
         numbers = jobs[keys[index]]
         if "failed" in result:  # not stored: the next run tries again
             failures += 1
-            why = f"the grader failed, grade again ({result['failed']})"
+            why = f"the grader failed, which is not the student's fault; grade again ({result['failed']})"
             result = {**nothing(assignment, why), "failed": True}
         else:
             write_atomically(results / f"{keys[index]}.json", json.dumps(result, indent=1))

@@ -81,7 +81,11 @@ def command(exchange, *, limits, hide=()):
     """The part of the kernel's command line that makes the sandbox; `hide` must not be seen, even inside what can."""
     system = [Path(path) for path in SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
     ours = _environment_and_course(system)
-    secrets = sorted({ROOT, *(Path(path).resolve() for path in hide)})
+    hidden = {ROOT, *(Path(path).resolve() for path in hide)}
+    linked = {
+        place / path.relative_to(real) for place, real in _links(ours) for path in hidden if _within(path, [real])
+    }
+    secrets = sorted(hidden | linked)
     arguments = ["bwrap", *_namespaces(), "--clearenv"]
     arguments += [part for path in SYSTEM if os.path.islink(path) for part in ("--symlink", os.readlink(path), path)]
     for path in (*system, *(Path(path) for path in SETTINGS if os.path.exists(path))):
@@ -129,6 +133,11 @@ def _environment_and_course(system):
             )
     course = {folder for folder in (ROOT / "utils", ROOT / "data") if folder.is_dir()}
     return sorted(course | {path for path in prefixes if _within(path, [ROOT]) or not _within(path, system)})
+
+
+def _links(places):
+    """The places that are links, such as an environment that several checkouts share, with what they lead to."""
+    return [(place, place.resolve()) for place in places if place.resolve() != place]
 
 
 def _masks(secrets, *, inside):

@@ -9,13 +9,17 @@ from pathlib import Path
 
 from .assignment import load
 from .bubblewrap import SandboxError
-from .cells import NotebookError, check_identity, read_notebook, restore
+from .cells import NotebookError, read_notebook
 from .limits import Limits
+from .once import pay_once
 from .plain import pack
+from .recognize import check_identity
+from .restore import restore
 from .session import Session
+from .words import answers
 
-LONGEST_TEXT = 20_000
 LONGEST_SAID, LAST_LINES = 600, 4
+LONGEST_NAME, LONGEST_REASON = 40, 1000
 NOT_RUN = "not run"
 
 
@@ -90,18 +94,19 @@ def grade(task, data):
     except NotebookError as error:
         return nothing(assignment, str(error))
     cells, notes = restore(notebook.cells, assignment.cells)
-    for attempt in (1, 2):
-        try:
-            session = Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide)
-            transcript = session.run(questions)
-            break
-        except SandboxError:  # a busy machine; once more, then it is said
-            if attempt == 2:
-                raise
-    by_id = {cell.grade_id: cell for cell in assignment.cells if cell.grade_id}
+    transcript = _run(task, cells, questions)
     codes = [cell for cell in cells if cell.kind == "code" and cell.source.strip()]
     result = nothing(assignment, "")
-    result["checks"] = [_judge(question, transcript.answers[question.check.id]) for question in questions]
+    judged = [_judge(question, transcript.answers[question.check.id]) for question in questions]
+    ended = [cell for cell, ran in zip(codes, transcript.cells, strict=True) if ran.status in ("timeout", "dead")]
+    until = time.monotonic() + task.limits.total  # as long as it may take the first time
+
+    def ask(cells, question):
+        short = replace(task, limits=replace(task.limits, total=min(task.limits.total / 3, until - time.monotonic())))
+        cells = [cell for cell in cells if all(cell is not one for one in ended)]
+        return _judge(question, _run(short, cells, [question]).answers[question.check.id])
+
+    result["checks"] = pay_once(judged, questions, cells, assignment.cells, ask)
     result["tests"] = [
         {
             "id": ran.grade_id,
@@ -118,17 +123,23 @@ def grade(task, data):
         for number, ran in enumerate(transcript.cells, start=1)
         if ran.status != "ok" or ran.output.strip()
     ]
-    result["manual"] = {
-        part.id: "\n\n".join(cell.source for cell in cells if cell.grade_id == part.id)[:LONGEST_TEXT]
-        for part in assignment.manual
-        if part.id in by_id
-    }
-    result["notes"] = notes
+    result["manual"], elsewhere = answers(notebook.cells, assignment.cells, [part.id for part in assignment.manual])
+    result["notes"] = notes + elsewhere
     result["seconds"] = round(time.perf_counter() - began, 2)
-    ended = [ran for ran in transcript.cells if ran.status in ("timeout", "dead")]
-    if ended:
-        result["reason"] = f"cell {transcript.cells.index(ended[0]) + 1}: {ended[0].error}"
+    result["reason"] = "; ".join(
+        f"code cell {number} ({' '.join(cell.source.split())[:LONGEST_NAME]}): {ran.error}"
+        for number, (ran, cell) in enumerate(zip(transcript.cells, codes, strict=True), start=1)
+        if ran.status in ("timeout", "dead", "exit")
+    )[:LONGEST_REASON]
     return result
+
+
+def _run(task, cells, questions):
+    """Run cells and ask the questions."""
+    try:
+        return Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide).run(questions)
+    except SandboxError:  # a busy machine; once more, then it is said
+        return Session(cells, limits=task.limits, boxed=task.boxed, hide=task.hide).run(questions)
 
 
 def _judge(question, answers):

@@ -25,4 +25,4 @@ class Limits:
     reply: int = 12 * MB  # one message
     # This process may grow by so much while it listens: a message without end never arrives, but is kept.
     backlog: int = 512 * MB
-    kernels: int = 8  # how often a kernel is started for what it did not get to
+    kernels: int = 40  # how often a kernel is started for what it did not get to

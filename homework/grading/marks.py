@@ -1,11 +1,11 @@
 """The table of grades, and the points that a person enters in it."""
 
-import csv
-import io
 import math
 import shutil
 
 from utils.files import free_path
+
+from .tables import cell, read_table, write_table
 
 LAST_TABLE = "results/grades.csv"  # as the grader wrote it, to see what a person changed
 TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
@@ -21,26 +21,31 @@ def total(result):
     return sum(check["points"] for check in result["checks"])
 
 
-def cell(value):
-    """A cell of a table that no spreadsheet takes for a formula."""
-    text = str(value).replace("\r", " ").replace("\n", " ")
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+def _rows(path, ids):
+    """Rows of a table of grades by the id of the student; None if it cannot be read as one.
+
+    A spreadsheet may have taken the zeros at the beginning of an id.
+    """
+    try:
+        header, rows = read_table(path.read_bytes())
+    except ValueError:
+        return None
+    if "id" not in header:
+        return None
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    whole = {id.lstrip("0"): id for id in ids if id.lstrip("0") not in ids}
+    return {id: {**row, "id": id} for row in found for id in [whole.get(row["id"], row["id"])]}
 
 
-def _rows(path):
-    """Rows of a table of grades by the id of the student; None if it cannot be read as one."""
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    separator = ";" if text.startswith("id;") else ","  # as some spreadsheets save it
-    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
-    return {row["id"]: row for row in rows} if "id" in (rows.fieldnames or []) else None
+def entered(out, ids):
+    """What a person has entered in grades.csv and in those that were kept: the cells of the latest row per student.
 
-
-def entered(out):
-    """What a person has entered in grades.csv and in those that were kept: the cells of the latest row per student."""
+    A row that a filter left out of grades.csv is as it was when the grader wrote it.
+    """
     kept = sorted(out.glob("grades-before*.csv"), key=lambda path: (len(path.name), path.name))
     found = {}
-    for path in [*kept, *out.glob("grades.csv")]:
-        found.update(_rows(path) or {})
+    for path in [*kept, *out.glob(LAST_TABLE), *out.glob("grades.csv")]:
+        found.update(_rows(path, ids) or {})
     return found
 
 
@@ -68,9 +73,9 @@ def keep(out, ids, manual):
     table, last = out / "grades.csv", out / LAST_TABLE
     if not table.exists():
         return []
-    rows, said = _rows(table), []
+    rows, said = _rows(table, ids), []
     gone = [id for id in rows or () if id not in ids]
-    changed = _changed(rows, _rows(last) or {}, manual) if rows and last.exists() else []
+    changed = _changed(rows, _rows(last, ids) or {}, manual) if rows and last.exists() else []
     copy = free_path(out / "grades-before.csv")
     kept = f"it is kept as {copy.name}"
     if rows is None:
@@ -149,14 +154,15 @@ def with_manual(assignment, result, marks):
 
 def grades(assignment, graded):
     """The table of all students, as CSV, from who they are, what came out, and what a person entered."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]
-    writer.writerow(["id", "name", *checks, "total", "of", *manual, "with_manual", "reason"])
+    header = ["id", "name", *checks, "total", "of", *manual, "with_manual", "late", "reason"]
+    rows = []
     for submission, result, marks in graded:
         points = {check["id"]: check["points"] for check in result["checks"]}
-        row = [cell(submission.id), cell(submission.name), *(n(points.get(id, 0.0)) for id in checks)]
+        got = [n(points.get(id, 0.0)) for id in checks] + [n(total(result))]
+        got = [""] * len(got) if result.get("failed") else got
+        row = [cell(submission.id), cell(submission.name), *got]
         points = with_manual(assignment, result, marks)
-        row += [n(total(result)), n(assignment.points), *marks, "" if points is None else n(points)]
-        writer.writerow([*row, cell(result["reason"])])
-    return out.getvalue().encode("utf-8", errors="replace")
+        row += [n(assignment.points), *marks, "" if points is None else n(points)]
+        rows.append([*row, submission.late, cell(result["reason"])])
+    return write_table(header, rows)

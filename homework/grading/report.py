@@ -2,15 +2,21 @@
 
 import collections
 import html
+import io
 import statistics
 import textwrap
+import zipfile
 
 from utils.files import write_atomically
 
 from . import marks
+from .cells import whole
 from .files import is_ours, replace
 from .grade import NOT_RUN
+from .roster import import_table
+from .senders import returned
 from .submissions import safe
+from .tables import cell
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
@@ -58,10 +64,13 @@ def feedback(assignment, submission, result, entered):
     """The page for one student, with the points that a person entered; it runs nothing, and needs no other file."""
     parts = [
         f"<p>{_e(submission.name)} · {_e(submission.origin)} · variant {_e(assignment.variant)}</p>",
-        f"<p><strong>{marks.n(marks.total(result))} of {marks.n(assignment.points)} points</strong> from the checks"
-        + (", without what a person marks." if assignment.manual else ".")
-        + "</p>",
     ]
+    if not result.get("failed"):
+        parts.append(
+            f"<p><strong>{marks.n(marks.total(result))} of {marks.n(assignment.points)} points</strong> from the checks"
+            + (", without what a person marks." if assignment.manual else ".")
+            + "</p>"
+        )
     if assignment.manual and (points := marks.with_manual(assignment, result, entered)) is not None:
         most = assignment.points + sum(part.points for part in assignment.manual)
         parts.append(f"<p><strong>{marks.n(points)} of {marks.n(most)} points</strong> in all.</p>")
@@ -69,8 +78,8 @@ def feedback(assignment, submission, result, entered):
         parts.append(f'<p class="reason">{_e(result["reason"])}</p>')
     rows = [(c["id"], c["about"], f"{marks.n(c['points'])} / {marks.n(c['of'])}", c["said"]) for c in result["checks"]]
     parts += ["<h2>Checks</h2>", _table(["check", "what", "#points", "result"], rows)]
-    if result["notes"]:
-        parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in result["notes"]), "</ul>"]
+    if notes := [*submission.notes, *result["notes"]]:
+        parts += ["<h2>About the notebook</h2>", "<ul>", *(f"<li>{_e(note)}</li>" for note in notes), "</ul>"]
     if result["tests"]:
         rows = [
             (t["id"], t["said"] or "it printed nothing" if t["status"] == "ok" else t["error"] or t["status"])
@@ -110,7 +119,7 @@ def feedback(assignment, submission, result, entered):
 def _named(result, id):
     """What the notebook's own check, in the cell of that name, found to be wrong: a line for each mistake."""
     lines = {line.strip() for test in result["tests"] if test["id"] == id for line in test["said"].splitlines()}
-    return sorted(line for line in lines if line and not line.endswith((": right", ": not attempted")))
+    return sorted(line for line in lines if line and not line.endswith((": right", ": can be read", ": not attempted")))
 
 
 def _numbers(assignment, graded):
@@ -180,11 +189,26 @@ def summary_page(assignment, graded):
     return _page(f"{assignment.name}, variant {assignment.variant}", *parts)
 
 
-def write(out, assignment, graded, log):
-    """Write everything below a folder; gives sentences that the instructor should read, which are in the log, too."""
+def _feedback_zip(graded, pages):
+    """The pages as the zip that the LMS takes, the same in every run."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for submission, _ in graded:
+            page = f"{safe(submission.id)}.html"
+            name = zipfile.ZipInfo(whole(returned(tuple(submission.origin.split("/")), page)))
+            archive.writestr(name, pages[page].encode("utf-8", errors="replace"), zipfile.ZIP_DEFLATED)
+    return data.getvalue()
+
+
+def write(out, assignment, graded, log, roster=None):
+    """Write everything below a folder; gives sentences that the instructor should read, which are in the log, too.
+
+    With a roster and who was found in it, the table for the LMS as well.
+    """
     manual = [part.id for part in assignment.manual]
-    said = marks.keep(out, {marks.cell(submission.id) for submission, _ in graded}, manual)
-    before = marks.entered(out)
+    ids = {cell(submission.id) for submission, _ in graded}
+    said = marks.keep(out, ids, manual)
+    before = marks.entered(out, ids)
     marked = [(*pair, marks.marks_of(assignment, pair[0], before)) for pair in graded]
     said += [*marks.doubts(assignment, marked), *marks.unmarked(assignment, marked)]
     pages = {f"{safe(student.id)}.html": feedback(assignment, student, *more) for student, *more in marked}
@@ -195,6 +219,12 @@ def write(out, assignment, graded, log):
         elif page.name not in pages:
             others.append(page.name)
     files = {f"feedback/{name}": page for name, page in pages.items()}
+    files["feedback.zip"] = _feedback_zip(graded, pages)
+    if roster:
+        most = assignment.points + sum(part.points for part in assignment.manual)
+        points = {one: marks.with_manual(assignment, result, entered) for one, result, entered in marked}
+        name, table, more = import_table(*roster, assignment.name, points, most)
+        files, said = {**files, name: table}, [*said, *more]
     files |= {"summary.html": summary_page(assignment, graded), "summary.txt": summary_text(assignment, graded)}
     for name, text in files.items():
         kept += replace(out, name, text)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 import zmq
 from jupyter_client.session import Session
+from zmq.utils.monitor import parse_monitor_message
+
+from .cells import whole
 
 DELIMITER = b"<IDS|MSG>"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -15,7 +18,23 @@ LONGEST_TEXT = 4000
 MOST_PATIENCE = 4  # times the limit, on a machine with no processor to spare
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_FOR_LATE_OUTPUT = 0.3
-SECONDS_TO_END = 0.1  # between the end of a kernel's sockets and its own
+SECONDS_TO_TELL, SECONDS_BETWEEN_EVENTS = 2, 0.01
+PREPARE = '''
+def prepare(shell):
+    """Let exit() and a restart change nothing but a mark, and let half an emoji be sent as an escape."""
+    import json
+    shell.unobserve_all("exit_now")
+    session = shell.kernel.session
+    pack = session.pack
+    def packed(content):
+        try:
+            return pack(content)
+        except UnicodeEncodeError:
+            return json.dumps(content, default=str).encode()
+    session.pack = packed
+prepare(get_ipython())
+del prepare
+'''
 
 
 @dataclass(eq=False)
@@ -52,7 +71,7 @@ class Wire:
         self._poller, self._breaks = zmq.Poller(), []
         for socket in (self._shell, self._iopub):
             self._poller.register(socket, zmq.POLLIN)
-            self._breaks.append(socket.get_monitor_socket(zmq.EVENT_DISCONNECTED))
+            self._breaks.append(socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED))
             self._poller.register(self._breaks[-1], zmq.POLLIN)
         return self
 
@@ -68,7 +87,7 @@ class Wire:
         return socket
 
     def wait_until_ready(self):
-        """Wait for the kernel's first words; False if none came."""
+        """Wait for the kernel's first words, and prepare it for its cells; False if none came."""
         deadline = time.monotonic() + self._limits.start
         answered = False
         while time.monotonic() < deadline and self._sandbox.alive:
@@ -77,7 +96,8 @@ class Wire:
             while time.monotonic() < pause and self._sandbox.alive:
                 for socket, _ in self._messages(20):
                     if answered and socket is self._iopub:  # then we are subscribed
-                        return True
+                        self.execute(PREPARE, seconds=max(1, deadline - time.monotonic()))
+                        return self._sandbox.alive
                     if socket is self._shell:
                         answered, pause = True, min(pause, time.monotonic() + 0.05)
         return False
@@ -158,18 +178,43 @@ class Wire:
         """The next message of either socket, taken apart; nothing for what is no message."""
         for socket, _ in self._poller.poll(max(1, milliseconds)):
             if socket in self._breaks:
-                with contextlib.suppress(zmq.ZMQError):
-                    socket.recv_multipart(zmq.NOBLOCK)
-                if self._sandbox.alive:  # the system closes a connection on which more comes than it admits
-                    time.sleep(SECONDS_TO_END)
-                if self._sandbox.alive:
-                    self._sandbox.end(f"it sent more than {self._limits.reply // 2**20} MB at once")
+                if _event(socket) == zmq.EVENT_DISCONNECTED:
+                    self._end(socket)
                 continue
             with contextlib.suppress(zmq.ZMQError):
                 frames = socket.recv_multipart(zmq.NOBLOCK)
                 self.received += sum(len(frame) for frame in frames) if socket is self._iopub else 0
                 if message := _take_apart(frames):
                     yield socket, message
+
+    def _end(self, events):
+        """End a kernel whose connection was closed: by itself, or by us, because a message is too long.
+
+        In the first case we are told at once that the connection is tried again, which it is not in the second.
+        """
+        deadline = time.monotonic() + SECONDS_TO_TELL
+        while self._sandbox.alive and time.monotonic() < deadline:
+            if _event(events) == zmq.EVENT_CONNECT_RETRIED:
+                return self._sandbox.end()
+            time.sleep(SECONDS_BETWEEN_EVENTS)
+        if self._sandbox.alive:
+            self._sandbox.end(f"it sent more than {self._limits.reply // 2**20} MB at once")
+
+    def rest(self, seconds):
+        """Do nothing for a while; False if the kernel ends in the meantime."""
+        deadline = time.monotonic() + seconds
+        while self._sandbox.alive and time.monotonic() < deadline:
+            for _ in self._messages(1000 * min(SECONDS_BETWEEN_LOOKS, max(0, deadline - time.monotonic()))):
+                pass
+        return self._sandbox.alive
+
+
+def _event(socket):
+    """The next event of a connection; None if there is none."""
+    try:
+        return parse_monitor_message(socket.recv_multipart(zmq.NOBLOCK))["event"]
+    except (zmq.ZMQError, RuntimeError):
+        return None
 
 
 def _take_apart(frames):
@@ -185,7 +230,7 @@ def _take_apart(frames):
 
 
 def _text(value, longest=LONGEST_TEXT):
-    return COLOURS.sub("", value[: 2 * longest])[:longest] if isinstance(value, str) else ""
+    return COLOURS.sub("", whole(value[: 2 * longest]))[:longest] if isinstance(value, str) else ""
 
 
 def _read_reply(message, reply):

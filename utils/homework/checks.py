@@ -96,7 +96,7 @@ def demand(sentence):
         raise Stop(sentence)
 
 
-def review(title, findings):
+def review(title, findings, *, fine="right"):
     """Print what was found, and keep whatever a function raises.
 
     Parameters
@@ -104,6 +104,8 @@ def review(title, findings):
     title : str
     findings : iterable of str or None
         A generator that calls somebody's functions and yields what `compare` says.
+    fine : str
+        What to print if nothing is wrong.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def review(title, findings):
         hint = "; keep the names of the arguments" if renamed else ""
         found.append(f"raised {type(error).__name__}: {error}{hint}")
     found = tuple(dict.fromkeys(found))
-    text = "; ".join(found) or "right"
+    text = "; ".join(found) or fine
     print(text if text.startswith(f"{title} ") else f"{title}: {text}")
     return found
 

@@ -48,6 +48,17 @@ class _Batch:
     def mean(self, a):
         return a.mean(axis=self.axis, keepdims=True)
 
+    def missing(self):
+        """The batch with one number missing, of the first feature."""
+        x = self.x.copy()
+        x[0, 0] = np.nan
+        return x
+
+    def skipped(self, name, got):
+        """A sentence if a number is missing in the batch and not in every number of its feature."""
+        first = np.take(np.asarray(got, dtype=float), 0, axis=1 - self.axis)
+        return None if np.isnan(first).all() else f"a missing number (NaN) is skipped in {name}; it should show there"
+
     def dx(self, *, mean=True, var=True, gamma=True, inv_std=True, average=None, other=None):
         """Gradient of x, with or without its parts."""
         average = average or self.mean
@@ -96,6 +107,8 @@ def forward(function, *, axis=0, seed=0):
             "gamma multiplies beta, too": b.gamma * (own + b.beta),
         }
         yield compare("y", y, b.gamma * own + b.beta, wrong)
+    missing = b.missing()
+    yield b.skipped("y", function(x=missing, gamma=b.gamma, beta=b.beta, eps=b.eps)["y"])
 
 
 @check("backward_staged")
@@ -248,6 +261,9 @@ def running_statistics(function, *, momentum=0.2, axis=0, weight_of="new", seed=
         wrong += [(f"{name} {case}is that of the batch alone", new), (f"{name} {case}is not updated", old)]
         yield compare(f"{case}{name}", got[name], (1 - p) * old + p * new, wrong)
     yield None if got["batches"] == 4 else f"batches is {got['batches']} after batch number 4"
+    if momentum is not None:
+        after = function(state=b.state, x=b.missing(), momentum=momentum)
+        yield b.skipped("mean", after["mean"]) or b.skipped("var", after["var"])
 
 
 @check("evaluate")

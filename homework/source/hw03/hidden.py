@@ -90,6 +90,15 @@ def checks(variant):
     def forward(d):
         return {"x": d.x(), "gamma": d.gamma(), "beta": d.row(), "eps": d.eps()}
 
+    def with_missing(make):
+        def cases(rng):
+            found = several(make)(rng)
+            last = found[-1]["x"]
+            last.flat[rng.integers(last.size)] = np.nan
+            return found
+
+        return cases
+
     def staged(d):
         return {"dy": d.dy(), "cache": d.cache(d.eps()), "gamma": d.gamma()}
 
@@ -122,10 +131,10 @@ def checks(variant):
 
     one = ((1, 3), (1, 2), (6, 4))
     table = [
-        ("forward-scores", 10, "the forward pass with its intermediates", "forward", several(forward)),
+        ("forward-scores", 10, "the forward pass with its intermediates", "forward", with_missing(forward)),
         ("staged-scores", 20, "the backward pass, node by node", "backward_staged", several(staged)),
         ("closed-scores", 15, "the backward pass in one formula", "backward_closed", several(closed)),
-        ("update-scores", 10, "running statistics", "update", several(update)),
+        ("update-scores", 10, "running statistics", "update", with_missing(update)),
         ("average-scores", 5, "running statistics as an average over all batches", "update", several(average)),
         ("evaluate-scores", 10, "evaluation, also of one example", "evaluate", several(evaluate, one)),
         ("evaluate-backward-scores", 5, "gradients in evaluation", "evaluate_backward", several(backward, one)),

@@ -73,6 +73,7 @@ def cells(variant):
     numbers = {
         "MOMENT": moment,
         "VARIANCE": moment - one**2,
+        "MEAN": one,
         "MOMENT_OF_Q_Z": mean(f(2 * Z) ** 2),
         "MOMENT_AT_TWO": moment_at_two,
         "GAIN": 1 / np.sqrt(moment),
