@@ -12,19 +12,20 @@ PREDICTION, FIGURE, VERDICT = 1.5, 1, 1  # minutes each
 
 def minutes(notebook):
     """The minutes of the core path of an executed notebook, rounded up; its cells without the tag ``optional``."""
-    return _minutes([cell for cell in notebook.cells if not _is_optional(cell)])
+    return of_cells([cell for cell in notebook.cells if not _is_optional(cell)])
 
 
 def optional_minutes(notebook):
     """The minutes of its cells with the tag ``optional``, in the same way."""
-    return _minutes([cell for cell in notebook.cells if _is_optional(cell)])
+    return of_cells([cell for cell in notebook.cells if _is_optional(cell)])
 
 
 def _is_optional(cell):
     return "optional" in cell.metadata.get("tags", [])
 
 
-def _minutes(cells):
+def of_cells(cells):
+    """The minutes of these cells of an executed notebook, rounded up."""
     texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
     code = [cell for cell in cells if cell.cell_type == "code"]
     shown = [cell.source for cell in code if "hide-input" not in cell.metadata.get("tags", [])]
