@@ -10,7 +10,7 @@ from pathlib import Path
 
 import covered
 import pytest
-from covered import Place, Row
+from covered import Row
 from notebook_rules import headings, read
 
 from utils import evidence
@@ -33,7 +33,7 @@ KEPT = {
     where-gradients-explode less-exploding very-deep noise-regularizes any-activation zero-weights
     sixteen-matrices layer-saturates relu-zeros xavier-limits he pytorch-default
     adam-good-guess forgives-scale cnn-group-norm batch-renorm weight-norm
-    cnn-instance-norm rnn-layer-norm one-more-pass
+    cnn-instance-norm rnn-layer-norm one-more-pass centred-inputs
     """,
     "taught": """
     z-scores iris-sepal-length ages-and-incomes factor-x-in-gradient large-and-small-numbers images-subtract-mean
@@ -44,7 +44,7 @@ KEPT = {
     pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
     bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
     deterministic-evaluation constant-weights full-rank
-    spectral-penalty gan-spectral-norm
+    spectral-penalty gan-spectral-norm weight-decay thirty-layers
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())
@@ -95,17 +95,13 @@ def faults_of_claims(row):
 
 def faults(row):
     """All that is wrong with one row, each as a sentence."""
-    return [f"{row.id}: {fault}" for fault in (*faults_of_sources(row), *faults_of_places(row))]
+    return [f"{row.id}: {fault}" for fault in (*faults_of_speakers(row), *faults_of_places(row))]
 
 
-def faults_of_sources(row):
-    if not row.said_by:
-        yield "nobody is said to say it: name a source"
-    for said in row.said_by:
-        if said.source not in SOURCES:
-            yield f"{said.source} is not explained under [sources]: add it, or correct the name"
-        if not said.place and said.source != "the course":
-            yield f"the place in {said.source} is missing: give a slide or a few words"
+def faults_of_speakers(row):
+    said = {name for source in SOURCES.values() for each in source.statements for name in each.rows}
+    if row.ours == (row.id in said):
+        yield ("a lecture says it: remove ours" if row.ours else "no lecture says it: name it under [said]")
 
 
 def faults_of_places(row):
@@ -170,10 +166,6 @@ def test_rows_stand_in_the_order_of_the_course():
     assert places == sorted(places)
 
 
-def test_every_source_says_something():
-    assert {said.source for row in ROWS for said in row.said_by} == set(SOURCES)
-
-
 def code_of(row, cells):
     """The ids of the code cells among these that the row does not name."""
     return [name for name, cell in cells.items() if cell.cell_type == "code" and name not in row.cells]
@@ -195,9 +187,8 @@ UNLINKED = next(
 )
 OF_OTHER_LAB = next(name for name, claim in evidence.claims().items() if claim.lab != IN_LAB.lab)
 WRONG = {
-    "nobody-says-it": (GOOD, {"said_by": ()}, "name a source"),
-    "an-unknown-source": (GOOD, {"said_by": (Place("Bishop", "page 1"),)}, "Bishop is not explained"),
-    "no-place": (GOOD, {"said_by": (Place("Lee"),)}, "the place in Lee is missing"),
+    "nobody-says-it": (GOOD, {"id": "unheard"}, "no lecture says it"),
+    "ours-though-a-lecture-says-it": (GOOD, {"ours": True}, "remove ours"),
     "no-such-lesson": (GOOD, {"lesson": "99_nothing"}, "no lesson 99_nothing"),
     "no-such-section": (GOOD, {"section": "hundred-question"}, "no cell hundred-question with a heading"),
     "not-a-heading": (GOOD, {"section": FIRST}, f"no cell {FIRST} with a heading"),
@@ -260,7 +251,6 @@ def test_a_cell_that_was_not_executed_is_a_fault(change, monkeypatch):
 ENTRY = {
     "id": "a",
     "what": "b",
-    "said_by": [{"source": "Lee", "place": "slide 1"}],
     "lesson": "c",
     "section": {"id": "d", "heading": "e"},
     "cells": ["f"],
@@ -268,7 +258,7 @@ ENTRY = {
 
 
 def test_an_entry_becomes_a_row():
-    assert covered.row(ENTRY) == Row("a", "b", (Place("Lee", "slide 1"),), "c", "d", "e", ("f",))
+    assert covered.row(ENTRY) == Row("a", "b", "c", "d", "e", ("f",))
     assert covered.row({**ENTRY, "claims": ["g"], "lab": "h"}).claims == ("g",)
 
 
@@ -279,10 +269,9 @@ def test_an_entry_becomes_a_row():
         ({"id": None}, "a row without an id: expected"),
         ({"lab": "h"}, "a: expected claims beside lab, found none"),
         ({"claim": ["g"]}, "found claim: remove or rename it"),
-        ({"said_by": ["Lee"]}, "correct the row"),
-        ({"said_by": [{"source": "Lee", "slide": 1}]}, "correct the row"),
-        ({"section": "d"}, "correct the row"),
-        ({"section": {"id": "d"}}, "correct the row"),
+        ({"said_by": ["Lee"]}, "found said_by: remove or rename it"),
+        ({"section": "d"}, "got something else"),
+        ({"section": {"id": "d"}}, "got something else"),
     ],
 )
 def test_an_entry_of_another_form_is_refused(change, sentence):

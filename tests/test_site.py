@@ -136,7 +136,13 @@ class TestPublished:
 
     def test_a_code_cell_that_begins_with_a_comment_is_no_title(self):
         page = publish.published(notebook_with(), "01_x", claims={}, launch="LAUNCH")
-        assert [cell.source for cell in page.cells] == ["# Do it", "LAUNCH", "\nWhy.\n", "# a comment"]
+        assert [cell.source for cell in page.cells] == [
+            "# Do it",
+            "LAUNCH",
+            "\nWhy.\n",
+            "(cell-01-cell)=",
+            "# a comment",
+        ]
 
     def test_a_figure_gets_its_alt_text(self):
         page = publish.published(notebook_with(figure("a bowl")), "01_x", claims={})
@@ -196,7 +202,7 @@ class TestPages:
             summaries, verdicts, labs={"labs/02_x": "Test it"},
             ideas={"runtime": "Threads."}, assignments=[], readme="# H\n\ntext", others=["api"],
             fragments=["loss_surface", "signal_propagation"], repository="https://github.com/a/b", branch="main",
-            bibliography="",
+            bibliography="", lectures={"": "| lecture |", "lee": "Lee"},
         )  # fmt: skip
         for page in sorted((ROOT / "site").glob("*.md")):
             filled = pages.filled(page.read_text(encoding="utf-8"), made)

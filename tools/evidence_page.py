@@ -51,7 +51,7 @@ def drawing(found):
     """The intervals of one claim as an inline SVG, with a text for those who cannot see it."""
     height = HEIGHT * len(found.parts)
     bars = "".join(_bar(part, found.claim, HEIGHT * i + HEIGHT // 2, WIDTH) for i, part in enumerate(found.parts))
-    alt = "; ".join(_in_words(part, found) for part in found.parts)
+    alt = "; ".join(in_words(part, found) for part in found.parts)
     return (
         f'<svg class="forest" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
         f'aria-label="{html.escape(alt)}"><line class="threshold" x1="{WIDTH / 2}" x2="{WIDTH / 2}" y1="0" '
@@ -66,7 +66,7 @@ def _number(x):
     return text.replace("-", "−")
 
 
-def _in_words(part, found):
+def in_words(part, found):
     """The same numbers as a sentence."""
     label = f"{part['condition']}: " if "condition" in part else ""
     if found.is_identity:
@@ -99,7 +99,7 @@ def _row(found):
     claim, escape = found.claim, html.escape
     verdict, conclusion = found.word, claim.conclusion.get(found.word)
     said = f"<p><b>{escape(conclusion)}</b></p>" if conclusion else ""
-    words = "<br>".join(escape(_in_words(part, found)) for part in found.parts)
+    words = "<br>".join(escape(in_words(part, found)) for part in found.parts)
     if found.is_identity:
         bound = f"an identity, tolerance {claim.smallest:.0e}"
         drawn = '<span class="identity">exact identity</span>'

@@ -9,7 +9,8 @@ import evidence_page
 from collected import sections
 from covered import faults_of_source
 from minutes import of_cells
-from publish import cell_anchor, css_class, place, raw_html, slug
+from pages import raw_html, slug
+from publish import cell_anchor, css_class, place
 
 HOUR = 60  # minutes
 MARKED = "‘{}’"
@@ -155,16 +156,16 @@ def told(found):
 
 
 def measured(course, name, seen):
-    """The word of a claim, its sentence and its number; the word alone where the page has them already."""
+    """The word of a claim, the first sentence of its conclusion and its number; later on the page the word alone."""
     found = course.verdicts.get(name)
     if found is None:
         raise ValueError(f"{name}: expected a claim that a lab judges, found none: correct data/coverage.toml")
     word = f'<a class="verdict {css_class(found.word)}" href="../{place(found.claim)}">{found.word}</a>'
     if name in seen:
         return f'<p>{word} <a class="again" href="#said-{seen[name]}">numbers above</a></p>'
-    said = found.claim.conclusion.get(found.word) or found.claim.statement
+    said = (found.claim.conclusion.get(found.word) or found.claim.statement).split(". ")[0].removesuffix(".") + "."
     numbers = "<br>".join(text(each) for each in told(found))
-    return f"<p>{word} {text(said)}</p><details><summary>one number</summary><p>{numbers}</p></details>"
+    return f'<p>{word} {text(said)}</p><p class="source">{numbers}</p>'
 
 
 def _chinese(course, row):
@@ -211,7 +212,7 @@ def _table(rows, label):
 def path(course, source):
     """The sections for someone with an hour, with their minutes, as Markdown."""
     chosen = [course.chapters[name] for name in source.hour]
-    links = [f"1. <a href=\"{each.link}\">{text(each.name)}</a>, {each.minutes} minutes" for each in chosen]
+    links = [f'1. <a href="{each.link}">{text(each.name)}</a>, {each.minutes} minutes' for each in chosen]
     return "\n".join(links), sum(each.minutes for each in chosen)
 
 
@@ -228,7 +229,7 @@ def page(course, source, summaries):
         first = f"Read {' and '.join(before)} ({minutes} minutes)."
     else:
         first = f"Nothing of this course; you need {summaries[0].before}."
-    entries = "\n".join(f"single: {word}" for word in source.find)
+    entries = "\n\n".join(f"```{{index}} single: {word}\n```" for word in source.find)
     parts, seen = [], {}
     for number, said in enumerate(source.statements, 1):
         if said.part or not parts:
@@ -237,9 +238,7 @@ def page(course, source, summaries):
     tables = "\n\n".join(f"## {name}\n\n{_table(rows, name)}" for name, rows in parts)
     return f"""# {source.title}
 
-```{{index}}
 {entries}
-```
 
 {source.about[0].upper()}{source.about[1:]}.{video} {source.lecturer}
 

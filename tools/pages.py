@@ -133,12 +133,25 @@ def raw_html(text):
 
 
 def all_parts(
-    summaries, verdicts, *, labs, ideas, assignments, readme, fragments, others, repository, branch, bibliography
+    summaries,
+    verdicts,
+    *,
+    labs,
+    ideas,
+    assignments,
+    readme,
+    fragments,
+    others,
+    repository,
+    branch,
+    bibliography,
+    lectures,
 ):
     """Every part that a page may name.
 
     `labs` leads from the place of a lab beneath notebooks/, without ending, to its title, `ideas` from module to idea;
-    `assignments` are notebooks that students get, `others` pages of the side bar.
+    `assignments` are notebooks that students get, `others` pages of the side bar; `lectures` leads from the page of a
+    lecture to its short name, and under "" to the table of all.
     """
     notebooks = [f"{found.number} {found.title} <notebooks/{found.stem}>" for found in summaries]
     return {
@@ -156,6 +169,8 @@ def all_parts(
         "colab": colab_cell(repository),
         "hub": raw_html(hub_link(summaries[0].stem, repository=repository, branch=branch)),
         "toctree": toctree(others, "The course"),
+        "lectures": lectures[""],
+        "lectures-toctree": toctree([f"{name} <follow/{page}>" for page, name in lectures.items() if page], "Lectures"),
         "evidence-table": raw_html(evidence_page.table(verdicts)),
         "evidence-picture": raw_html(evidence_page.picture(verdicts)),
         "evidence-tally": raw_html(evidence_page.tally(verdicts)),

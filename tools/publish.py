@@ -21,6 +21,16 @@ def anchor(claim_id):
     return f"claim-{claim_id}"
 
 
+def cell_anchor(page, cell_id):
+    """The name of the place of a cell on the page of a notebook, such as labs/02_x; no two pages share one."""
+    return f"cell-{page.replace('labs/', 'lab-')[: 6 if '/' in page else 2]}-{cell_id}"
+
+
+def _has_anchor(cell):
+    """Whether other pages link to a cell: code, and questions that ask for a prediction."""
+    return cell.cell_type == "code" or "**Predict.**" in cell.source
+
+
 def place(claim):
     """Where on the site a claim is judged."""
     return f"notebooks/{home(claim)}.html#{anchor(claim.id)}"
@@ -64,14 +74,15 @@ def _published_output(output, cell, claims, page):
 def published(notebook, page, *, claims, launch="", explorers=()):
     """A copy of an executed notebook for the site, with `launch`, which says where to run it, after its title.
 
-    `page` is its place beneath notebooks/, without ending. The copy has an anchor where it judges, alt text for every
-    figure, and after the picture of each of `explorers` (fragments) the explorer itself, which needs no kernel.
+    `page` is its place beneath notebooks/, without ending. The copy has an anchor for every code cell and prediction
+    and where it judges, alt text for every figure, and after the picture of each of `explorers` (fragments) the
+    explorer itself, which needs no kernel.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
     cells = []
     for cell in notebook.cells:
-        before, after = [], []
+        before, after = [f"({cell_anchor(page, cell.id)})="] if _has_anchor(cell) else [], []
         for output in cell.get("outputs", []):
             claim = claims[output.data[evidence.MIME]["id"]] if evidence.MIME in output.get("data", {}) else None
             if claim and home(claim) == page:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import assets
 import bibliography
+import covered
 import explorers
+import follow
 import nbformat
 import pages
 from collected import summary, title, verdicts
@@ -44,14 +46,17 @@ def stage(folder, notebooks):
     if "/OWNER/" in settings["REPOSITORY"]:
         hint = "site: git's origin is not on GitHub, so links to the repository say OWNER; put yours into site/conf.py"
         print(hint, flush=True)
-    _stage_notebooks(folder, notebooks, fragments, settings)
+    summaries = [summary(path) for path in notebooks if path.parent == LESSONS]
+    judged = verdicts(notebooks)
+    course = _course(notebooks, judged)
+    _stage_notebooks(folder, notebooks, fragments, settings, course)
     ideas = _stage_modules(folder)
     assignments = sorted((ROOT / "homework" / "release").glob("*/*.ipynb"))
     for path in assignments:
         shutil.copy(path, folder / "downloads" / path.name)
     made = pages.all_parts(
-        [summary(path) for path in notebooks if path.parent == LESSONS],
-        verdicts(notebooks),
+        summaries,
+        judged,
         labs={label(path): title(path) for path in notebooks if path.parent == LABS},
         ideas=ideas,
         assignments=assignments,
@@ -61,18 +66,46 @@ def stage(folder, notebooks):
         repository=settings["REPOSITORY"],
         branch=settings["BRANCH"],
         bibliography=bibliography.entries(),
+        lectures=_stage_lectures(folder, course, summaries),
     )
     for page in folder.glob("*.md"):
         page.write_text(pages.filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
 
 
-def _stage_notebooks(folder, notebooks, fragments, settings):
+def _course(notebooks, judged):
+    """What the pages of the lectures are made from; a ValueError where data/coverage.toml does not fit it."""
+    sources, rows = covered.load()
+    opened = {label(path): nbformat.read(path, as_version=4) for path in notebooks}
+    return follow.checked(
+        follow.Course(
+            sources=sources,
+            rows={row.id: row for row in rows},
+            lessons={name: notebook for name, notebook in opened.items() if "/" not in name},
+            labs={name.removeprefix("labs/"): notebook for name, notebook in opened.items() if "/" in name},
+            verdicts={found.claim.id: found for found in judged},
+            terms=follow.terms((SITE / "glossary.md").read_text(encoding="utf-8")),
+        )
+    )
+
+
+def _stage_lectures(folder, course, summaries):
+    """A page for each lecture; gives their short names by page, and the table of all under ""."""
+    (folder / "follow").mkdir()
+    for source in course.sources.values():
+        page = follow.page(course, source, summaries)
+        (folder / "follow" / f"{source.page}.md").write_text(page, encoding="utf-8")
+    return {"": follow.table(course), **{source.page: source.short for source in course.sources.values()}}
+
+
+def _stage_notebooks(folder, notebooks, fragments, settings, course):
     claims = evidence.claims()
     for name in ("notebooks/labs", "downloads/labs"):
         (folder / name).mkdir(parents=True)
     for path in notebooks:
         page = label(path)
         launch = launch_links(page, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
+        if path.parent == LESSONS:
+            launch += f"\n\n{follow.goes_with(course, path.stem)}"
         notebook = nbformat.read(path, as_version=4)
         made = published(notebook, page, claims=claims, launch=launch, explorers=fragments)
         nbformat.write(made, folder / "notebooks" / f"{page}.ipynb")
