@@ -110,7 +110,7 @@ linkcheck_anchors = False
 linkcheck_timeout = 30
 linkcheck_retries = 2
 linkcheck_ignore = [
-    r"https://(mybinder\.org|colab\.research\.google\.com|hub\.example\.edu)/",
+    r"https://(mybinder\.org|colab\.research\.google\.com|kaggle\.com|hub\.example\.edu)/",
     r"https://(doi\.org|openreview\.net|ai\.stackexchange\.com)/",
     r"https://github\.com/OWNER/",
 ]
