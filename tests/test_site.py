@@ -185,7 +185,9 @@ class TestPublished:
     def test_launch_links_open_this_notebook(self, name, up):
         links = publish.launch_links(name, repository="https://github.com/who/what", branch="main")
         assert f"https://mybinder.org/v2/gh/who/what/main?urlpath=lab/tree/notebooks/{name}.ipynb" in links
-        assert f"https://colab.research.google.com/github/who/what/blob/main/notebooks/{name}.ipynb" in links
+        assert f"https://colab.research.google.com/github/who/what/blob/colab/notebooks/{name}.ipynb" in links
+        kaggle = "https://kaggle.com/kernels/welcome?src=https://github.com/who/what/blob/colab/notebooks"
+        assert f"{kaggle}/{name}.ipynb" in links
         assert f"<{up}downloads/{name}.ipynb>" in links
         assert f"({up}teach.md#" in links
 
