@@ -81,8 +81,6 @@ def main():
         )
     with Results.alone(arguments.out.resolve()) as results:
         for name, text in copies(arguments.repository, arguments.branch):
-            path = results.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
             results.write(name, text)
         about = README.format(repository=arguments.repository, branch=arguments.branch)
         results.write("README.md", about)
