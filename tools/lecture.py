@@ -1,0 +1,83 @@
+"""Write what `make lecture` opens: lessons without outputs, labs as they are, and the times of cells that take long."""
+
+import argparse
+import json
+from datetime import datetime
+from pathlib import Path
+
+import nbformat
+from execute import LABS, LESSONS, find_notebooks, label
+from guard import RESULTS, ROOT, one_sentence
+from results import Results, ResultsError
+
+LONG = 2.0  # seconds, from which on a class wants to know
+FOLDER = ROOT / "tools" / "lecture"
+# What IPython runs at the start of a kernel, and the user of JupyterLab.
+PLACES = {
+    "ipython/profile_default/startup/bar.py": "bar.py",
+    "settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings": "themes.jupyterlab-settings",
+}
+
+
+def without_outputs(notebook):
+    """The notebook with no output, and no state of widgets."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def seconds_of(cell):
+    """The seconds that a cell took when it was executed here; 0 where nothing says so."""
+    times = cell.metadata.get("execution", {})
+    try:
+        began, ended = (datetime.fromisoformat(times[f"iopub.{what}"]) for what in ("execute_input", "status.idle"))
+    except (KeyError, ValueError):
+        return 0.0
+    return (ended - began).total_seconds()
+
+
+def long_cells(build):
+    """The seconds of every cell that took longer than LONG in `make course` or `make labs`: "01_x cell-id" to them."""
+    found = {}
+    for command in ("course", "labs"):
+        for path in sorted((build / command).glob("[0-9]*.ipynb")):
+            page = f"labs/{path.stem}" if command == "labs" else path.stem
+            for cell in nbformat.read(path, as_version=4).cells:
+                if (seconds := seconds_of(cell)) > LONG:
+                    found[f"{page} {cell.id}"] = round(seconds, 1)
+    return found
+
+
+def write(results, build):
+    """Write everything into a folder of results; gives the names of files that somebody changed, which stay."""
+    files = {place: (FOLDER / name).read_text(encoding="utf-8") for place, name in PLACES.items()}
+    files["seconds.json"] = json.dumps(long_cells(build), indent=2) + "\n"
+    for path in find_notebooks([], LESSONS, LABS):
+        notebook = nbformat.read(path, as_version=4)
+        made = without_outputs(notebook) if path.parent == LESSONS else notebook
+        files[f"notebooks/{label(path)}.ipynb"] = nbformat.writes(made) + "\n"
+    changed = []
+    for name, content in files.items():
+        try:
+            results.write(name, content)
+        except ResultsError:
+            changed.append(name)
+    return changed
+
+
+@one_sentence("lecture", RESULTS)
+def main():
+    """Write the copies, and say which are left as they were."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="folder of results; copies go to lecture/")
+    build = parser.parse_args().build.resolve()
+    with Results.alone(build / "lecture") as results:
+        changed = write(results, build)
+    for name in changed:
+        print(f"lecture: {build / 'lecture' / name} was changed and stays so; delete it to have it anew")
+
+
+if __name__ == "__main__":
+    main()
