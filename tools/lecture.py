@@ -12,11 +12,10 @@ from results import Results, ResultsError
 
 LONG = 2.0  # seconds, from which on a class wants to know
 FOLDER = ROOT / "tools" / "lecture"
-# What IPython runs at the start of a kernel, and the user of JupyterLab.
-PLACES = {
-    "ipython/profile_default/startup/bar.py": "bar.py",
-    "settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings": "themes.jupyterlab-settings",
-}
+FONTS = "settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+# IPython runs this at the start of a kernel, among the names of the notebook: it leaves none there.
+STARTUP = "ipython/profile_default/startup/bar.py"
+START = f'__import__("runpy").run_path({str(FOLDER / "bar.py")!r})["start"](get_ipython())\n'
 
 
 def without_outputs(notebook):
@@ -52,7 +51,7 @@ def long_cells(build):
 
 def write(results, build):
     """Write everything into a folder of results; gives the names of files that somebody changed, which stay."""
-    files = {place: (FOLDER / name).read_text(encoding="utf-8") for place, name in PLACES.items()}
+    files = {STARTUP: START, FONTS: (FOLDER / Path(FONTS).name).read_text(encoding="utf-8")}
     files["seconds.json"] = json.dumps(long_cells(build), indent=2) + "\n"
     for path in find_notebooks([], LESSONS, LABS):
         notebook = nbformat.read(path, as_version=4)

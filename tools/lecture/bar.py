@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-from IPython import get_ipython
 from IPython.display import HTML, display
 
 BAR = """\
@@ -34,7 +33,9 @@ def watch_long_cells(shell, seconds, notebook):
     shell.events.register("post_run_cell", end)
 
 
-if (_place := os.environ.get("LECTURE_SECONDS")) and Path(_place).is_file():
-    _path = Path(os.environ.get("JPY_SESSION_NAME", ""))  # the server of Jupyter sets it
-    _label = f"labs/{_path.stem}" if _path.parent.name == "labs" else _path.stem
-    watch_long_cells(get_ipython(), json.loads(Path(_place).read_text(encoding="utf-8")), _label)
+def start(shell):
+    """Watch the cells of the notebook of this kernel; JPY_SESSION_NAME, its path, is set by the server of Jupyter."""
+    place, path = os.environ.get("LECTURE_SECONDS"), Path(os.environ.get("JPY_SESSION_NAME", ""))
+    if place and os.path.isfile(place):
+        notebook = f"labs/{path.stem}" if path.parent.name == "labs" else path.stem
+        watch_long_cells(shell, json.loads(Path(place).read_text(encoding="utf-8")), notebook)
