@@ -75,11 +75,12 @@ lab: env  ## open JupyterLab at lesson 01
 # For a projector: tools/lecture has the settings. The times of slow cells are those of make course on this machine.
 lecture: env  ## lessons without outputs in large letters, with a bar while a slow cell runs
 	@test -e "$(BUILD)/course/timings.json" || $(MAKE) --no-print-directory course || true
-	@$(RUN) tools/lecture.py --build "$(BUILD)"
-	@folder=$$(cd "$(BUILD)/lecture" && pwd) && IPYTHONDIR="$$folder/ipython" LECTURE_SECONDS="$$folder/seconds.json" \
-		JUPYTERLAB_SETTINGS_DIR="$$folder/settings" JUPYTERLAB_WORKSPACES_DIR="$$folder/workspaces" \
-		$(RUN) -m jupyterlab --ServerApp.root_dir="$$folder" --LabApp.default_url=/doc/tree/$(FIRST) \
-		--LabApp.app_settings_dir="$(CURDIR)/tools/lecture" \
+	@session=$$(mktemp -d) && trap 'rm -rf "$$session"' EXIT && trap 'exit 130' INT TERM && \
+		$(RUN) tools/lecture.py --build "$(BUILD)" --session "$$session" && \
+		IPYTHONDIR="$$session/ipython" LECTURE_SECONDS="$$session/seconds.json" \
+		JUPYTERLAB_SETTINGS_DIR="$$session/settings" JUPYTERLAB_WORKSPACES_DIR="$$session/workspaces" \
+		$(RUN) -m jupyterlab --ServerApp.root_dir="$$(cd "$(BUILD)/lecture" && pwd)" \
+		--LabApp.default_url=/doc/tree/$(FIRST) --LabApp.app_settings_dir="$(CURDIR)/tools/lecture" \
 		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 
 # What students get has no tests.

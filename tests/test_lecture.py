@@ -1,6 +1,5 @@
 """`make lecture`: copies of the lessons without outputs, the times of slow cells, and the bar in the kernel."""
 
-import json
 import os
 import sys
 
@@ -45,7 +44,7 @@ def test_without_results_of_make_course_no_cell_has_a_time(tmp_path):
 
 
 def test_lessons_lose_their_outputs_and_labs_keep_them(tmp_path):
-    assert lecture.write(Results(tmp_path / "out"), tmp_path) == []
+    assert lecture.write_notebooks(Results(tmp_path / "out")) == []
     for path in find_notebooks([], lecture.LESSONS, lecture.LABS):
         before = nbformat.read(path, as_version=4)
         after = nbformat.read(tmp_path / "out" / "notebooks" / f"{label(path)}.ipynb", as_version=4)
@@ -59,8 +58,8 @@ def test_lessons_lose_their_outputs_and_labs_keep_them(tmp_path):
         assert [each.outputs for each in after.cells if each.cell_type == "code" and each.outputs] == []
 
 
-def test_what_a_lecturer_changed_stays_and_is_named(build, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lecture.py", "--build", str(build)])
+def test_what_a_lecturer_changed_stays_and_is_named(build, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lecture.py", "--build", str(build), "--session", str(tmp_path / "s")])
     lecture.main()
     assert capsys.readouterr().out == ""
     place = build / "lecture" / LESSON
@@ -74,23 +73,19 @@ def test_what_a_lecturer_changed_stays_and_is_named(build, monkeypatch, capsys):
     assert place.is_file()
 
 
-def test_another_folder_of_that_name_is_refused_in_a_sentence(build, monkeypatch):
+def test_another_folder_of_that_name_is_refused_in_a_sentence(build, tmp_path, monkeypatch):
     (build / "lecture").mkdir()
     (build / "lecture" / "mine.txt").write_text("mine")
-    monkeypatch.setattr(sys, "argv", ["lecture.py", "--build", str(build)])
+    monkeypatch.setattr(sys, "argv", ["lecture.py", "--build", str(build), "--session", str(tmp_path / "s")])
     with pytest.raises(SystemExit, match=r"^lecture: .*expected an empty folder"):
         lecture.main()
 
 
 @pytest.fixture
-def shown(tmp_path, monkeypatch):
+def shown(build, tmp_path):
     """Run code as a cell of a notebook in a kernel of make lecture: what it shows, and what takes its place."""
-    path = tmp_path / lecture.STARTUP
-    path.parent.mkdir(parents=True)
-    path.write_text(lecture.START, encoding="utf-8")
-    seconds = tmp_path / "seconds.json"
-    seconds.write_text(json.dumps({"01_x slow": 6.2}))
-    places = {"IPYTHONDIR": str(tmp_path / "ipython"), "LECTURE_SECONDS": str(seconds)}
+    lecture.write_session(tmp_path, build)
+    places = {"IPYTHONDIR": str(tmp_path / "ipython"), "LECTURE_SECONDS": str(tmp_path / "seconds.json")}
     manager, client = start_new_kernel(env={**os.environ, **places, "JPY_SESSION_NAME": "notebooks/01_x.ipynb"})
 
     def run(code, cell_id):

@@ -1,4 +1,4 @@
-"""Write what `make lecture` opens: lessons without outputs, labs as they are, and the times of cells that take long."""
+"""Write what `make lecture` opens: lessons without outputs, labs as they are, the times of slow cells, and settings."""
 
 import argparse
 import json
@@ -9,6 +9,8 @@ import nbformat
 from execute import LABS, LESSONS, find_notebooks, label
 from guard import RESULTS, ROOT, one_sentence
 from results import Results, ResultsError
+
+from utils.files import write_atomically
 
 LONG = 2.0  # seconds, from which on a class wants to know
 FOLDER = ROOT / "tools" / "lecture"
@@ -49,31 +51,37 @@ def long_cells(build):
     return found
 
 
-def write(results, build):
-    """Write everything into a folder of results; gives the names of files that somebody changed, which stay."""
-    files = {STARTUP: START, FONTS: (FOLDER / Path(FONTS).name).read_text(encoding="utf-8")}
-    files["seconds.json"] = json.dumps(long_cells(build), indent=2) + "\n"
+def write_session(folder, build):
+    """Write what JupyterLab and its kernels read while they run: letters, the bar, and times."""
+    write_atomically(folder / STARTUP, START)
+    write_atomically(folder / FONTS, (FOLDER / Path(FONTS).name).read_text(encoding="utf-8"))
+    write_atomically(folder / "seconds.json", json.dumps(long_cells(build), indent=2) + "\n")
+
+
+def write_notebooks(results):
+    """Write the notebooks into a folder of results; gives the names of those that somebody changed, which stay."""
+    changed = []
     for path in find_notebooks([], LESSONS, LABS):
         notebook = nbformat.read(path, as_version=4)
         made = without_outputs(notebook) if path.parent == LESSONS else notebook
-        files[f"notebooks/{label(path)}.ipynb"] = nbformat.writes(made) + "\n"
-    changed = []
-    for name, content in files.items():
         try:
-            results.write(name, content)
+            results.write(f"notebooks/{label(path)}.ipynb", nbformat.writes(made) + "\n")
         except ResultsError:
-            changed.append(name)
+            changed.append(f"notebooks/{label(path)}.ipynb")
     return changed
 
 
 @one_sentence("lecture", RESULTS)
 def main():
-    """Write the copies, and say which are left as they were."""
+    """Write everything, and say which notebooks are left as they were."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="folder of results; copies go to lecture/")
-    build = parser.parse_args().build.resolve()
+    parser.add_argument("--session", type=Path, required=True, help="folder that goes when JupyterLab ends")
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
     with Results.alone(build / "lecture") as results:
-        changed = write(results, build)
+        changed = write_notebooks(results)
+    write_session(arguments.session, build)
     for name in changed:
         print(f"lecture: {build / 'lecture' / name} was changed and stays so; delete it to have it anew")
 
