@@ -87,7 +87,7 @@ html_scaled_image_link = False  # figures have a width, and are no links
 html_show_sourcelink = False
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]
-html_js_files = [("course.js", {"defer": "defer"})]
+html_js_files = [("course.js", {"defer": "defer"}), ("search.js", {"defer": "defer"})]
 html_theme_options = {
     "repository_url": REPOSITORY,
     "repository_branch": BRANCH,

@@ -274,7 +274,7 @@ class TestSettings:
     def test_nothing_is_executed_and_nothing_comes_from_elsewhere(self):
         settings = runpy.run_path(str(ROOT / "site" / "conf.py"))
         assert settings["nb_execution_mode"] == "off"
-        for name in ("course.css", "course.js"):
+        for name in ("course.css", "course.js", "search.js"):
             assert not re.search(r"https?:|@import|url\(", (ROOT / "site/_static" / name).read_text(encoding="utf-8"))
         assert "://" not in settings["mathjax_path"]
 
