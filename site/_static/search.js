@@ -9,7 +9,7 @@
   // The text of a section without that of the sections in it.
   function ownText(section) {
     const copy = section.cloneNode(true);
-    copy.querySelectorAll("section, h1, h2, h3, h4").forEach((inner) => inner.remove());
+    copy.querySelectorAll("section, h1, h2, h3, h4, .launch").forEach((inner) => inner.remove());
     return copy.textContent.replace(/\s+/g, " ").trim();
   }
 
