@@ -111,7 +111,8 @@ def found_by(page, words):
     page.goto(f"{page.url.rsplit('/', 1)[0]}/search.html?q={words}")
     page.locator("#search-results li p.context").first.wait_for()
     page.wait_for_function(
-        "() => [...document.querySelectorAll('#search-results li')].every((one) => one.querySelector('.context, a + span'))"
+        "() => [...document.querySelectorAll('#search-results li')]"
+        ".every((one) => one.querySelector('.context, a + span'))"
     )
     return page.locator("#search-results li").evaluate_all(
         "all => all.map((one) => ({href: one.querySelector('a').getAttribute('href'),"
