@@ -33,8 +33,11 @@ except ImportError:
     if not os.path.isfile(os.path.join(course, "utils", "runtime.py")):
         command = ["git", "clone", "--quiet", "--depth", "1"]
         command += ["--branch", {branch!r}, source, course]
+        asks_nothing = {{**os.environ, "GIT_TERMINAL_PROMPT": "0"}}
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            subprocess.run(
+                command, check=True, capture_output=True, text=True, env=asks_nothing
+            )
         except (OSError, subprocess.CalledProcessError) as error:
             reason = (getattr(error, "stderr", None) or str(error)).strip()
             raise SystemExit(
