@@ -39,7 +39,7 @@ except ImportError:
                 command, check=True, capture_output=True, text=True, env=asks_nothing
             )
         except (OSError, subprocess.CalledProcessError) as error:
-            reason = (getattr(error, "stderr", None) or str(error)).strip()
+            reason = (getattr(error, "stderr", None) or str(error)).split("\\n")[0]
             raise SystemExit(
                 f"The course could not be fetched from {{source}} ({{reason}}). "
                 "Switch the internet on (on Kaggle: Settings, Turn on internet) "

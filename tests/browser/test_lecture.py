@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -42,7 +43,8 @@ def lecture(tmp_path_factory):
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
     environment = {**os.environ, **{name: str(build / name) for name in places}}
     lab = "--no-browser --ip=127.0.0.1 --port=0 --IdentityProvider.token= --LabApp.expose_app_in_browser=True"
-    command = ["make", "lecture", f"BUILD={build}", f"LAB_ARGS={lab}"]
+    # -o env: whatever the state of the environment is, nothing is installed or removed here.
+    command = ["make", "-o", "env", "lecture", f"VENV={sys.prefix}", f"BUILD={build}", f"LAB_ARGS={lab}"]
     with (build / "log").open("w") as log:
         how = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
         server = subprocess.Popen(command, cwd=ROOT, env=environment, **how)
