@@ -34,7 +34,8 @@ MEASURE = """() => {
       if (element.matches("pre") && element.scrollWidth > element.clientWidth + 1) fault("code wider than its box");
       const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
       if (text && !element.closest("svg")) {
-        const kind = element.closest(".code pre, .prose pre") ? "code" : element.closest("pre, code") ? "other" : "text";
+        const kinds = {code: ".code pre, .prose pre", other: "pre, code", text: "*"};
+        const kind = Object.keys(kinds).find((name) => element.closest(kinds[name]));
         sizes[kind] = Math.min(sizes[kind], parseFloat(getComputedStyle(element).fontSize));
       }
     }
