@@ -43,7 +43,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course labs evidence lab test test-labs check notebooks readme homework student grade site slides test-browser bench lock clean
+.PHONY: help env course labs evidence lab lecture test test-labs check notebooks readme homework student grade site slides test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -70,6 +70,17 @@ evidence: env  ## the long run: every experiment of the labs, all seeds, into da
 lab: env  ## open JupyterLab at lesson 01
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) \
 		--LabApp.app_settings_dir="$(CURDIR)/tools/lab" \
+		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
+
+# For a projector: tools/lecture has the settings. The times of slow cells are those of make course on this machine.
+lecture: env  ## lessons without outputs in large letters, with a bar while a slow cell runs
+	@test -e "$(BUILD)/course/timings.json" || $(MAKE) --no-print-directory course || true
+	@session=$$(mktemp -d) && trap 'rm -rf "$$session"' EXIT && trap 'exit 130' INT TERM && \
+		$(RUN) tools/lecture.py --build "$(BUILD)" --session "$$session" && \
+		IPYTHONDIR="$$session/ipython" LECTURE_SECONDS="$$session/seconds.json" \
+		JUPYTERLAB_SETTINGS_DIR="$$session/settings" JUPYTERLAB_WORKSPACES_DIR="$$session/workspaces" \
+		$(RUN) -m jupyterlab --ServerApp.root_dir="$$(cd "$(BUILD)/lecture" && pwd)" \
+		--LabApp.default_url=/doc/tree/$(FIRST) --LabApp.app_settings_dir="$(CURDIR)/tools/lecture" \
 		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 
 # What students get has no tests.

@@ -87,7 +87,7 @@ html_scaled_image_link = False  # figures have a width, and are no links
 html_show_sourcelink = False
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]
-html_js_files = [("course.js", {"defer": "defer"})]
+html_js_files = [("course.js", {"defer": "defer"}), ("search.js", {"defer": "defer"})]
 html_theme_options = {
     "repository_url": REPOSITORY,
     "repository_branch": BRANCH,
@@ -110,7 +110,7 @@ linkcheck_anchors = False
 linkcheck_timeout = 30
 linkcheck_retries = 2
 linkcheck_ignore = [
-    r"https://(mybinder\.org|colab\.research\.google\.com|hub\.example\.edu)/",
+    r"https://(mybinder\.org|colab\.research\.google\.com|kaggle\.com|hub\.example\.edu)/",
     r"https://(doi\.org|openreview\.net|ai\.stackexchange\.com)/",
     r"https://github\.com/OWNER/",
 ]

@@ -42,12 +42,12 @@ def plain_chinese(cell, language):
     """What a cell shows; it must be marked with its script, which decides on the shape of the characters."""
     match = re.fullmatch(rf"\[(.+)\]{{\.language-{language}}}", cell)
     assert match, f"{cell}: expected [..]{{.language-{language}}}"
-    return re.sub(r"{index}`([^`]*)`", r"\1", match[1])
+    return re.sub(r"{index}`!?([^`]*)`", r"\1", match[1])
 
 
 def term(cells):
     english, simplified, traditional, meaning, where = cells
-    first, *others = re.sub(r"{index}`([^`]*)`", r"\1", english).split(", ")
+    first, *others = re.sub(r"{index}`!?([^`]*)`", r"\1", english).split(", ")
     link = re.match(LINK, where)
     assert link, f"{first}: expected a link to a notebook and its section, got {where}"
     assert link[3].startswith(link[1])

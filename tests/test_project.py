@@ -1,6 +1,7 @@
 """What is said in two places agrees: packaging, environments, Makefile, workflows."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -73,7 +74,8 @@ def is_kept_out(path):
     """Whether a file lies in an environment, a cache or a folder of results."""
     folders = path.relative_to(ROOT).parts[:-1]
     return any(
-        name in ("build", "__pycache__") or name[0] == "." and name not in (".ci", ".github") for name in folders
+        name in ("build", "__pycache__") or name[0] == "." and name not in (".ci", ".devcontainer", ".github")
+        for name in folders
     )
 
 
@@ -197,13 +199,40 @@ def test_commands_in_the_text_name_extras_that_exist():
         assert {extra for extras in asked for extra in extras.split(",")} <= extras
 
 
-def test_conda_takes_a_python_that_the_course_allows():
+def allowed(minor):
+    """Whether the course allows a Python, such as 3.12."""
+    return SpecifierSet(project()["requires-python"]).contains(f"{minor}.0")
+
+
+def test_conda_takes_a_python_that_the_course_allows_in_the_form_that_repo2docker_reads():
     environment = yaml.safe_load(text_of("environment.yml"))
     (python,) = [item for item in environment["dependencies"] if isinstance(item, str) and item.startswith("python")]
-    minors = [f"3.{minor}" for minor in range(40)]
-    taken = set(SpecifierSet(python.removeprefix("python").strip()).filter(minors))
-    assert taken
-    assert taken <= set(SpecifierSet(project()["requires-python"]).filter(minors))
+    # The pattern of repo2docker 2026.4. What it does not match becomes Python 3.10.
+    minor = re.match(r"python\s*=+\s*([\d\.]*)", python)[1]
+    assert re.fullmatch(r"3\.\d+", minor)
+    assert allowed(minor)
+
+
+def test_codespaces_takes_a_python_that_the_course_allows_and_makes_its_environment():
+    container = json.loads(text_of(".devcontainer/devcontainer.json"))
+    assert allowed(re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:(3\.\d+)", container["image"])[1])
+    command, name = container["postCreateCommand"].split()
+    assert (command, name in targets()) == ("make", True)
+    python = container["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+    assert python == "${containerWorkspaceFolder}/.venv/bin/python"
+    assert all((ROOT / name).is_file() for name in container["customizations"]["codespaces"]["openFiles"])
+
+
+def test_the_image_for_a_hub_makes_one_environment_outside_of_the_home():
+    lines = text_of("tools/hub/Dockerfile").splitlines()
+    (base,) = [line for line in lines if line.startswith("FROM ")]
+    minor = re.search(r"python:(3\.\d+)-slim$", base)[1]
+    assert allowed(minor)
+    (make_env,) = re.findall(r"make -C /opt/course-source (\w+) VENV=(\S+) PYTHON=(\S+)", "\n".join(lines))
+    assert make_env == ("env", "/opt/course", f"python{minor}")
+    assert "env" in targets()
+    # repo2docker would take a Dockerfile that it finds there in place of environment.yml.
+    assert [name for name in ("Dockerfile", "binder", ".binder") if (ROOT / name).exists()] == []
 
 
 # Commands
@@ -241,7 +270,7 @@ def test_only_commands_that_exist_are_mentioned(name):
     assert mentioned <= set(targets())
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "homework/README.md", "site/run.md", "Makefile"])
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "homework/README.md", "site/run.md", "Makefile"])
 def test_only_scripts_that_exist_are_mentioned(name):
     text = text_of(name)
     mentioned = {f"tools/{script}" for script in re.findall(r"\btools[/\\](\w+\.py)\b", text)}
@@ -270,6 +299,23 @@ def triggers(path):
     """The triggers of a workflow; YAML reads the word `on` as true."""
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     return workflow.get("on", workflow.get(True))
+
+
+@pytest.mark.parametrize("path", workflows(), ids=lambda path: path.name)
+def test_a_workflow_has_no_action_of_an_ended_node(path):
+    """GitHub ended Node 20 in September 2026; these are the first majors with Node 24 or newer."""
+    first = {"checkout": 5, "setup-python": 6, "upload-pages-artifact": 5, "deploy-pages": 5}
+    used = re.findall(r"uses: actions/([\w-]+)@v(\d+)$", path.read_text(encoding="utf-8"), flags=re.M)
+    assert len(used) == path.read_text(encoding="utf-8").count("uses:")
+    assert [name for name, major in used if int(major) < first[name]] == []
+
+
+def test_the_branch_for_colab_is_written_by_the_workflow_of_the_site():
+    job = yaml.safe_load(text_of(".github/workflows/pages.yml"))["jobs"]["colab"]
+    assert job["permissions"] == {"contents": "write"}
+    lines = "\n".join(step.get("run", "") for step in job["steps"])
+    assert "python tools/colab.py --out build/colab" in lines
+    assert lines.rstrip().endswith('git push --force origin "$commit:refs/heads/colab"')
 
 
 def test_the_workflow_of_the_tests_runs_what_continuous_integration_runs():

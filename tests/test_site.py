@@ -191,7 +191,9 @@ class TestPublished:
     def test_launch_links_open_this_notebook(self, name, up):
         links = publish.launch_links(name, repository="https://github.com/who/what", branch="main")
         assert f"https://mybinder.org/v2/gh/who/what/main?urlpath=lab/tree/notebooks/{name}.ipynb" in links
-        assert f"https://colab.research.google.com/github/who/what/blob/main/notebooks/{name}.ipynb" in links
+        assert f"https://colab.research.google.com/github/who/what/blob/colab/notebooks/{name}.ipynb" in links
+        kaggle = "https://kaggle.com/kernels/welcome?src=https://github.com/who/what/blob/colab/notebooks"
+        assert f"{kaggle}/{name}.ipynb" in links
         assert f"<{up}downloads/{name}.ipynb>" in links
         assert f"({up}teach.md#" in links
 
@@ -278,7 +280,7 @@ class TestSettings:
     def test_nothing_is_executed_and_nothing_comes_from_elsewhere(self):
         settings = runpy.run_path(str(ROOT / "site" / "conf.py"))
         assert settings["nb_execution_mode"] == "off"
-        for name in ("course.css", "course.js"):
+        for name in ("course.css", "course.js", "search.js"):
             assert not re.search(r"https?:|@import|url\(", (ROOT / "site/_static" / name).read_text(encoding="utf-8"))
         assert "://" not in settings["mathjax_path"]
 

@@ -118,7 +118,7 @@ async def _execute(path, bar):
         km=AsyncKernelManager(kernel_name="python3"),
         timeout=SECONDS_A_CELL,
         shell_timeout_interval=1,
-        record_timing=False,
+        record_timing=True,  # for tools/lecture.py; notebooks.py removes it
         coalesce_streams=True,
         on_cell_start=lambda cell, cell_index: at.update(cell_index=cell_index),
         on_cell_executed=lambda **_: bar.update(),

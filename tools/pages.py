@@ -9,7 +9,7 @@ import evidence_page
 import teaching
 from collected import slug, title
 from guard import ROOT
-from publish import embedded
+from publish import embedded, notebook_links
 
 from utils import evidence
 
@@ -93,15 +93,13 @@ def modules_table(ideas):
     return table("module | idea", ((f"[`{name}`](api/{name}.md)", idea) for name, idea in ideas.items()))
 
 
-def downloads(paths, folder):
-    """A list of notebooks to download."""
-    return "\n".join(f"- {{download}}`{title(path)} <{folder}/{path.name}>`" for path in paths)
-
-
-def colab_cell(repository):
-    """What a notebook on Colab needs first: the helper package and the claims."""
-    clone = f"!git clone --depth 1 {repository} course\n%cd course/notebooks"
-    return f'```\n{clone}\nimport sys; sys.path.insert(0, "..")\n```'
+def downloads(paths, folder, *, repository):
+    """A list of the assignments, to download or to open elsewhere."""
+    rows = []
+    for path in paths:
+        links = notebook_links(path.relative_to(ROOT).as_posix(), repository=repository).replace("\n", ", ")
+        rows.append(f"- {{download}}`{title(path)} <{folder}/{path.name}>` ({links})")
+    return "\n".join(rows)
 
 
 def hub_link(stem, *, repository, branch):
@@ -165,8 +163,7 @@ def all_parts(
         "modules": modules_table(ideas),
         "modules-toctree": toctree([f"api/{name}" for name in ideas]),
         "homework": readme.split("\n", 1)[1].strip(),  # without its title
-        "assignments": downloads(assignments, "downloads"),
-        "colab": colab_cell(repository),
+        "assignments": downloads(assignments, "downloads", repository=repository),
         "hub": raw_html(hub_link(summaries[0].stem, repository=repository, branch=branch)),
         "toctree": toctree(others, "The course"),
         "lectures": lectures[""],

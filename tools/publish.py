@@ -106,14 +106,23 @@ def embedded(fragment, up=""):
     return f"```{{raw}} html\n:file: {up}explorers/{fragment}.html\n```"
 
 
+def notebook_links(path, *, repository):
+    """Markdown links that open a notebook, by its path in the repository, on Colab and Kaggle."""
+    copied = f"{repository.removeprefix('https://github.com/')}/blob/colab/{path}"  # tools/colab.py makes this branch
+    return (
+        f"[Colab](https://colab.research.google.com/github/{copied})\n"
+        f"[Kaggle](https://kaggle.com/kernels/welcome?src=https://github.com/{copied})"
+    )
+
+
 def launch_links(page, *, repository, branch):
     """Markdown with the places where a notebook can be run, and the notebook itself."""
     name, up = repository.removeprefix("https://github.com/"), up_from(page)
     path = f"notebooks/{page}.ipynb"
     return (
         "{.launch}\n"
+        f"{notebook_links(path, repository=repository)}\n"
         f"[Binder](https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{path})\n"
-        f"[Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{path})\n"
         f"{{download}}`download <{up}downloads/{page}.ipynb>`\n"
         f"[other ways to run it]({up}teach.md#where-to-run-it)"
     )

@@ -53,6 +53,11 @@
     const hub = form.querySelector("input");
     const update = () => {
       const address = (hub.value.trim() || hub.placeholder).replace(/\/+$/, "");
+      if (!hub.validity.valid || /\s/.test(address)) {
+        link.removeAttribute("href");
+        link.textContent = `expected an address such as ${hub.placeholder}, got ${address}`;
+        return;
+      }
       link.href = address + form.dataset.path;
       link.textContent = link.href;
     };

@@ -6,8 +6,10 @@
 "use strict";
 
 const [WIDTH, HEIGHT, GAP] = [1184, 616, 16]; // of a page as in deck.css, less what formulas stick out of their lines
-const CODE_SIZES = [20, 18, 16, 15, 14]; // px, the first in which the longest line and the whole cell fit
-const SMALLEST_OUTPUT = 16; // px; longer lines of printed text are wrapped
+// px, the first in which the longest line and the whole piece fit. Code of 80 columns and 15 lines is never smaller than
+// AT_LEAST.code; longer lines of printed text are wrapped.
+const SIZES = { code: [24, 22, 20, 18, 16, 14], output: [22, 20, 18, 16] };
+const AT_LEAST = { code: 22, output: 16 };
 const [SMALLEST_FIGURE, LARGEST_FIGURE, LARGE_TEXT_BELOW] = [0.85, 1.35, 0.42];
 const SHORT_LEAD = 150; // px
 const PAGE = 100; // what one more page costs; cuts are cheaper or dearer than that
@@ -55,13 +57,22 @@ const fontSize = (piece, size) => piece.item.style.setProperty("--code", `${size
 /** The largest size in which the lines of a cell or an output are not longer than the page is wide. */
 function sizeCode(piece, largest) {
   const pre = piece.item.querySelector("pre");
-  if (!pre) return;
-  const smallest = piece.kind === "output" ? SMALLEST_OUTPUT : CODE_SIZES.at(-1);
-  for (const size of CODE_SIZES.filter((size) => size <= largest && size >= smallest)) {
+  if (!pre || !SIZES[piece.kind]) return;
+  const most = Math.max(largest, AT_LEAST[piece.kind]);
+  for (const size of SIZES[piece.kind].filter((size) => size <= most)) {
     fontSize(piece, size);
     if (pre.scrollWidth <= pre.clientWidth && heightOf(piece) <= HEIGHT) return;
   }
   if (piece.kind === "output") pre.classList.add("wrapped");
+}
+
+/** A formula is at most as wide as a page. */
+function sizeFormula(piece) {
+  for (const formula of piece.item.querySelectorAll("mjx-container[display]")) {
+    const wide = formula.querySelector("svg").getBoundingClientRect().width;
+    const size = parseFloat(getComputedStyle(formula).fontSize);
+    if (wide > WIDTH) formula.style.fontSize = `${(size * WIDTH) / wide}px`;
+  }
 }
 
 /** A figure is at most as wide and as high as a page. */
@@ -149,7 +160,7 @@ function cheapestCuts(pieces) {
 /** Cut with the largest code that needs no more pages than smaller code would. */
 function cut(pieces) {
   let chosen;
-  for (const largest of [20, 18, 16]) {
+  for (const largest of [24, 22, 20, 18, 16]) {
     pieces.forEach((piece) => sizeCode(piece, largest));
     const found = cheapestCuts(pieces);
     if (!chosen || found.cost + 25 < chosen.cost) chosen = { ...found, largest };
@@ -185,7 +196,8 @@ function paginate(section) {
     host?.append(...early);
     return section.remove();
   }
-  whole.forEach((piece) => sizeCode(piece, CODE_SIZES[0]));
+  whole.forEach((piece) => sizeCode(piece, SIZES.code[0]));
+  whole.forEach(sizeFormula);
   whole.forEach(sizeFigure);
   const pieces = whole.flatMap(divide);
   const starts = cut(pieces);

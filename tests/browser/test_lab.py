@@ -73,13 +73,14 @@ def lab(tmp_path_factory):
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        yield _address(folder, server)
+        yield wait_for_address(folder, server)
     finally:
         server.terminate()
         server.wait(30)
 
 
-def _address(folder, server):
+def wait_for_address(folder, server):
+    """The address of a JupyterLab whose JUPYTER_RUNTIME_DIR and log are in a folder, as soon as it answers."""
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and server.poll() is None:
         for page in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-*-open.html"):

@@ -92,14 +92,64 @@ def test_the_code_of_figures_is_folded_until_it_is_asked_for(open_page, name):
         assert codes.first.is_visible()
 
 
-@pytest.mark.parametrize("words", ["He initialization", "批量规范化", "學習率"])
-def test_search_finds(open_page, words):
-    page = open_page("index.html")
+SEARCHES = {  # words -> the page of the first result, and what stands beside it
+    "批标准化": ("glossary", "batch norm"),
+    "批归一化": ("glossary", "batch norm"),
+    "批量归一化": ("glossary", "batch norm"),
+    "批次標準化": ("glossary", "batch norm"),
+    "學習率": ("glossary", "learning rate"),
+    "batchnorm": ("glossary", "batch norm"),
+    "vanishing gradient": ("glossary", "shrink from layer to layer"),
+    "running mean": ("glossary", "running statistics"),
+    "epsilon": ("glossary", "guards against"),
+    "He initialization": ("glossary", "fan-in"),
+}
+
+
+def found_by(page, words):
+    """The results of a search with what stands beside each, and the links in that."""
     page.goto(f"{page.url.rsplit('/', 1)[0]}/search.html?q={words}")
-    page.locator("#search-results li").first.wait_for()
-    found = page.locator("#search-results li a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
-    wanted = "06_weight_initialization" if words.isascii() else "glossary"
-    assert any(wanted in href for href in found), found
+    page.locator("#search-results li p.context").first.wait_for()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#search-results li')]"
+        ".every((one) => one.querySelector('.context, a + span'))"
+    )
+    return page.locator("#search-results li").evaluate_all(
+        "all => all.map((one) => ({href: one.querySelector('a').getAttribute('href'),"
+        " text: one.querySelector('.context, a + span').textContent,"
+        " links: [...one.querySelectorAll('.context a')].map((link) => link.href)}))"
+    )
+
+
+@pytest.mark.parametrize("words", SEARCHES)
+def test_search_finds_the_term_first_and_says_where_it_is_taught(open_page, words):
+    first = found_by(open_page("index.html"), words)[0]
+    page, beside = SEARCHES[words]
+    assert first["href"].startswith(f"{page}.html")
+    assert beside in first["text"]
+    assert [link for link in first["links"] if "/notebooks/" in link], first
+
+
+def test_search_leads_to_the_section_and_shows_the_words(open_page):
+    page = open_page("index.html")
+    found = [one for one in found_by(page, "vanishing gradient") if one["href"].startswith("notebooks/")]
+    assert any("vanishing gradient" in one["text"].lower() for one in found)
+    for one in found:
+        (link,) = one["links"]
+        address, place = link.split("#")
+        assert address.endswith(one["href"].split("#")[0])
+        assert f'id="{place}"' in (SITE / one["href"].split("#")[0]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("address", ["https://a hub.example.edu", "hub"])
+def test_what_is_no_address_of_a_hub_is_answered_by_a_sentence(open_page, address):
+    page = open_page("teach.html")
+    page.locator(".hub-link input").fill(address)
+    link = page.locator(".hub-link a")
+    assert link.get_attribute("href") is None
+    assert link.inner_text() == f"expected an address such as https://hub.example.edu, got {address}"
+    page.locator(".hub-link input").fill("https://hub.school.edu/")
+    assert link.get_attribute("href").startswith("https://hub.school.edu/hub/user-redirect/")
 
 
 def test_evidence_links_land_on_their_cells(open_page):
@@ -164,3 +214,31 @@ def test_links_within_the_site_lead_somewhere(open_page, serve):
             if not target.is_file() or (place and text is not None and f'id="{place}"' not in text):
                 broken.append((name, href))
     assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("L6.1", "colorado-l6-1"),
+        ("lecture 6.1", "colorado-l6-1"),
+        ("Colorado", "colorado-l6-1"),
+        ("L11.0", "raschka-l11-0"),
+        ("L11.1", "raschka-l11-1"),
+        ("Raschka", "raschka-l11-1"),
+        ("Lee 2021", "lee-2021"),
+        ("李宏毅", "lee-2021"),
+    ],
+)
+def test_search_finds_a_lecture(open_page, words, page):
+    found = found_by(open_page("index.html"), words)
+    assert any(one["href"].startswith(f"follow/{page}.html") for one in found), [one["href"] for one in found]
+
+
+def test_the_links_of_a_lecture_land_on_their_cells(open_page):
+    page = open_page("follow/colorado-l6-1.html")
+    links = page.locator("table.follow a[href*='#cell-']").evaluate_all("all => all.map(one => one.href)")
+    assert len(links) > 100
+    for address in dict.fromkeys(link.split("#")[0] for link in links):
+        page.goto(address)
+        wanted = sorted({link.split("#")[1] for link in links if link.startswith(f"{address}#")})
+        assert page.evaluate("ids => ids.filter(id => !document.getElementById(id))", wanted) == []

@@ -10,13 +10,13 @@ from conftest import BUILD, ROOT, watch
 from utils import evidence
 
 DECKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
-SMALLEST_TEXT, SMALLEST_CODE = 20, 14  # px on a slide of 1280 x 720
+SMALLEST_TEXT, SMALLEST_CODE, SMALLEST_OUTPUT = 20, 22, 16  # px on a slide of 1280 x 720
 
 # Every slide in turn: what lies outside of it or over its neighbour, and the smallest letters.
 MEASURE = """() => {
   const inside = (inner, outer, by = 1) => inner.left >= outer.left - by && inner.right <= outer.right + by &&
     inner.top >= outer.top - by && inner.bottom <= outer.bottom + by;
-  const faults = [], sizes = {text: 999, code: 999};
+  const faults = [], sizes = {text: 999, code: 999, other: 999};
   Reveal.configure({transition: "none"});
   for (const slide of Reveal.getSlides()) {
     const {h, v} = Reveal.getIndices(slide);
@@ -34,7 +34,8 @@ MEASURE = """() => {
       if (element.matches("pre") && element.scrollWidth > element.clientWidth + 1) fault("code wider than its box");
       const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
       if (text && !element.closest("svg")) {
-        const kind = element.closest("pre, code") ? "code" : "text";
+        const kinds = {code: ".code pre, .prose pre", other: "pre, code", text: "*"};
+        const kind = Object.keys(kinds).find((name) => element.closest(kinds[name]));
         sizes[kind] = Math.min(sizes[kind], parseFloat(getComputedStyle(element).fontSize));
       }
     }
@@ -59,6 +60,7 @@ def test_no_slide_overflows(page, serve, name):
     assert found["faults"] == []
     assert found["sizes"]["text"] >= SMALLEST_TEXT
     assert found["sizes"]["code"] >= SMALLEST_CODE
+    assert found["sizes"]["other"] >= SMALLEST_OUTPUT
     print(f"{name}: {found['slides']} slides, {found['sizes']}")
 
 
