@@ -44,7 +44,7 @@ KEPT = {
     pytorch-momentum each-convolution not-on-standardized falling-rate xavier he-fans weights-and-biases nn-init
     bias-variance per-channel before-or-after-pooling local-response-norm family-axes spectral-norm
     deterministic-evaluation constant-weights full-rank
-    spectral-penalty gan-spectral-norm weight-decay thirty-layers
+    spectral-penalty gan-spectral-norm weight-decay thirty-layers broadcasting
     """,
 }
 JUDGED, TAUGHT = (ids.split() for ids in KEPT.values())

@@ -72,7 +72,9 @@ class Source:
 
     def place(self, said):
         """The place of a statement in words."""
-        return f"slide “{self.places[said.at - 1]}”" if self.places else f"paragraph {said.at} of {self.paragraphs}"
+        if self.places:
+            return f"slide “{self.places[said.at - 1]}”"
+        return f"paragraph {said.at} of {self.paragraphs}, about {100 * said.at / self.paragraphs:.0f} % in"
 
 
 def _made(kind, entry, name, renamed=()):

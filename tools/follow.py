@@ -2,7 +2,8 @@
 
 import html
 import re
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import evidence_page
@@ -139,7 +140,7 @@ def to_open(course, row):
         todo.append(f"run: {_links(course, row, chapter.cells, run, row.lesson)}")
     if judged:
         page, cells = f"labs/{row.lab}", course.labs[row.lab].cells if row.lab in course.labs else ()
-        todo.append(f"in the lab: {_links(course, row, cells, judged, page)}")
+        todo.append(f"read in the lab: {_links(course, row, cells, judged, page)}")
     return (
         f'<p><a class="section" href="{chapter.link}">{text(chapter.name)}</a> '
         f'<span class="time">{chapter.time}</span><br>{"; ".join(todo)}</p>'
@@ -162,10 +163,11 @@ def measured(course, name, seen):
         raise ValueError(f"{name}: expected a claim that a lab judges, found none: correct data/coverage.toml")
     word = f'<a class="verdict {css_class(found.word)}" href="../{place(found.claim)}">{found.word}</a>'
     if name in seen:
-        return f'<p>{word} <a class="again" href="#said-{seen[name]}">numbers above</a></p>'
+        begun = textwrap.shorten(found.claim.statement, 70, placeholder=" …")
+        return f'<p>{word} <a class="again" href="#said-{seen[name]}">as above: {text(begun)}</a></p>'
     said = (found.claim.conclusion.get(found.word) or found.claim.statement).split(". ")[0].removesuffix(".") + "."
     numbers = "<br>".join(text(each) for each in told(found))
-    return f'<p>{word} {text(said)}</p><p class="source">{numbers}</p>'
+    return f'<p>{word} {text(said)}</p><details class="source"><summary>numbers</summary>{numbers}</details>'
 
 
 def _chinese(course, row):
@@ -174,6 +176,16 @@ def _chinese(course, row):
     found = {term: names for term, names in course.terms.items() if re.search(rf"\b{re.escape(term)}s?\b", words)}
     longest = [term for term in found if not any(term != other and term in other for other in found)]
     return [(term, *found[term]) for term in longest]
+
+
+def _by_section(rows):
+    """One row for each section and lab, with the cells of all that are taught there."""
+    found = {}
+    for row in rows:
+        place = row.lesson, row.section, row.lab
+        cells = found[place].cells if place in found else ()
+        found[place] = replace(row, cells=tuple(dict.fromkeys((*cells, *row.cells))))
+    return found.values()
 
 
 def statement(course, source, said, number, seen):
@@ -192,7 +204,7 @@ def statement(course, source, said, number, seen):
         seen.setdefault(name, number)
     if said.wrong:
         judged.insert(0, f'<p class="wrong"><b>Wrong or left out:</b> {text(said.wrong)}</p>')
-    opened = "".join(to_open(course, row) for row in rows)
+    opened = "".join(to_open(course, row) for row in _by_section(rows))
     shown = "".join(judged) or '<p class="source">taught, not judged</p>'
     return (
         f'<tr role="row" id="said-{number}"><td role="cell">{first}</td>'
@@ -250,8 +262,9 @@ def page(course, source, summaries):
 
 **How to read the rows.** They are in the order of the lecture. What stands in ‘ ’ are the words of the source, with its
 mistakes; everything else is a paraphrase. Minutes are those of the whole section. *Predict* leads to a question: answer
-it before you run the cells. The word after it is that of the [record](../evidence.md), which explains it. Left out:
-{source.left_out}.
+it before you run the cells. The word after it is that of the [record](../evidence.md), which explains it; it judges the
+claim to which it links, which may be more than the statement. T is a short training and 4T one of four times the steps,
+a *fair start* one from which the plain network learns, and ∞ what was never reached. Left out: {source.left_out}.
 
 {tables}
 """
