@@ -80,7 +80,7 @@ def test_a_page_says_where_to_watch_and_an_hour_is_at_most_an_hour(pages, course
     assert 40 <= total <= follow.HOUR
     assert f"they take {total} minutes" in pages[name]
     for word in source.find:
-        assert f"single: {word}" in pages[name]
+        assert f"single: ! {word}" in pages[name]
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -241,7 +241,7 @@ def page(course, source, summaries):
         first = f"Read {' and '.join(before)} ({minutes} minutes)."
     else:
         first = f"Nothing of this course; you need {summaries[0].before}."
-    entries = "\n\n".join(f"```{{index}} single: {word}\n```" for word in source.find)
+    entries = "\n\n".join(f"```{{index}} single: ! {word}\n```" for word in source.find)
     parts, seen = [], {}
     for number, said in enumerate(source.statements, 1):
         if said.part or not parts:
