@@ -24,6 +24,7 @@ WITH_STAND_IN = (
 INTERPRETER = """#!/bin/sh
 if [ "$2" = venv ]; then
     echo "$VENV_SAYS"
+    [ ! -L "$3" ] || exit 1  # as venv does
     mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
     exit ${VENV_EXIT:-0}
 fi

@@ -141,6 +141,14 @@ class TestMake:
         assert setup_env.make(str(venv)) is True
         assert stamp.read_text().strip() == setup_env.fingerprint()
 
+    def test_a_link_to_an_environment_is_followed(self, setup_env, venv, tmp_path):
+        real = tmp_path / "elsewhere"
+        real.mkdir()
+        venv.parent.mkdir(exist_ok=True)
+        venv.symlink_to(real)
+        assert setup_env.make(str(venv))
+        assert (real / "bin" / "python").exists()
+
     def test_an_extra_is_added_once_and_stays(self, setup_env, venv, monkeypatch, capfd):
         setup_env.make(str(venv))
         capfd.readouterr()

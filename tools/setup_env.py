@@ -300,7 +300,7 @@ def install(venv, extras, everything):
         for path in glob.glob(os.path.join(glob.escape(os.path.dirname(python_of(venv))), "python*")):
             if os.path.islink(path):  # to a Python that may be gone or another one: venv would leave it as it is
                 os.remove(path)
-        made = subprocess.run([sys.executable, "-m", "venv", venv], **OUTPUT)
+        made = subprocess.run([sys.executable, "-m", "venv", os.path.realpath(venv)], **OUTPUT)  # it refuses a link
         if made.returncode:
             stop("No virtual environment could be made in %s: %s" % (venv, reason(made.stdout)))
         add_startup(venv)
