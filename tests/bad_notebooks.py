@@ -260,6 +260,10 @@ BAD = {
     "wide_tolerance": ("small-tolerance", put("one-mean", "metadata", "compare", value=1000)),
     "tolerance_of_nothing": ("small-tolerance", put("one-mean", "metadata", "compare", value=0)),
     "tolerance_in_words": ("small-tolerance", put("one-mean", "metadata", "compare", value="3")),
+    "wide_tolerances": (
+        "few-wide-tolerances",
+        *(put(name, "metadata", "compare", value=6) for name in ("setup", "one-mean", "one-figure", "one-claim")),
+    ),
     # the claims
     "claim_unknown": ("claims-are-known", UNKNOWN),
     "claim_without_card": ("claims-are-stored", put("one-claim", "outputs", value=[])),
