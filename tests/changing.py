@@ -130,7 +130,8 @@ class Lesson:
                     where = f"after {each['after']!r} in the output of cell {change['until']}"
                     none = "no number there" if each["after"] in text else "no such text"
                     fault(f"{each['number']} (within {each['within']}) {where}", none if found is None else found)
-            printed = printed_by(ran) + "\n" + printed_by(self._section(prompt))
+            compared = [str(each["number"]) for each in change["expect"]]  # above, with a tolerance
+            printed = "\n".join((printed_by(ran), printed_by(self._section(prompt)), *compared))
             for told in measured(prompt):
                 if not is_printed(told, printed):
                     fault(f"the number {told!r} of its text in an output", "none with it")

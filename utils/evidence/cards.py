@@ -221,7 +221,7 @@ class Card:
         return found | {"conditions": conditions} | ({"waived": self.waived} if self.waived else {})
 
     def __repr__(self):
-        lines = textwrap.wrap(f"{self.verdict.upper()}: {self.sentence}", WIDTH)
+        lines = textwrap.wrap(f"{self.verdict.upper()}: {self.sentence}", WIDTH, break_on_hyphens=False)
         lines += textwrap.wrap(self.note, WIDTH)
         lines += textwrap.wrap(self.caption, WIDTH)
         lines += self._table() if self.runs else []
