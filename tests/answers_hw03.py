@@ -25,9 +25,24 @@ def sum_of(a):
     return a.sum(axis=0, keepdims=True)
 
 
+def statistics(x, weights, axis):
+    mu = np.sum(weights * x, axis=axis, keepdims=True)
+    return mu, np.sum(weights * (x - mu) ** 2, axis=axis, keepdims=True)
+
+
+def unbiased(x, weights, axis):
+    mu, var = statistics(x, weights, axis)
+    return mu, var / (1 - np.sum(weights**2))
+
+
+def corrected_by_n(x, weights, axis):
+    mu, var = statistics(x, weights, axis)
+    return mu, var * len(x) / (len(x) - 1)
+
+
 def forward(axis, inv=lambda var, eps: 1 / np.sqrt(var + eps), out=lambda g, h, b: g * h + b):
-    def function(x, gamma, beta, eps):
-        mu, var = x.mean(axis=axis, keepdims=True), x.var(axis=axis, keepdims=True)
+    def function(x, weights, gamma, beta, eps):
+        mu, var = statistics(x, weights, axis)
         inv_std = inv(var, eps)
         x_hat = (x - mu) * inv_std
         y = out(gamma, x_hat, beta)
@@ -44,13 +59,13 @@ def staged(axis, **other):
         "dx_hat": lambda g, n: g.dy * g.gamma,
         "dinv_std": lambda g, n: g.add(g.dx_hat * g.xc),
         "dvar": lambda g, n: -0.5 * g.inv_std**3 * g.dinv_std,
-        "dxc": lambda g, n: g.dx_hat * g.inv_std + 2 / n * g.xc * g.dvar,
+        "dxc": lambda g, n: g.dx_hat * g.inv_std + 2 * g.weights * g.xc * g.dvar,
         "dmu": lambda g, n: -g.add(g.dxc),
-        "dx": lambda g, n: g.dxc + g.dmu / n,
+        "dx": lambda g, n: g.dxc + g.weights * g.dmu,
     } | other
 
-    def function(dy, cache, gamma):
-        g = SimpleNamespace(dy=dy, gamma=gamma, add=lambda a: a.sum(axis=axis, keepdims=True), **cache)
+    def function(dy, cache, weights, gamma):
+        g = SimpleNamespace(dy=dy, weights=weights, gamma=gamma, add=lambda a: a.sum(axis=axis, keepdims=True), **cache)
         for name, formula in formulas.items():
             setattr(g, name, formula(g, dy.shape[axis]))
         return {name: getattr(g, name) for name in formulas}
@@ -58,13 +73,16 @@ def staged(axis, **other):
     return function
 
 
-def update(axis, ddof=1, weight=lambda p, batches: p if p is not None else 1 / batches):
-    def function(state, x, momentum):
+def update(axis, weight=lambda p, batches: p if p is not None else 1 / batches, of=unbiased, power=1):
+    def function(state, x, weights, momentum):
         p = weight(momentum, state["batches"] + 1)
-        found = {"batches": state["batches"] + 1}
-        for name, new in (("mean", x.mean(axis, keepdims=True)), ("var", x.var(axis, ddof=ddof, keepdims=True))):
-            found[name] = (1 - p) * state[name] + p * new
-        return found
+        mean, var = of(x, weights, axis)
+        moved = (1 - p) * state["var"] ** power + p * var**power
+        return {
+            "batches": state["batches"] + 1,
+            "mean": (1 - p) * state["mean"] + p * mean,
+            "var": moved ** (1 / power),
+        }
 
     return function
 
@@ -93,9 +111,9 @@ def images(axes=(0, 2, 3)):
 
 
 def closed(axis):
-    def function(dy, x_hat, inv_std, gamma):
-        mean, along = dy.mean(axis=axis, keepdims=True), (dy * x_hat).mean(axis=axis, keepdims=True)
-        return gamma * inv_std * (dy - mean - x_hat * along)
+    def function(dy, x_hat, inv_std, weights, gamma):
+        ones, along = dy.sum(axis=axis, keepdims=True), (dy * x_hat).sum(axis=axis, keepdims=True)
+        return gamma * inv_std * (dy - weights * ones - weights * x_hat * along)
 
     return function
 
@@ -114,15 +132,15 @@ for a in (0, 1):
 
 
 def spread(g, n):
-    return 2 / n * g.xc * g.dvar
+    return 2 * g.weights * g.xc * g.dvar
+
+
+def unweighted(g, n):
+    return direct(g, n) + 2 * g.xc * g.dvar
 
 
 def direct(g, n):
     return g.dx_hat * g.inv_std
-
-
-def along_summed(dy, x_hat, inv_std, gamma):
-    return gamma * inv_std * (dy - mean_of(dy) - x_hat * sum_of(dy * x_hat))
 
 
 WRONG = {
@@ -148,26 +166,36 @@ WRONG = {
         ("dxc misses the path through the variance", staged(0, dxc=direct)),
         ("dxc misses the direct path", staged(0, dxc=spread)),
         ("factor of two", staged(0, dxc=lambda g, n: direct(g, n) + spread(g, n) / 2)),
-        ("not divided by n", staged(0, dxc=lambda g, n: direct(g, n) + spread(g, n) * n)),
+        ("dxc: the path through the variance misses the weights", staged(0, dxc=unweighted)),
+        ("as with equal weights", staged(0, dxc=lambda g, n: direct(g, n) + 2 / n * g.xc * g.dvar)),
+        ("multiply the direct path, too", staged(0, dxc=lambda g, n: g.weights * unweighted(g, n))),
+        ("dmu is a weighted sum", staged(0, dmu=lambda g, n: -sum_of(g.weights * g.dxc))),
         ("dmu has the wrong sign", staged(0, dmu=lambda g, n: sum_of(g.dxc))),
         ("dx misses the path through the mean", staged(0, dx=lambda g, n: g.dxc)),
-        ("the mean is not divided by n", staged(0, dx=lambda g, n: g.dxc + g.dmu)),
-        ("mean has the wrong sign", staged(0, dx=lambda g, n: g.dxc - g.dmu / n)),
+        ("the path through the mean misses the weights", staged(0, dx=lambda g, n: g.dxc + g.dmu)),
+        ("mean has the wrong sign", staged(0, dx=lambda g, n: g.dxc - g.weights * g.dmu)),
         ("dx is None: is a return missing?", staged(0, dx=lambda g, n: None)),
         ("gives no dbeta, dgamma", lambda **given: {}),
     ],
     hw03.backward_closed: [
-        ("takes the mean and the variance for constants", by_name(lambda dy, h, s, g: s * g * dy)),
-        ("the means are taken over the features", closed(1)),
-        ("dx misses inv_std", by_name(lambda dy, h, s, g: closed(0)(dy, h, 1, g))),
+        ("dx misses the path through the variance", by_name(lambda dy, h, s, w, g: g * s * (dy - w * sum_of(dy)))),
+        ("dx misses the path through the mean", by_name(lambda dy, h, s, w, g: g * s * (dy - w * h * sum_of(dy * h)))),
+        ("dx misses gamma", by_name(lambda dy, h, s, w, g: closed(0)(dy, h, s, w, 1))),
+        ("takes the mean and the variance for constants", by_name(lambda dy, h, s, w, g: s * g * dy)),
+        ("the sums are taken over the features", closed(1)),
+        ("dx misses inv_std", by_name(lambda dy, h, s, w, g: closed(0)(dy, h, 1, w, g))),
+        ("this is the formula for equal weights", by_name(lambda dy, h, s, w, g: closed(0)(dy, h, s, 1 / len(dy), g))),
         (
-            "a sum in place of the mean of dy * x_hat",
-            by_name(lambda dy, h, s, g: g * s * (dy - mean_of(dy) - h * sum_of(dy * h))),
+            "dx: the path through the mean has equal weights",
+            by_name(lambda dy, h, s, w, g: g * s * (dy - mean_of(dy) - w * h * sum_of(dy * h))),
         ),
-        ("dx has shape (2, 3)", by_name(lambda dy, h, s, g: closed(0)(dy, h, s, g)[:2])),
-        ("2 times what it should be", by_name(lambda dy, h, s, g: 2 * closed(0)(dy, h, s, g))),
+        ("dx has shape (2, 3)", by_name(lambda dy, h, s, w, g: closed(0)(dy, h, s, w, g)[:2])),
+        ("2 times what it should be", by_name(lambda dy, h, s, w, g: 2 * closed(0)(dy, h, s, w, g))),
     ],
-    partial(hw03.running_statistics, momentum=None): [],
+    partial(hw03.running_statistics, momentum=None): [
+        ("average over all batches, not 0.1", update(0, lambda p, batches: 0.1)),
+        ("with momentum None the batch is counted twice", update(0, lambda p, batches: 1 / (batches + 1))),
+    ],
     hw03.evaluation: [
         ("the variance is that of the batch", lambda x, state, **more: evaluate(x, state | {"var": x.var(0)}, **more)),
         ("y misses beta", by_name(lambda x, s, g, b, e: evaluate(x, s, g, 0, e))),
@@ -175,8 +203,16 @@ WRONG = {
         ("eps is missing under the root", by_name(lambda x, s, g, b, e: evaluate(x, s, g, b, 0))),
     ],
     hw03.running_statistics: [
-        ("is not updated", by_name(lambda state, x, p: state)),
-        ("update gives no mean, var, batches", lambda state, x, momentum: {}),
+        ("var takes the biased variance", update(0, of=statistics)),
+        ("used the other way round", update(0, lambda p, batches: 1 - p)),
+        ("var averages standard deviations", update(0, of=unbiased, power=0.5)),
+        ("corrected by n / (n - 1)", update(0, of=corrected_by_n)),
+        (
+            "mean leaves out the weights",
+            update(0, of=lambda x, w, axis: unbiased(x, np.full_like(w, 1 / len(w)), axis)),
+        ),
+        ("is not updated", by_name(lambda state, x, w, p: state)),
+        ("update gives no mean, var, batches", lambda state, x, weights, momentum: {}),
     ],
     hw03.evaluation_backward: [
         ("dx misses gamma", evaluate_backward(0, dx=lambda dy, x, h, g, s: dy * s)),
@@ -193,28 +229,6 @@ WRONG = {
 
 
 # The mutants, as functions
-
-
-def backward_of(name):
-    def function(dy, x_hat, inv_std, gamma):
-        norm = mutant(name)(dy.shape[1])
-        norm.x_hat, norm.inv_std, norm.gamma = x_hat, inv_std, gamma.ravel()
-        norm.from_batch, norm.dtype = True, dy.dtype
-        return norm.backward(dy)
-
-    return function
-
-
-def update_of(name):
-    def function(state, x, momentum):
-        norm = mutant(name)(x.shape[1], momentum=momentum)
-        norm.running_mean, norm.running_var = state["mean"].ravel(), state["var"].ravel()
-        norm.num_batches_tracked = state["batches"]
-        norm.forward(x)
-        found = {"mean": norm.running_mean, "var": norm.running_var}
-        return {key: value.reshape(1, -1) for key, value in found.items()} | {"batches": norm.num_batches_tracked}
-
-    return function
 
 
 def evaluate_of(name):
@@ -236,22 +250,7 @@ def images_of(name):
     return function
 
 
-average = partial(hw03.running_statistics, momentum=None)
-
 KNOWN = {
-    "variance_path_missing": (hw03.backward_closed, backward_of, "dx misses the path through the variance"),
-    "mean_path_missing": (hw03.backward_closed, backward_of, "dx misses the path through the mean"),
-    "gamma_missing_in_dx": (hw03.backward_closed, backward_of, "dx misses gamma"),
-    "statistics_without_gradient": (
-        hw03.backward_closed,
-        backward_of,
-        "takes the mean and the variance for constants",
-    ),
-    "biased_running_variance": (hw03.running_statistics, update_of, "var takes the variance divided by n"),
-    "momentum_the_wrong_way": (hw03.running_statistics, update_of, "used the other way round"),
-    "momentum_none_as_default": (average, update_of, "average over all batches, not 0.1"),
-    "average_counts_late": (average, update_of, "with momentum None the batch is counted twice"),
-    "deviation_averaged": (hw03.running_statistics, update_of, "var averages standard deviations"),
     "beta_forgotten_in_eval": (hw03.evaluation, evaluate_of, "y misses beta"),
     "eps_added_to_deviation": (hw03.evaluation, evaluate_of, "eps is added to the standard deviation"),
     "eval_without_effect": (hw03.evaluation, evaluate_of, "uses the statistics of the batch"),

@@ -1,4 +1,4 @@
-"""The checks of homework 3: batch norm by hand.
+"""The checks of homework 3: batch norm by hand, with weights of the examples that add up to one.
 
 Each gives a tuple of sentences, empty if nothing is wrong. Where one has the argument ``axis``, it is that of the
 examples: 0 for tables of shape (n, d), 1 for (d, n); statistics then have shape (1, d) or (d, 1).
@@ -30,9 +30,12 @@ class _Batch:
         self.x, self.dy = self.turned(table(rng, n, d)), self.turned(rng.normal(size=(n, d)))
         self.gamma = self.turned(rng.uniform(0.5, 2, (1, d)) * rng.choice([-1, 1], (1, d)))
         self.beta = self.turned(rng.normal(size=(1, d)))
-        self.mu = self.mean(self.x)
+        weights = np.append(rng.uniform(0.2, 1, n - 1), 0.0)  # the last one is padding
+        self.w = self.turned(weights[:, None] / weights.sum())
+        self.mu = self.sum(self.w * self.x)
         self.xc = self.x - self.mu
-        self.var = self.mean(self.xc**2)
+        self.var = self.sum(self.w * self.xc**2)
+        self.unbiased = self.var / (1 - np.sum(self.w**2))
         self.inv_std = 1 / np.sqrt(self.var + self.eps)
         self.x_hat = self.xc * self.inv_std
         self.y = self.gamma * self.x_hat + self.beta
@@ -59,10 +62,11 @@ class _Batch:
         first = np.take(np.asarray(got, dtype=float), 0, axis=1 - self.axis)
         return None if np.isnan(first).all() else f"a missing number (NaN) is skipped in {name}; it should show there"
 
-    def dx(self, *, mean=True, var=True, gamma=True, inv_std=True, average=None, other=None):
-        """Gradient of x, with or without its parts."""
-        average = average or self.mean
-        dx = self.dy - mean * average(self.dy) - float(var) * self.x_hat * (other or average)(self.dy * self.x_hat)
+    def dx(self, *, mean=True, var=True, gamma=True, inv_std=True, total=None, of_mean=None, of_var=None):
+        """Gradient of x, with or without its parts, and with other weights than its own in them."""
+        total = total or self.sum
+        of_mean, of_var = (self.w if w is None else w for w in (of_mean, of_var))
+        dx = self.dy - mean * of_mean * total(self.dy) - float(var) * of_var * self.x_hat * total(self.dy * self.x_hat)
         return dx * (self.gamma if gamma else 1) * (self.inv_std if inv_std else 1)
 
 
@@ -73,21 +77,31 @@ def forward(function, *, axis=0, seed=0):
     Parameters
     ----------
     function : callable
-        ``function(x, gamma, beta, eps)`` gives a dict with mu, xc, var, inv_std, x_hat and y.
+        ``function(x, weights, gamma, beta, eps)`` gives a dict with mu, xc, var, inv_std, x_hat and y.
     axis : {0, 1}
     seed : int
     """
     b = _Batch(axis, seed)
     names = ("mu", "xc", "var", "inv_std", "x_hat", "y")
-    got = yield from answer("forward", function, names, x=b.x, gamma=b.gamma, beta=b.beta, eps=b.eps)
+    given = {"x": b.x, "weights": b.w, "gamma": b.gamma, "beta": b.beta, "eps": b.eps}
+    got = yield from answer("forward", function, names, **given)
     # Each is judged by the student's own values of those before it: one fault, one sentence.
     mu, xc, var, inv_std, x_hat, y = (got[name] for name in names)
-    other = b.x.mean(axis=1 - axis, keepdims=True)
-    demand(compare("mu", mu, b.mu, {"mu is taken over the features; it is taken over the batch": other}))
+    wrong = {
+        "mu is taken over the features; it is taken over the batch": (b.w * b.x).sum(axis=1 - axis, keepdims=True),
+        "mu leaves out the weights": b.mean(b.x),
+        "mu is divided by n, too; the weights add up to 1 already": b.mu / b.n,
+    }
+    demand(compare("mu", mu, b.mu, wrong))
     yield compare("xc", xc, b.xc, {"xc has the wrong sign": -b.xc})
-    unbiased = "var is divided by n - 1; batch norm normalizes with the variance that is divided by n"
-    wrong = {unbiased: b.var * b.n / (b.n - 1), "var is the standard deviation": np.sqrt(b.var)}
-    demand(compare("var", var, b.var, wrong | {"var is a sum; it is a mean": b.var * b.n}))
+    wrong = {
+        "var is the unbiased variance; a batch is normalized with that which is not corrected": b.unbiased,
+        "var is the standard deviation": np.sqrt(b.var),
+        "var leaves out the weights": b.mean(b.xc**2),
+        "var leaves out the weights, and is a sum": b.sum(b.xc**2),
+        "var has the squares of the weights; only the deviations are squared": b.sum((b.w * b.xc) ** 2),
+    }
+    demand(compare("var", var, b.var, wrong))
     var = np.asarray(var)
     wrong = {
         "eps is added to the standard deviation; it belongs under the root": 1 / (np.sqrt(var) + b.eps),
@@ -108,7 +122,7 @@ def forward(function, *, axis=0, seed=0):
         }
         yield compare("y", y, b.gamma * own + b.beta, wrong)
     missing = b.missing()
-    yield b.skipped("y", function(x=missing, gamma=b.gamma, beta=b.beta, eps=b.eps)["y"])
+    yield b.skipped("y", function(**given | {"x": missing})["y"])
 
 
 @check("backward_staged")
@@ -118,8 +132,8 @@ def backward_staged(function, *, axis=0, seed=0):
     Parameters
     ----------
     function : callable
-        ``function(dy, cache, gamma)``, where cache has mu, xc, var, inv_std and x_hat, gives a dict with dbeta, dgamma,
-        dx_hat, dinv_std, dvar, dxc, dmu and dx. A gradient has the shape of what it belongs to.
+        ``function(dy, cache, weights, gamma)``, where cache has mu, xc, var, inv_std and x_hat, gives a dict with
+        dbeta, dgamma, dx_hat, dinv_std, dvar, dxc, dmu and dx. A gradient has the shape of what it belongs to.
     axis : {0, 1}
     seed : int
 
@@ -130,7 +144,8 @@ def backward_staged(function, *, axis=0, seed=0):
     b = _Batch(axis, seed)
     cache = {name: getattr(b, name) for name in ("mu", "xc", "var", "inv_std", "x_hat")}
     names = ("dbeta", "dgamma", "dx_hat", "dinv_std", "dvar", "dxc", "dmu", "dx")
-    got = yield from answer("backward_staged", function, names, dy=b.dy, cache=cache, gamma=b.gamma)
+    given = {"dy": b.dy, "cache": cache, "weights": b.w, "gamma": b.gamma}
+    got = yield from answer("backward_staged", function, names, **given)
     own = {}
     for name, want, wrong in _stages(b, own):
         yield compare(name, got[name], want, wrong)
@@ -140,8 +155,11 @@ def backward_staged(function, *, axis=0, seed=0):
 
 def _stages(b, own):
     """Each node of the backward pass: its name, what is right, and the usual wrong ones, from `own` earlier values."""
-    yield "dbeta", b.sum(b.dy), {"dbeta is a mean over the batch; it is a sum": b.mean(b.dy)}
+    weighted = "is a weighted sum; the weights belong to the statistics only"
+    wrong = {"dbeta is a mean over the batch; it is a sum": b.mean(b.dy), f"dbeta {weighted}": b.sum(b.w * b.dy)}
+    yield "dbeta", b.sum(b.dy), wrong
     wrong = {
+        f"dgamma {weighted}": b.sum(b.w * b.dy * b.x_hat),
         "dgamma is taken with x instead of x_hat": b.sum(b.dy * (b.xc + b.mu)),
         "dgamma is taken with xc instead of x_hat": b.sum(b.dy * b.xc),
         "dgamma is a mean over the batch; it is a sum": b.mean(b.dy * b.x_hat),
@@ -153,6 +171,7 @@ def _stages(b, own):
     wrong = {
         "dinv_std is taken with x_hat instead of xc": b.sum(dx_hat * b.x_hat),
         "dinv_std is a mean over the batch; it is a sum": b.mean(dx_hat * b.xc),
+        f"dinv_std {weighted}": b.sum(b.w * dx_hat * b.xc),
     }
     yield "dinv_std", b.sum(dx_hat * b.xc), wrong
     right = -0.5 * b.inv_std**3 * own["dinv_std"]
@@ -166,19 +185,24 @@ def _stages(b, own):
     direct, spread = dx_hat * b.inv_std, 2 * b.xc * own["dvar"]
     wrong = {
         "dxc misses the path through the variance": direct,
-        "dxc misses the direct path from x_hat": spread / b.n,
-        "dxc misses the factor of two of the square": direct + spread / (2 * b.n),
-        "dxc: the path through the variance is not divided by n": direct + spread,
+        "dxc misses the direct path from x_hat": b.w * spread,
+        "dxc misses the factor of two of the square": direct + b.w * spread / 2,
+        "dxc: the path through the variance misses the weights": direct + spread,
+        "dxc: the path through the variance is divided by n, as with equal weights": direct + spread / b.n,
+        "dxc: the weights multiply the direct path, too": b.w * (direct + spread),
     }
-    yield "dxc", direct + spread / b.n, wrong
-    yield "dmu", -b.sum(own["dxc"]), {"dmu has the wrong sign": b.sum(own["dxc"])}
-    dxc, dmu = own["dxc"], own["dmu"]
+    yield "dxc", direct + b.w * spread, wrong
+    dxc = own["dxc"]
+    wrong = {"dmu has the wrong sign": b.sum(dxc), f"dmu {weighted}": -b.sum(b.w * dxc)}
+    yield "dmu", -b.sum(dxc), wrong
+    dmu = own["dmu"]
     wrong = {
         "dx misses the path through the mean": dxc,
-        "dx: the path through the mean is not divided by n": dxc + dmu,
-        "dx: the path through the mean has the wrong sign": dxc - dmu / b.n,
+        "dx: the path through the mean misses the weights": dxc + dmu,
+        "dx: the path through the mean is divided by n, as with equal weights": dxc + dmu / b.n,
+        "dx: the path through the mean has the wrong sign": dxc - b.w * dmu,
     }
-    yield "dx", dxc + dmu / b.n, wrong
+    yield "dx", dxc + b.w * dmu, wrong
 
 
 @check("backward_closed")
@@ -188,13 +212,13 @@ def backward_closed(function, *, axis=0, seed=0):
     Parameters
     ----------
     function : callable
-        ``function(dy, x_hat, inv_std, gamma)`` gives dx.
+        ``function(dy, x_hat, inv_std, weights, gamma)`` gives dx.
     axis : {0, 1}
     seed : int
 
     Examples
     --------
-    >>> wrong = lambda dy, x_hat, inv_std, gamma: gamma * inv_std * (dy - dy.mean(axis=0))
+    >>> wrong = lambda dy, x_hat, inv_std, weights, gamma: gamma * inv_std * (dy - weights * dy.sum(axis=0))
     >>> backward_closed(wrong)
     backward_closed: dx misses the path through the variance
     ('dx misses the path through the variance',)
@@ -206,14 +230,19 @@ def backward_closed(function, *, axis=0, seed=0):
         "dx takes the mean and the variance for constants: both paths are missing": b.dx(mean=False, var=False),
         "dx misses gamma": b.dx(gamma=False),
         "dx misses inv_std": b.dx(inv_std=False),
-        "dx has sums where means belong": b.dx(average=b.sum),
-        "dx has a sum in place of the mean of dy": b.dx(average=b.sum, other=b.mean),
-        "dx has a sum in place of the mean of dy * x_hat": b.dx(other=b.sum),
-        "dx divides by n - 1 instead of n": b.dx(average=lambda a: b.sum(a) / (b.n - 1)),
+        "dx: both paths miss the weights": b.dx(of_mean=1, of_var=1),
+        "dx: this is the formula for equal weights": b.dx(of_mean=1 / b.n, of_var=1 / b.n),
+        "dx: the path through the mean misses the weights": b.dx(of_mean=1),
+        "dx: the path through the mean has equal weights": b.dx(of_mean=1 / b.n),
+        "dx: the path through the variance misses the weights": b.dx(of_var=1),
+        "dx: the path through the variance has equal weights": b.dx(of_var=1 / b.n),
+        "dx: the sums are weighted; the weight of an example stands before the sum": b.dx(
+            total=lambda a: b.sum(b.w * a), of_mean=1, of_var=1
+        ),
         "dx: the path through the variance has the wrong sign": b.dx(var=-1),
-        "dx: the means are taken over the features": b.dx(average=lambda a: a.mean(axis=1 - axis, keepdims=True)),
+        "dx: the sums are taken over the features": b.dx(total=lambda a: a.sum(axis=1 - axis, keepdims=True)),
     }
-    given = {"dy": b.dy, "x_hat": b.x_hat, "inv_std": b.inv_std, "gamma": b.gamma}
+    given = {"dy": b.dy, "x_hat": b.x_hat, "inv_std": b.inv_std, "weights": b.w, "gamma": b.gamma}
     got = yield from answer("backward_closed", function, None, **given)
     yield compare("dx", got, b.dx(), wrong)
 
@@ -225,8 +254,8 @@ def running_statistics(function, *, momentum=0.2, axis=0, weight_of="new", seed=
     Parameters
     ----------
     function : callable
-        ``function(state, x, momentum)`` gives a new state: a dict with mean and var, of the shape of the statistics,
-        and batches, the number of batches so far.
+        ``function(state, x, weights, momentum)`` gives a new state: a dict with mean and var, of the shape of the
+        statistics, and batches, the number of batches so far.
     momentum : float or None
         With which it is checked; None is the average over all batches.
     axis : {0, 1}
@@ -235,7 +264,7 @@ def running_statistics(function, *, momentum=0.2, axis=0, weight_of="new", seed=
     seed : int
     """
     b = _Batch(axis, seed)
-    got = yield from answer("update", function, b.state, state=b.state, x=b.x, momentum=momentum)
+    got = yield from answer("update", function, b.state, state=b.state, x=b.x, weights=b.w, momentum=momentum)
     case, p = "", momentum if weight_of == "new" or momentum is None else 1 - momentum
     if momentum is None:
         case, p = "with momentum None ", 1 / 4
@@ -248,21 +277,24 @@ def running_statistics(function, *, momentum=0.2, axis=0, weight_of="new", seed=
     else:
         swapped = f"momentum is the weight of the {weight_of} value here; it is used the other way round"
         faults = [(swapped, 1 - p)]
-    for name, new in (("mean", b.mu), ("var", b.var * b.n / (b.n - 1))):
+    for name, new in (("mean", b.mu), ("var", b.unbiased)):
         old, wrong = b.state[name], []
         for sentence, q in faults:
             wrong.append((sentence, (1 - q) * old + q * new))
             if name == "var":
-                wrong.append((f"{sentence}, and var takes the variance divided by n", (1 - q) * old + q * b.var))
+                wrong.append((f"{sentence}, and var takes the biased variance", (1 - q) * old + q * b.var))
         if name == "var":
-            divided = "var takes the variance divided by n; the running one is unbiased, divided by n - 1"
-            wrong.append((divided, (1 - p) * old + p * b.var))
+            biased = "var takes the biased variance; the running one is divided by one minus the sum of squared weights"
+            divided = "var is corrected by n / (n - 1), which is for equal weights"
+            wrong += [(biased, (1 - p) * old + p * b.var), (divided, (1 - p) * old + p * b.var * b.n / (b.n - 1))]
             wrong.append(("var averages standard deviations", ((1 - p) * np.sqrt(old) + p * np.sqrt(new)) ** 2))
+        plain = {"mean": b.mean(b.x), "var": np.var(b.x, axis=axis, ddof=1, keepdims=True)}[name]
+        wrong.append((f"{name} leaves out the weights", (1 - p) * old + p * plain))
         wrong += [(f"{name} {case}is that of the batch alone", new), (f"{name} {case}is not updated", old)]
         yield compare(f"{case}{name}", got[name], (1 - p) * old + p * new, wrong)
     yield None if got["batches"] == 4 else f"batches is {got['batches']} after batch number 4"
     if momentum is not None:
-        after = function(state=b.state, x=b.missing(), momentum=momentum)
+        after = function(state=b.state, x=b.missing(), weights=b.w, momentum=momentum)
         yield b.skipped("mean", after["mean"]) or b.skipped("var", after["var"])
 
 
@@ -287,7 +319,9 @@ def evaluation(function, *, axis=0, seed=0):
     for name, x in {"y": b.x, "y of a single example": b.turned(b.turned(b.x)[:1])}.items():
         batch = b.mean(x)
         wrong = {
-            "evaluation uses the statistics of the batch; it uses the running ones": b.y,
+            "evaluation uses the statistics of the batch; it uses the running ones": out(
+                x, batch, 1 / np.sqrt(b.mean((x - batch) ** 2) + b.eps)
+            ),
             "eps is added to the standard deviation; it belongs under the root": out(
                 x, mean, 1 / (np.sqrt(var) + b.eps)
             ),

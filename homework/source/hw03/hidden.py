@@ -1,4 +1,4 @@
-"""Homework 3, batch norm by hand: what is drawn from the variant, the checks, the rubric."""
+"""Homework 3, a batch norm with weights by hand: what is drawn from the variant, the checks, the rubric."""
 
 from functools import partial
 
@@ -26,7 +26,7 @@ def cells(variant):
     """The drawn cells, by their ids."""
     s = draw(variant)
     shape, lie = ("(n, d)", "rows") if s["axis"] == 0 else ("(d, n)", "columns")
-    small = "(1, d)" if s["axis"] == 0 else "(d, 1)"
+    small, of_examples = [("(1, d)", "(n, 1)"), ("(d, 1)", "(1, n)")][s["axis"]]
     other = {"new": "that of the old value is 1 - p", "old": "that of the new batch is 1 - p"}[s["weight_of"]]
     whose = {"new": "the new batch", "old": "the old value"}[s["weight_of"]]
     return {
@@ -37,7 +37,8 @@ WEIGHT_OF = "{s["weight_of"]}"  # whose weight momentum p is; {other}
 EPS = {s["eps"]!r}
 N, D, SEED = {s["rows"]}, {s["columns"]}, {s["seed"]}""",
         "layout": f"In this variant examples are {lie}: $x$ has shape `{shape}`. Statistics, $\\gamma$ and $\\beta$ "
-        f"have shape `{small}`. Momentum is the weight of **{whose}**. Other classes have it otherwise.",
+        f"have shape `{small}`, the weights of the examples `{of_examples}`. Momentum is "
+        f"the weight of **{whose}**. Other classes have it otherwise.",
     }
 
 
@@ -66,16 +67,22 @@ class _Draw:
     def gamma(self):
         return self.row(0.5, 2) * self.turned(self.rng.choice([-1, 1], (1, self.d)))
 
+    def weights(self):
+        """They add up to one; one example in four is padding."""
+        w = self.rng.uniform(0.2, 1, self.n)
+        w[self.rng.permutation(self.n)[: self.n // 4]] = 0
+        return self.turned(w[:, None] / w.sum())
+
     def eps(self):
         return float(self.rng.uniform(0.02, 0.3))
 
     def state(self):
         return {"mean": self.row(), "var": self.row(0.5, 2), "batches": int(self.rng.integers(2, 9))}
 
-    def cache(self, eps):
+    def cache(self, eps, weights):
         x = self.x()
-        mu = x.mean(axis=self.axis, keepdims=True)
-        var = x.var(axis=self.axis, keepdims=True)
+        mu = (weights * x).sum(axis=self.axis, keepdims=True)
+        var = (weights * (x - mu) ** 2).sum(axis=self.axis, keepdims=True)
         inv_std = 1 / np.sqrt(var + eps)
         return {"mu": mu, "xc": x - mu, "var": var, "inv_std": inv_std, "x_hat": (x - mu) * inv_std}
 
@@ -88,29 +95,31 @@ def checks(variant):
         return lambda rng: [make(_Draw(rng, axis, *shape)) for shape in shapes]
 
     def forward(d):
-        return {"x": d.x(), "gamma": d.gamma(), "beta": d.row(), "eps": d.eps()}
+        return {"x": d.x(), "weights": d.weights(), "gamma": d.gamma(), "beta": d.row(), "eps": d.eps()}
 
     def with_missing(make):
         def cases(rng):
             found = several(make)(rng)
             last = found[-1]["x"]
-            last.flat[rng.integers(last.size)] = np.nan
+            last.flat[rng.choice(np.flatnonzero(np.broadcast_to(found[-1]["weights"], last.shape)))] = np.nan
             return found
 
         return cases
 
     def staged(d):
-        return {"dy": d.dy(), "cache": d.cache(d.eps()), "gamma": d.gamma()}
+        weights = d.weights()
+        return {"dy": d.dy(), "cache": d.cache(d.eps(), weights), "weights": weights, "gamma": d.gamma()}
 
     def closed(d):
-        cache = d.cache(d.eps())
-        return {"dy": d.dy(), "x_hat": cache["x_hat"], "inv_std": cache["inv_std"], "gamma": d.gamma()}
+        given = staged(d)
+        cache = given.pop("cache")
+        return given | {"x_hat": cache["x_hat"], "inv_std": cache["inv_std"]}
 
     def update(d):
-        return {"state": d.state(), "x": d.x(), "momentum": float(d.rng.uniform(0.05, 0.4))}
+        return {"state": d.state(), "x": d.x(), "weights": d.weights(), "momentum": float(d.rng.uniform(0.05, 0.4))}
 
     def average(d):
-        return {"state": d.state(), "x": d.x(), "momentum": None}
+        return {"state": d.state(), "x": d.x(), "weights": d.weights(), "momentum": None}
 
     def evaluate(d):
         return {"x": d.x(), "state": d.state(), "gamma": d.gamma(), "beta": d.row(), "eps": d.eps()}
@@ -146,8 +155,8 @@ def checks(variant):
 def manual(variant):
     """What a person marks."""
     rubric = """\
-8 points: from the staged gradients to one formula, each step following from the last.
-4 points: says why the average of x_hat is zero and where the derivation needs it.
-4 points: reads the formula: what is taken away is the part of the gradient along ones and the part along x_hat.
-4 points: explains why an upstream gradient of ones gives dx = 0 and so tests nothing."""
+8 points: from the staged gradients to one formula, each step following from the last, each weight in its place.
+4 points: says why the weighted average of x_hat is zero and where the derivation needs it.
+4 points: padding gets gamma s dy, as in evaluation: it moves no statistics, but its own output depends on it.
+4 points: dy = w gives dx = 0, with both sums worked out; so a check needs a random upstream gradient."""
     return [Manual("derivation", 20, rubric)]
