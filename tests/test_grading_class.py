@@ -14,7 +14,7 @@ import pytest
 from grading_fixtures import grade_class, read_grades, write_class
 from nbformat.v4 import new_notebook
 
-from homework.grading import report, submissions
+from homework.grading import submissions, summary
 
 pytestmark = pytest.mark.timeout(600)  # whole classes are graded
 
@@ -160,13 +160,13 @@ class TestAClass:
         assert f"{len(graded[3])} submissions" in text
         lines = text.splitlines()
         begin = lines.index("  centre: 6 of 13 that ran") + 1
-        said = [line.strip().split(" x ", 1) for line in lines[begin : begin + report.SENTENCES]]
+        said = [line.strip().split(" x ", 1) for line in lines[begin : begin + summary.SENTENCES]]
         times = [int(number) for number, _ in said]
         assert times == sorted(times, reverse=True)
         assert sum(times) <= 6
-        assert len({sentence for _, sentence in said}) == report.SENTENCES
+        assert len({sentence for _, sentence in said}) == summary.SENTENCES
         assert text in graded[2].stdout
-        assert (graded[1] / "summary.html").read_text(encoding="utf-8").count('class="bar"') == report.BINS
+        assert (graded[1] / "summary.html").read_text(encoding="utf-8").count('class="bar"') == summary.BINS
 
     def test_the_summary_has_mistakes_that_the_notebooks_own_checks_name(self):
         def result(*lines, status="ok"):
@@ -175,12 +175,12 @@ class TestAClass:
             other = {**test, "id": "other", "said": "other: <b>no</b>"}
             return {"reason": "", "checks": [check], "tests": [test, other]}
 
-        here = SimpleNamespace(name="hw00", variant="0", points=10.0)
+        here = SimpleNamespace(name="hw00", variant="0", points=10.0, checks=[], manual=[])
         who = SimpleNamespace(name="A student")
         wrong = "centre: the mean is one for all"
         said = [("centre: right", wrong), (wrong, wrong), ("centre: not attempted",), ("", "<i>")]
         results = [result(*lines) for lines in said]
-        page = report.summary_page(here, [(who, one) for one in results])
+        page = summary.page(here, [(who, one, []) for one in results])
         assert f"<td>2 × {wrong}\n1 × &lt;i&gt;</td>" in page
         assert "<td>4 × the result: 3 of 3 entries are wrong</td>" in page
         assert "centre: right" not in page

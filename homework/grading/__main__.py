@@ -142,10 +142,10 @@ def _grade(arguments, boxed, out):
     failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
-    said = report.write(out, assignment, graded, log, (roster, in_roster) if roster else None)
-    print(report.summary_text(assignment, graded), end="")
+    summary, said = report.write(out, assignment, graded, log, (roster, in_roster) if roster else None)
+    print(summary, end="")
     print("".join(f"\n{line}" for line in said), end="\n" if said else "")
-    print(f"\nResults: {out} (grades.csv, summary.html, a page for each student in feedback/, log.txt)")
+    print(f"\nResults: {out} (grades.csv, summary.html, similar.html, a page for each student in feedback/, log.txt)")
     return 1 if failures else 0
 
 

@@ -52,7 +52,7 @@ def entered(out, ids):
 def _same(cell, other):
     """Whether two cells say the same, also where a spreadsheet has written a number in its own way."""
     cell, other = str(cell or "").strip(), str(other or "").strip()
-    return cell == other or _number(cell) == _number(other)
+    return cell == other or number(cell) == number(other)
 
 
 def _changed(rows, last, manual):
@@ -97,7 +97,7 @@ def marks_of(assignment, submission, before):
     return [(row.get(part.id) or "").strip() for part in assignment.manual]
 
 
-def _number(mark):
+def number(mark):
     """Points as a person writes them, 3.5 or 3,5; nan if they are no number."""
     try:
         return float(mark.replace(",", "."))
@@ -107,7 +107,7 @@ def _number(mark):
 
 def counts(part, mark):
     """Whether a mark is a number of points that the part can have."""
-    return 0 <= _number(mark) <= part.points
+    return 0 <= number(mark) <= part.points
 
 
 def written(part, result):
@@ -146,7 +146,7 @@ def with_manual(assignment, result, marks):
     points = total(result)
     for part, mark in zip(assignment.manual, marks, strict=True):
         if counts(part, mark):
-            points += _number(mark)
+            points += number(mark)
         elif mark or written(part, result):
             return None
     return points
