@@ -173,7 +173,8 @@ def grade_class(where, source, out, *more, check=True, sandbox=SANDBOX, **enviro
 
 def rows_of(table):
     """The rows of a table of grades."""
-    return list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    text = table.read_text(encoding="utf-8-sig")
+    return list(csv.DictReader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ","))
 
 
 def read_grades(out):

@@ -10,6 +10,7 @@ import zipfile
 from types import SimpleNamespace
 
 import grading_fixtures as fixtures
+import numpy as np
 import pytest
 from grading_fixtures import grade_class, read_grades, write_class
 from nbformat.v4 import new_notebook
@@ -185,6 +186,26 @@ class TestAClass:
         assert "<td>4 × the result: 3 of 3 entries are wrong</td>" in page
         assert "centre: right" not in page
         assert "no&lt;" not in page
+
+    def test_the_summary_says_which_parts_tell_students_apart(self):
+        rng = np.random.default_rng(0)
+        points = rng.integers(0, 2, (14, 3)) * [5.0, 3.0, 2.0]
+        points[:, 2] = 2.0  # which everybody has
+        marked = np.append(rng.integers(0, 5, 12), [-1, -1])  # two are still to be marked
+        parts = [SimpleNamespace(id=id, points=of) for id, of in zip("abcw", (5.0, 3.0, 2.0, 4.0), strict=True)]
+        here = SimpleNamespace(checks=parts[:3], manual=parts[3:], points=10.0)
+        rows = [
+            (None, {"checks": [{"id": id, "points": p, "said": ""} for id, p in zip("abc", own, strict=True)]}, [mark])
+            for own, mark in zip(points.tolist(), ["" if m < 0 else str(m) for m in marked], strict=True)
+        ]
+        for row in rows:
+            row[1]["manual"] = {"w": "some words"}
+        found = {id: (n, r) for id, _, n, r in summary.apart(here, rows)}
+        machine = points.sum(axis=1)
+        assert found["a"] == (14, pytest.approx(np.corrcoef(points[:, 0], machine - points[:, 0])[0, 1]))
+        assert found["c"] == (14, None)
+        assert found["w"] == (12, pytest.approx(np.corrcoef(marked[:12], machine[:12])[0, 1]))
+        assert [r for *_, r in summary.apart(here, rows[:9])] == [None] * 4
 
     def test_again_nothing_runs_and_nothing_changes(self, graded, source):
         where, out, _, _ = graded

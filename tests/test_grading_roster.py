@@ -49,6 +49,9 @@ class TestTables:
         csv.writer(text, delimiter=separator).writerows([["id", "a name"], ["ü", "x, y; z"], ["", ""], ["b"]])
         assert read_table(text.getvalue().encode(encoding)) == (["id", "a name"], [["ü", "x, y; z"], ["b", ""]])
 
+    def test_with_the_line_in_which_excel_names_the_separator(self):
+        assert read_table(b"sep=;\r\nid;a, name\r\n1;x\r\n") == (["id", "a, name"], [["1", "x"]])
+
     def test_in_the_other_order_of_bytes(self):
         assert read_table(codecs.BOM_UTF16_BE + "id\tü".encode("utf-16-be")) == (["id", "ü"], [])
 
@@ -231,7 +234,7 @@ def test_points_stay_where_the_table_was_sorted_filtered_or_saved_in_another_way
         ("2", "0.5"),
         ("3", "1.0"),
     ]
-    lines = (out / "grades.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (out / "grades.csv").read_text(encoding="utf-8-sig").splitlines(keepends=True)
     (out / "grades.csv").write_text(lines[0] + lines[3], encoding="utf-8")
     grade(names, text="{}")
     assert [row["why"] for row in rows_of(out / "grades.csv")] == ["0.0", "0.5", "1.0"]

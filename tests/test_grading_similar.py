@@ -81,9 +81,7 @@ def test_a_copy_with_other_names_comments_and_blanks_is_found_and_nothing_else(s
 
 
 def test_words_are_compared_as_well(source, graded):
-    text = (
-        "The mean of all rows has the test rows in it, so that the error which is measured is too small for us all"
-    )
+    text = "The mean of all rows has the test rows in it, so that the error which is measured is too small for us all"
     other = "With many rows one test row hardly moves any statistic; few rows with heavy tails are where I would look"
     texts = {"a": text, "b": f"I say: {text.lower()}!", "c": other, "d": "Why?"}
     found = similar.pairs(source, graded(**{name: (fixtures.STUB, why) for name, why in texts.items()}))

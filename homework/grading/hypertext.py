@@ -10,8 +10,9 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 td, .lines { white-space: pre-line; }
 .bar { background: #0072b2; height: 1rem; display: inline-block; vertical-align: middle; }
+body:has(.two) { max-width: 84rem; }
 .two { table-layout: fixed; }
-.two pre { white-space: pre; }
+.two pre { font-size: 12px; }
 mark { background: #fdf3ec; box-shadow: -.3rem 0 #d55e00; }
 .reason { border-left: .3rem solid #d55e00; padding: .3rem .8rem; background: #fdf3ec; }
 """

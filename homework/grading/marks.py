@@ -5,7 +5,7 @@ import shutil
 
 from utils.files import free_path
 
-from .tables import cell, read_table, write_table
+from .tables import cell, read_table, separator, write_table
 
 LAST_TABLE = "results/grades.csv"  # as the grader wrote it, to see what a person changed
 TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
@@ -152,8 +152,12 @@ def with_manual(assignment, result, marks):
     return points
 
 
-def grades(assignment, graded):
-    """The table of all students, as CSV, from who they are, what came out, and what a person entered."""
+def grades(assignment, graded, before=b""):
+    """The table of all students, as CSV, from who they are, what came out, and what a person entered.
+
+    It is written as the table before it was: with semicolons, and commas in numbers, if a spreadsheet saved that so.
+    """
+    between = separator(before)
     checks, manual = [check.id for check in assignment.checks], [part.id for part in assignment.manual]
     header = ["id", "name", *checks, "total", "of", *manual, "with_manual", "late", "reason"]
     rows = []
@@ -164,5 +168,7 @@ def grades(assignment, graded):
         row = [cell(submission.id), cell(submission.name), *got]
         points = with_manual(assignment, result, marks)
         row += [n(assignment.points), *marks, "" if points is None else n(points)]
+        if between == ";":
+            row[2:] = [points.replace(".", ",") for points in row[2:]]
         rows.append([*row, submission.late, cell(result["reason"])])
-    return write_table(header, rows)
+    return write_table(header, rows, separator=between)

@@ -121,7 +121,8 @@ def write(out, assignment, graded, log, roster=None):
         said.append(f"feedback/ has pages of nobody here, which the grader does not remove: {', '.join(others)}")
     lines = "".join(f"{' '.join(line.split())}\n" for line in [*log, *said])
     said += [f"a log.txt of somebody else is kept: {name}" for name in replace(out, "log.txt", lines)]
-    table = marks.grades(assignment, marked)
+    last = out / "grades.csv"
+    table = marks.grades(assignment, marked, last.read_bytes() if last.exists() else b"")
     write_atomically(out / marks.LAST_TABLE, table)
-    write_atomically(out / "grades.csv", table)
+    write_atomically(last, table)
     return files["summary.txt"], said

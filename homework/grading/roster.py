@@ -206,7 +206,7 @@ def import_table(roster, found, assignment, points, most):
         rows = [[possible.get(i, "") for i in kept], *([row[i] for i in kept] for row in rows)]
     rows = [[text if NUMBER.fullmatch(text) else cell(text) for text in row] for row in rows]
     name = {"table": "roster"}.get(roster.kind, roster.kind)
-    return f"for-{name}.csv", write_table(header, rows, mark=True), said
+    return f"for-{name}.csv", write_table(header, rows), said
 
 
 def _number(text):

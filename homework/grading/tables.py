@@ -26,13 +26,7 @@ def read_table(data):
     ValueError
         If it is no table.
     """
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    first = text.lstrip().partition("\n")[0]
-    separator = max(SEPARATORS, key=first.count)
+    text, separator = _text(data)
     try:
         lines = [line for line in csv.reader(io.StringIO(text), delimiter=separator) if any(map(str.strip, line))]
     except csv.Error as error:
@@ -43,14 +37,32 @@ def read_table(data):
     return header, [[*line, *[""] * len(header)][: len(header)] for line in lines[1:]]
 
 
+def _text(data):
+    """The text of a table, and what separates its cells, which Excel may say in a line of its own."""
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    first, _, rest = text.lstrip().partition("\n")
+    if first[:4].lower() == "sep=" and first[4:5] in tuple(SEPARATORS):
+        return rest, first[4]
+    return text, max(SEPARATORS, key=first.count)
+
+
+def separator(data):
+    """What separates the cells of a table, a comma or a semicolon, as the countries do that write 3,5 for numbers."""
+    return ";" if _text(data)[1] == ";" else ","
+
+
 def cell(value):
     """A cell of a table that no spreadsheet takes for a formula."""
     text = str(value).replace("\r", " ").replace("\n", " ")
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
 
 
-def write_table(header, rows, *, mark=False):
-    """Write a table in UTF-8, with commas; `mark` puts the sign before it by which Excel on Windows knows UTF-8."""
+def write_table(header, rows, *, separator=","):
+    """Write a table in UTF-8, with the sign before it by which Excel on Windows knows that."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return (codecs.BOM_UTF8 if mark else b"") + out.getvalue().encode("utf-8", errors="replace")
+    csv.writer(out, lineterminator="\n", delimiter=separator).writerows([header, *rows])
+    return codecs.BOM_UTF8 + out.getvalue().encode("utf-8", errors="replace")
