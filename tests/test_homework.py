@@ -153,7 +153,6 @@ def test_points_are_those_of_the_cells(name):
         r"\*\*Points\*\*: 100, of which (\d+) are marked by machine and (\d+) by a person", cells[0].source
     )
     assert [int(number) for number in said.groups()] == [machine, 100 - machine]
-    assert re.search(r"\*\*Hours\*\*: \d", cells[0].source)
     for part in parts.manual:
         assert sum(int(n) for n in re.findall(r"^(\d+) points?:", part.rubric, flags=re.M)) == part.points, part.id
 
@@ -211,6 +210,29 @@ def test_claims_of_homework_are_open():
     recorded = json.loads((ROOT / "data" / "evidence.json").read_text(encoding="utf-8"))["claims"]
     for name in release.hidden("hw05").OPEN:
         assert recorded[name]["word"] == "undecided", f"{name} is decided now: take it out of hw05/hidden.py"
+
+
+RUNS = {"hw05": 90, "hw06": 60}  # minutes for experiments of one's own, which the last tasks ask for
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hours_are_those_of_the_rule_in_the_readme(name):
+    minutes, known = RUNS.get(name, 0), set()
+    for cell in release.source(name).cells:
+        marks, lines = cell.metadata.get("nbgrader", {}), [line.strip() for line in cell.source.splitlines()]
+        read, solution = lines, []
+        if cell.cell_type == "code" and marks.get("solution"):
+            at = lines.index("### BEGIN SOLUTION")
+            read, solution = lines[:at], [line for line in lines[at + 1 : -1] if line and line not in known]
+            minutes += 8 + 3 * len(solution)
+        elif marks.get("solution"):
+            read, minutes = [], minutes + 2.5 * marks.points
+        elif marks.get("grade") or cell.id.startswith("by-"):  # what nobody reads: checks, and tables of numbers
+            read = []
+        known.update(read, solution)
+        minutes += len(" ".join(read).split()) / 60
+    hours = int(re.search(r"\*\*Hours\*\*: (\d+)", release.source(name).cells[0].source)[1])
+    assert abs(minutes / 60 - hours) <= 0.5, minutes
 
 
 def test_readme_says_how_many_points_and_hours():

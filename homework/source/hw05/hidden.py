@@ -12,6 +12,11 @@ NAME = "hw05"
 CLAIMS = HERE.parents[1] / "data" / "claims.toml"
 # Claims that the course left open: what is compared, whether it is a loss or a gain, how networks are built.
 OPEN = {
+    "gn-as-good-at-thirty-two": (
+        ("batch norm", "group norm of four groups"),
+        "lost",
+        '{"norm": "group" if arm else "batch"}, 32',
+    ),
     "bn-replaces-standardization": (
         ("standardized inputs", "pixels, batch norm first"),
         "lost",
@@ -48,15 +53,16 @@ def cells(variant):
     imports = "    from utils import data\n    from utils.byhand.standardization import Standardizer\n"
     imports += "    from utils.lab import training\n    from utils.lab.networks import mlp\n"
     imports += "    from utils.lab.replicas import Stack"
-    if "nn." in build:
-        imports = f"    from torch import nn\n\n{imports}"
     if "partial" in build:
         imports = f"    from functools import partial\n\n{imports}"
     quote = "\n".join(f"> {line}" for line in textwrap.wrap(claim["quote"], 100))
     return {
         "claim": f"**{claim['statement']}**\n\n{quote}\n>\n> {claim['source']}\n\nThe effect is measured in "
         f"*{claim['unit']}*; the claim stands if it is {claim['direction']} {claim['smallest']:g}. "
-        f"Arm 0: *{first}*. Arm 1: *{second}*.",
+        f"Arm 0: *{first}*. Arm 1: *{second}*.\n\n"
+        "The course left it undecided. `from utils import evidence`, then "
+        f'`evidence.recorded("{s["claim"]}")` shows what its runs measured, in which setting, and where they '
+        f"disagree. The experiment is in `notebooks/labs/{claim['lab']}.ipynb`; build yours on it.",
         "setting": f"""\
 # Drawn from the variant {variant}. Other classes have another claim and another rule.
 SMALLEST, DIRECTION = {claim["smallest"]}, "{claim["direction"]}"

@@ -194,6 +194,6 @@ def manual(variant):
     """What a person marks."""
     rubric = """\
 8 points: derives the gain from one layer's second moment, with the assumptions (independent weights, mean, width).
-6 points: reads the slope of the map: below one the fixed point attracts, above one a small error grows with depth.
+6 points: gets M' by the chain rule; says that below one the fixed point attracts and above one a small error grows.
 6 points: compares theory and the measured net, says how far they agree and why a finite width departs from it."""
     return [Manual("gain-derived", 20, rubric)]
