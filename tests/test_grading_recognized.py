@@ -214,3 +214,47 @@ def test_an_answer_in_two_cells_is_shown_whole():
 def test_other_code_is_no_answer():
     more = [new_code_cell("exit()"), new_code_cell("# plot it\nplt.plot(x)"), new_code_cell("y = scale(centre(X)) + 1")]
     assert words.answers(read(unanswered(*more)), source(), ["why"]) == ({"why": "YOUR ANSWER HERE"}, [])
+
+
+# Answers in pieces
+
+LONG = 'def centre(X):\n    """Subtract the mean."""\n    mean = X.mean(axis=0)\n    return X - mean'
+
+
+def pieces(*texts, between=()):
+    """A notebook whose answer is split: the first piece in its cell, the others in cells below."""
+    found = solved()
+    found[2].source = texts[0]
+    below = [*between, *(new_code_cell(text, id=f"piece-{n}") for n, text in enumerate(texts[1:]))]
+    return found[:3] + below + found[3:]
+
+
+@pytest.mark.parametrize("lines", [(1,), (2,), (3,), (1, 2, 3)])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_an_answer_that_is_split_is_joined(lines, dropped):
+    all_lines, ends = LONG.split("\n"), [0, *lines, None]
+    parts = ["\n".join(all_lines[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    found = pieces(*parts)
+    restored, notes = restore.restore(without(found, ids=False) if dropped else read(found), source())
+    assert [cell.source for cell in restored if cell.grade_id == "centre"] == [LONG]
+    assert len(restored) == len(ALL)
+    assert set(notes) == {"Cell 'centre': its answer was split over two cells, which were joined."}
+
+
+def test_pieces_are_joined_without_their_blanks_over_words_and_with_the_metadata_of_the_first():
+    found = pieces(
+        LONG.split("\n    mean")[0], "mean = X.mean(axis=0)\nreturn X - mean", between=[new_markdown_cell("!")]
+    )
+    found[4].metadata = copy.deepcopy(found[2].metadata)  # as some editors copy them when they split
+    restored, notes = restore.restore(read(found), source())
+    assert [cell.source for cell in restored if cell.grade_id == "centre"] == [LONG]
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    "rest", ["centre(np.ones((2, 1)))", "def helper_of_mine(x):\n    return x", "print 'x'", "%time 1"]
+)
+def test_a_cell_below_an_answer_stays_by_itself(rest):
+    restored, notes = restore.restore(read(pieces(LONG, rest)), source())
+    assert [cell.source for cell in restored][2:4] == [LONG, rest]
+    assert notes == []

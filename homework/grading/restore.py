@@ -1,6 +1,8 @@
 """A submission as it is run: locked cells as they were given out, and every answer in a cell of its kind."""
 
+from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 from dataclasses import replace
+from textwrap import indent
 
 from .cells import Cell, released
 from .recognize import bound, code_of, plain, recognize, typed
@@ -26,7 +28,7 @@ def restore(cells, source):
     """
     original = [released(cell) for cell in source]
     result, notes, seen = [], [], set()
-    for cell, number in zip(cells, recognize(cells, source), strict=True):
+    for cell, number in _joined(cells, recognize(cells, source), original, notes):
         given = None if number is None else original[number]
         if given is None or not given.grade_id:
             result.append(replace(cell, **OWN))
@@ -42,6 +44,40 @@ def restore(cells, source):
         seen.add(name)
     _put_back(result, original, seen, notes)
     return result, notes
+
+
+def _joined(cells, known, original, notes):
+    """The cells and which ones they are, an answer that is split over several cells as one."""
+    result, at = [], None
+    for cell, number in zip(cells, known, strict=True):
+        given = None if number is None else original[number]
+        if cell.kind == "code" and at is not None and number in (None, result[at][1]):
+            head = result[at][0]
+            if (text := _whole(head.source, cell.source)) is not None:
+                result[at] = (replace(head, source=text), result[at][1])
+                name = original[result[at][1]].grade_id
+                notes.append(f"Cell {name!r}: its answer was split over two cells, which were joined.")
+                continue
+        if given is not None and given.solution and cell.kind == "code":
+            at = len(result)
+        result.append((cell, number))
+    return result
+
+
+def _whole(head, rest):
+    """Two texts as one, if one of them is no Python by itself and both together are, else None."""
+    if _runs(head) and _runs(rest):
+        return None
+    return next((text for more in (rest, indent(rest, "    ")) if _runs(text := f"{head}\n{more}")), None)
+
+
+def _runs(text):
+    """Whether a text is valid Python."""
+    try:
+        compile(code_of(text), "<cell>", "exec", flags=PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _answer(cell, given, notes):
