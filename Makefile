@@ -43,7 +43,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course labs evidence lab lecture test test-labs check notebooks readme homework student grade site slides test-browser bench lock clean
+.PHONY: help env course labs evidence lab lecture test test-labs check notebooks readme homework student grade gradescope site slides test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -130,6 +130,10 @@ grade: env  ## grade a folder or a zip of submissions (SUBMISSIONS=folder), into
 	@SANDBOX="$(SANDBOX)" $(RUN) -m homework.grading "$(SUBMISSIONS)" --out "$(GRADES)/{assignment}" --workers "$(WORKERS)" \
 		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
 		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DEADLINE),--deadline "$(DEADLINE)") $(if $(ALLOWANCES),--allowances "$(ALLOWANCES)")
+
+gradescope: env  ## an autograder for Gradescope (HW=hw03, VARIANT=2027), in build/gradescope
+	@test -n "$(HW)" || { echo "gradescope: expected HW=hw03, or another assignment; got none" >&2; exit 2; }
+	@$(RUN) tools/gradescope.py "$(HW)" $(if $(VARIANT),--variant "$(VARIANT)") --out "$(BUILD)/gradescope"
 
 site: env  ## the course as a web site, in build/site; nothing is executed
 	@$(ADD_SITE)

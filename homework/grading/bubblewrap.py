@@ -47,11 +47,13 @@ def problem():
 
 
 def choose(wish):
-    """Decide by the wish, "bwrap" or "none", whether submissions run in a sandbox; SandboxError if there is none."""
-    if wish == "none":
+    """Decide by the wish, "bwrap", "user" or "none", whether submissions run in a sandbox; SandboxError if not so."""
+    if wish == "user" and os.getuid() != 0:
+        raise SandboxError("SANDBOX=user: expected to be root, who may run a submission as another user")
+    if wish in ("none", "user"):
         return False
     if wish != "bwrap":
-        raise SandboxError(f"SANDBOX: expected bwrap or none, got {wish!r}")
+        raise SandboxError(f"SANDBOX: expected bwrap, user or none, got {wish!r}")
     if why := problem():
         raise SandboxError(f"{why[0].upper()}{why[1:]}. {HOW_TO_INSTALL}")
     return True

@@ -73,7 +73,8 @@ class Sandbox:
 
     def _start(self):
         limits, inside = self.limits, EXCHANGE if self.boxed else str(self.folder)
-        user = HIGHEST_USERS | secrets.randbits(29) if self.boxed and os.getuid() == 0 else None
+        own = self.boxed or os.environ.get("SANDBOX") == "user"
+        user = HIGHEST_USERS | secrets.randbits(29) if own and os.getuid() == 0 else None
         self.info = {
             "transport": "ipc",
             "ip": str(self.folder / "k"),
@@ -87,6 +88,8 @@ class Sandbox:
         os.chmod(connection, 0o644)
         if user is not None:
             os.chown(self.folder, user, user)
+            for above in () if self.boxed else (self.folder.parent, self.folder.parent.parent):
+                os.chmod(above, 0o711)  # to be passed through, not to be read
         wish = {
             "uid": user,
             "limits": {
@@ -95,7 +98,7 @@ class Sandbox:
                 "RLIMIT_AS": limits.address_space,
                 "RLIMIT_FSIZE": limits.file,
                 "RLIMIT_NOFILE": 512,
-                **({"RLIMIT_NPROC": limits.tasks} if self.boxed else {}),  # elsewhere it would count the grader too
+                **({"RLIMIT_NPROC": limits.tasks} if own else {}),  # elsewhere it would count the grader too
             },
         }
         start = "/run/grading/start.py" if self.boxed else str(START)
