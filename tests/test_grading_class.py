@@ -41,7 +41,7 @@ def texts():
         "Wrong axis": fixtures.submission(WRONG_AXIS),
         "In place": fixtures.submission({"centre": "X -= X.mean(axis=0)\n    return X"}),
         "No answer": fixtures.submission({"facts": "None"}),
-        "Zoë Łukasz Ñandú": fixtures.submission(extra=["'é'"]),
+        "Zoë Łukasz Ñandú": fixtures.submission(extra=["'é'", "import utils.byhand"]),
         "Scripts": fixtures.submission(
             {"centre": f'raise ValueError("{XSS}")'},
             why=f"{XSS} ]]> &amp;",
@@ -79,6 +79,7 @@ SAID = {
     "Tampered": ["put back"],
     "Reference": ["it printed nothing"],
     "Scripts": ["KeyError"],
+    "Zoë Łukasz Ñandú": ["uses utils.byhand, to compare or to answer: a person decides which"],
 }
 
 

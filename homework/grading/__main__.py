@@ -142,6 +142,7 @@ def _grade(arguments, boxed, out):
     failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
+    log += [f"{one.name}: {note}" for one, r in graded for note in r["notes"] if "a person decides" in note]
     summary, said = report.write(out, assignment, graded, log, (roster, in_roster) if roster else None)
     print(summary, end="")
     print("".join(f"\n{line}" for line in said), end="\n" if said else "")

@@ -20,7 +20,7 @@ from .words import answers
 
 LONGEST_SAID, LAST_LINES = 600, 4
 LONGEST_NAME, LONGEST_REASON = 40, 1000
-NOT_RUN = "not run"
+NOT_RUN, BYHAND = "not run", "utils.byhand"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def grade(task, data):
         if ran.status != "ok" or ran.output.strip()
     ]
     result["manual"], elsewhere = answers(notebook.cells, assignment.cells, [part.id for part in assignment.manual])
-    result["notes"] = notes + elsewhere
+    result["notes"] = notes + elsewhere + _borrowed(cells, assignment.cells)
     result["seconds"] = round(time.perf_counter() - began, 2)
     result["reason"] = "; ".join(
         f"code cell {number} ({' '.join(cell.source.split())[:LONGEST_NAME]}): {ran.error}"
@@ -132,6 +132,14 @@ def grade(task, data):
         if ran.status in ("timeout", "dead", "exit")
     )[:LONGEST_REASON]
     return result
+
+
+def _borrowed(cells, source):
+    """A sentence if answers call the course's own functions, where the assignment does not."""
+    own = any(BYHAND in cell.source for cell in cells if cell.kind == "code" and not cell.locked)
+    if not own or any(BYHAND in cell.source for cell in source if cell.kind == "code"):
+        return []
+    return [f"Code in it uses {BYHAND}, to compare or to answer: a person decides which."]
 
 
 def _run(task, cells, questions):

@@ -7,7 +7,6 @@ import itertools
 import keyword
 import re
 import tokenize
-from dataclasses import dataclass, field
 
 from . import hypertext
 from .assignment import ROOT
@@ -78,13 +77,11 @@ def lessons():
     return frozenset(code), frozenset(text)
 
 
-@dataclass(eq=False)
 class _Answers:
     """What one student wrote: texts by kind and by cell, and for each kind the lines on which a fingerprint begins."""
 
-    name: str
-    texts: dict
-    places: dict = field(default_factory=dict)
+    def __init__(self, name, texts):
+        self.name, self.texts, self.places = name, texts, {}
 
     def read(self, known):
         """Find all fingerprints that are not known."""
