@@ -33,7 +33,9 @@ cd "$place/source" && "${{PYTHON:-$place/venv/bin/python}}" -m homework.grading.
 def contents(name, variant):
     """What is in the zip: bytes by path."""
     wanted = [*PARTS, f"homework/source/{name}"]
-    listed = subprocess.run(["git", "ls-files", "-z", "--", *wanted], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(["git", "ls-files", "-z", "--", *wanted], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        raise ValueError(f"expected a clone of the course, got {ROOT}, without git: {listed.stderr.decode()[:90]}")
     files = {path: (ROOT / path).read_bytes() for path in listed.stdout.decode().split("\0") if path}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     packages = [*project["dependencies"], *project["optional-dependencies"]["grading"]]
