@@ -52,6 +52,14 @@ def _secret(path):
     return path.read_text(encoding="utf-8").strip()
 
 
+def _table(path, variable):
+    """The bytes of a table that the instructor names."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RosterError(f"{variable}: expected the name of a table, got {path}: {error.strerror}") from None
+
+
 def _read_result(path):
     """A result of an earlier run, if it is whole."""
     try:
@@ -124,9 +132,9 @@ def _grade(arguments, boxed, out):
     found, log = find(arguments.submissions, assignment=task.assignment, keep=out / "received", likeness=like)
     roster, said = None, []
     deadline = read_deadline(arguments.deadline) if arguments.deadline else None
-    allowances = read_allowances(arguments.allowances.read_bytes()) if arguments.allowances else None
+    allowances = read_allowances(_table(arguments.allowances, "ALLOWANCES")) if arguments.allowances else None
     if arguments.roster:
-        roster = read_roster(arguments.roster.read_bytes())
+        roster = read_roster(_table(arguments.roster, "ROSTER"))
         in_roster, said = match(roster, found)
         log += said
     late = mark(found, deadline, allowances)
