@@ -113,6 +113,7 @@ def test_the_page_shows_both_and_judges_nobody(source, graded):
 def test_three_hundred_are_compared_in_seconds(source, graded):
     rng, own = random.Random(0), bodies()
     class_ = graded(**{f"s{i}": ("\n".join(rng.sample(own, 3)), "Why?") for i in range(300)})
+    class_ += graded(huge=("x = [[[[1]]]]\n" * 1_000_000, "Why?"))
     similar.lessons()
     began = time.process_time()
     similar.page(source, class_)

@@ -17,7 +17,7 @@ from .restore import restore
 RUN, WORDS = 10, 5  # tokens of code, or words, in a row that make a fingerprint
 COMMON, ALWAYS = 0.1, 3  # what this part of a class has, and more than so many, is nobody's own
 FEWEST, LEAST = 15, 0.3  # fingerprints of one's own that two share, and their part of the smaller answer
-MOST_PAIRS = 30
+MOST_PAIRS, MOST_CELLS, LONGEST_TEXT = 30, 100, 20_000
 CODE = "code"
 WORD = re.compile(r"[^\W_]+")
 
@@ -102,8 +102,9 @@ def _answers(assignment, submission, result):
     except (NotebookError, OSError, AttributeError):
         return None
     cells, _ = restore(notebook.cells, assignment.cells)
-    own = [cell for cell in cells if cell.kind == "code" and not cell.locked]
-    code = [(f"{n}: {cell.grade_id or 'a cell of their own'}", cell.source) for n, cell in enumerate(own, start=1)]
+    own = [cell for cell in cells if cell.kind == "code" and not cell.locked][:MOST_CELLS]
+    names = [f"{n}: {cell.grade_id or 'a cell of their own'}" for n, cell in enumerate(own, start=1)]
+    code = [(name, cell.source[:LONGEST_TEXT]) for name, cell in zip(names, own, strict=True)]
     texts = {id: [(id, text)] for id, text in result["manual"].items()}
     return _Answers(f"{submission.name} ({submission.origin})", {CODE: code, **texts})
 
