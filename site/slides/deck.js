@@ -146,7 +146,7 @@ function divide(piece, place, all) {
 /** What it costs to begin a new page with this piece. */
 function cutBefore(piece, previous) {
   if (previous.item.querySelector("h1, h2, h3")) return 90;
-  if (previous.kind === "figure" && piece.kind === "prose") return 80; // what to see is beside it
+  if (previous.kind === "figure" && piece.kind === "prose") return 130; // what to see is beside it
   if (piece.item.matches(".predict")) return 2;
   const leads = /[:,]$/.test(previous.item.textContent.trim()) || piece.item.querySelector("mjx-container[display]");
   if (previous.kind === "prose" && leads) return 60;
@@ -198,7 +198,7 @@ function fill(page) {
     const times = Math.min(LARGEST_FIGURE, WIDTH / widest, (height + HEIGHT - used()) / height);
     figures.forEach((figure, i) => (figure.style.width = `${Math.floor(sizes[i].width * times)}px`));
   }
-  if (!page.querySelector(".figure, .code, .card, table, h1")) {
+  if (!page.querySelector(".figure, .code, .card, table")) {
     page.classList.add("large");
     const wide = [...page.querySelectorAll("svg, pre")].some((one) => Math.max(one.clientWidth, one.scrollWidth) > WIDTH);
     if (wide || used() > HEIGHT) page.classList.remove("large");
