@@ -29,7 +29,7 @@ from utils import evidence
 SITE = ROOT / "site"
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "pybtex")  # of the extra `site`
 SIDEBAR = ("run", "evidence", "teach", "homework", "glossary", "bibliography", "api")
-NOT_PAGES = ("explorers", "slides", "lite", "assets.toml", "__pycache__")
+NOT_PAGES = ("explorers", "slides", "lite", "pdf", "assets.toml", "__pycache__")
 
 
 def missing_packages():

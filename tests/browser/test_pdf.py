@@ -3,6 +3,7 @@
 import re
 
 import pdf
+import pytest
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>x</title><script>
 window.MathJax = { startup: { promise: Promise.resolve() }, typesetPromise: async () => 0 };
@@ -31,3 +32,9 @@ def test_links_lead_into_it_to_the_site_and_elsewhere(tmp_path):
 def test_without_an_address_of_the_site_such_links_are_words(tmp_path):
     made = printed(tmp_path, "")
     assert re.findall(rb"/URI \((.*?)\)", made) == [b"https://x.org/"]
+
+
+def test_a_program_that_is_no_browser_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"^expected /bin/false to print the lessons, got: .* Try a newer Chromium\.$"):
+        pdf.print_lessons(tmp_path, ["a.html"], tmp_path / "out.pdf", "", "/bin/false")
+    assert list(tmp_path.iterdir()) == []
