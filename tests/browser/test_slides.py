@@ -147,8 +147,13 @@ def test_speakers_window_has_the_answer(page, serve):
     assert not window.problems
 
 
-def test_index_lists_every_deck(page, serve):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_index_lists_every_deck_and_can_be_read(page, serve, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.emulate_media(color_scheme=scheme)
     page.goto(f"{serve(BUILD / 'slides')}/index.html")
+    assert Axe().run(page).response["violations"] == []
     links = page.locator("main a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
     assert links == [f"{name}.html" for name in DECKS]
 
