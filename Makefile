@@ -24,6 +24,8 @@ SEEDS ?=
 DEVICE ?=
 SIGN ?=
 FORGET ?=
+BESIDE ?=
+PYODIDE ?=
 SANDBOX ?= bwrap
 # make and the shell would read these signs in a path as something else, and write to another place.
 SIGNS := $$ " `
@@ -43,7 +45,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course labs evidence lab lecture test test-labs check notebooks readme homework student grade gradescope site slides test-browser bench lock clean
+.PHONY: help env course labs evidence lab lecture test test-labs check notebooks readme homework student grade gradescope site slides pdf lite test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -135,13 +137,23 @@ gradescope: env  ## an autograder for Gradescope (HW=hw03, VARIANT=2027), in bui
 	@test -n "$(HW)" || { echo "gradescope: expected HW=hw03, or another assignment; got none" >&2; exit 2; }
 	@$(RUN) tools/gradescope.py "$(HW)" $(if $(VARIANT),--variant "$(VARIANT)") --out "$(BUILD)/gradescope"
 
+# BESIDE="slides pdf lite" links on the landing page what will be published beside the site.
 site: env  ## the course as a web site, in build/site; nothing is executed
 	@$(ADD_SITE)
-	@$(RUN) tools/site.py --build "$(BUILD)"
+	@$(RUN) tools/site.py --build "$(BUILD)" --beside "$(BESIDE)"
 
 slides: env  ## a deck of slides for each lesson, in build/slides
 	@$(ADD_SITE)
 	@$(RUN) tools/slides.py --build "$(BUILD)"
+
+pdf: env  ## all lessons as one PDF, in build/pdf, printed by Chromium from what make site built
+	@$(ADD_SITE)
+	@$(RUN) tools/pdf.py --build "$(BUILD)"
+
+# PYODIDE=folder lays an unpacked Pyodide into the result, which then loads nothing from elsewhere.
+lite: env  ## lessons 01 to 03 for the browser, without an installation, in build/lite
+	@$(SETUP) --extra lite
+	@$(RUN) tools/lite.py --build "$(BUILD)" $(if $(PYODIDE),--pyodide "$(PYODIDE)")
 
 test-browser:  ## site, slides and JupyterLab in Chromium; installs nothing and says what is missing
 	@test -x $(RUN) || { echo "test-browser: expected the environment in $(VENV), found none: run make site slides first." >&2; exit 2; }
@@ -155,7 +167,7 @@ lock: env  ## make requirements.txt (exact versions) from pyproject.toml
 	@$(RUN) -m pip install -q uv
 	$(RUN) -m uv pip compile --quiet --universal --fork-strategy fewest --no-header --no-annotate --upgrade \
 		--excludes tools/lock/excludes.txt -c tools/lock/pins.txt pyproject.toml \
-		--extra lessons --extra lab --extra run --extra grading --extra test --extra site -o requirements.txt
+		--extra lessons --extra lab --extra run --extra grading --extra test --extra site --extra lite -o requirements.txt
 
 clean:  ## remove results and caches that these commands made (not grades, not the environment)
 	@"$(PYTHON)" -B tools/clean.py --build "$(BUILD)" --grades "$(GRADES)"

@@ -45,7 +45,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_ext", "downloads", "explorers"]
+exclude_patterns = ["_ext", "_templates", "downloads", "explorers"]
 html_static_path = ["_static"]
 
 # Notebooks: the stored outputs, never a run.
@@ -80,7 +80,11 @@ mathjax3_config = {"svg": {"fontCache": "global"}, "options": {"enableMenu": Fal
 nb_ipywidgets_js = {}
 
 html_theme = "sphinx_book_theme"
-html_context = {"default_mode": "auto"}  # or what the reader chose
+html_context = {
+    "default_mode": "auto",  # or what the reader chose
+    "report": "" if "/OWNER/" in REPOSITORY else REPOSITORY,  # where "Report a problem on this page" leads
+}
+templates_path = ["_templates"]
 html_title = "Normalization and initialization"
 html_copy_source = False
 html_scaled_image_link = False  # figures have a width, and are no links
@@ -95,6 +99,7 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
+    "footer_content_items": ["report.html", "author.html", "copyright.html"],
     "navbar_start": [],
     "navbar_center": [],
     "navbar_end": [],

@@ -42,7 +42,7 @@ def decks(paths, out):
     pages(out)
     return []
 if name == "site":
-    module.stage, module.missing_packages = lambda folder, notebooks: folder.mkdir(parents=True), list
+    module.stage, module.missing_packages = lambda folder, notebooks, beside: folder.mkdir(parents=True), list
     module.subprocess = SimpleNamespace(run=sphinx)
 else:
     module.write_decks = decks

@@ -37,6 +37,8 @@ CALLED = {
     "ipykernel": ("tools/notebooks.py", "(ipykernel)"),  # the kernel of every notebook
     "hatchling": ("tests/test_wheel.py", '"-m", "hatchling"'),
     "jupyterlab": ("Makefile", "-m jupyterlab"),
+    "jupyterlite-core": ("tools/lite.py", '"jupyterlite_core", "build"'),
+    "jupyterlite-pyodide-kernel": ("tools/lite.py", '"jupyterlite_pyodide_kernel"'),
     "myst-nb": ("site/conf.py", '"myst_nb"'),
     "pytest-cov": ("Makefile", "--cov=utils"),
     "pytest-timeout": ("pyproject.toml", "timeout = 60"),
@@ -51,6 +53,7 @@ CALLED = {
 
 # The extras that `make course` installs.
 INSTALLED = ("lessons", "lab", "run", "grading", "test")
+ADDED = ("site", "lite")  # what `make site` and `make lite` add
 
 
 def text_of(name):
@@ -66,7 +69,7 @@ def project():
 def dependencies():
     """Every requirement of pyproject.toml that the lock holds, by canonical name."""
     extras = project()["optional-dependencies"]
-    lines = [*project()["dependencies"], *(line for name in (*INSTALLED, "site") for line in extras[name])]
+    lines = [*project()["dependencies"], *(line for name in (*INSTALLED, *ADDED) for line in extras[name])]
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
@@ -185,10 +188,10 @@ def test_whoever_installs_the_course_names_the_same_extras():
     tree = ast.parse(text_of("tools/setup_env.py"))
     named = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
     assert ast.literal_eval(named["EXTRAS"]) == INSTALLED
-    everything = ",".join((*INSTALLED, "site"))
+    everything = ",".join((*INSTALLED, *ADDED))
     assert f"pip install --upgrade -e '.[{everything}]'" in text_of(".github/workflows/weekly.yml")
-    assert re.findall(r"--extra (\w+)", make("-n", "lock")) == [*INSTALLED, "site"]
-    optional = set(project()["optional-dependencies"]) - {*INSTALLED, "site"}
+    assert re.findall(r"--extra (\w+)", make("-n", "lock")) == [*INSTALLED, *ADDED]
+    optional = set(project()["optional-dependencies"]) - {*INSTALLED, *ADDED}
     assert optional == {"nbgrader", "cluster"}
 
 

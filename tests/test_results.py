@@ -61,7 +61,7 @@ def make_site(tmp_path, monkeypatch, build, pages=("index.html", "one.html")):
             put(Path(command[-1]), **{name.replace(".", "_"): name})
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(site, "stage", lambda folder, notebooks: folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(site, "stage", lambda folder, notebooks, beside: folder.mkdir(parents=True, exist_ok=True))
     monkeypatch.setattr(site, "missing_packages", list)
     monkeypatch.setattr(site, "find_notebooks", lambda names, *folders: [])
     monkeypatch.setattr(site.subprocess, "run", sphinx)
@@ -215,7 +215,7 @@ def test_what_sphinx_made_where_it_failed_can_be_read_and_cleaned(tmp_path, monk
     make_site(tmp_path, monkeypatch, tmp_path / "build")
     before = tree(tmp_path / "build" / "site")
     site = load("site")
-    monkeypatch.setattr(site, "stage", lambda folder, notebooks: put(folder, index_md="x"))
+    monkeypatch.setattr(site, "stage", lambda folder, notebooks, beside: put(folder, index_md="x"))
     monkeypatch.setattr(site, "missing_packages", list)
 
     def fail(command, **how):

@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import collected
+import jinja2
 import nbformat
 import pages
 import publish
@@ -33,6 +34,7 @@ from site_fixtures import (
 from utils import evidence
 
 pytestmark = pytest.mark.timeout(300)  # the site is staged
+FIRST = "notebooks/01_input_standardization.html"
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +223,33 @@ class TestPages:
         with pytest.raises(ValueError, match="<!-- made: nothing -->: expected one of a, b"):
             pages.filled("x\n<!-- made: nothing -->\n", {"a": "", "b": ""})
 
+    def test_the_landing_page_links_what_lies_beside_the_site(self):
+        assert [link["href"] for link in Tags(pages.beside_links([])).all("a")] == [FIRST]
+        links = Tags(pages.beside_links(["slides", "pdf", "lite"])).all("a")
+        assert [link["href"] for link in links] == [FIRST, "lite/index.html", "lessons.pdf", "slides/index.html"]
+        with pytest.raises(ValueError, match="--beside: expected some of lite, pdf, slides, got film, video"):
+            pages.beside_links(["video", "slides", "film"])
+
+    def test_a_citation_has_the_authors_and_the_address_where_it_is_known(self, tmp_path):
+        path = tmp_path / "CITATION.cff"
+        path.write_text(
+            "title: A course\nversion: 1.2.3\nauthors:\n  - name: The authors\n"
+            "  - family-names: Noether\n    given-names: Emmy\n"
+        )
+        text = pages.citation("https://github.com/who/what", path)
+        assert "author = {{The authors} and {Noether, Emmy}}" in text
+        assert "title = {{A course}}" in text
+        assert "version 1.2.3" in text
+        assert "url = {https://github.com/who/what}" in text
+        assert "url" not in pages.citation("https://github.com/OWNER/normalization-course", path)
+
+    @pytest.mark.parametrize("text", ["title: [", "title: x", "- x", "title: x\nversion: 1\nauthors:\n  - alias: x"])
+    def test_a_citation_that_lacks_something_is_one_sentence(self, tmp_path, text):
+        path = tmp_path / "CITATION.cff"
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"^CITATION.cff: expected title, version and authors with names, got "):
+            pages.citation("https://github.com/who/what", path)
+
     def test_the_plan_counts_the_cells_of_the_notebooks(self, summaries):
         plan = pages.live_plan(summaries)
         counted = [list(map(int, row)) for row in re.findall(r"\| (\d+) \| (\d+) \| (\d+) \| (?:yes|no) \|", plan)]
@@ -272,6 +301,22 @@ class TestSettings:
         monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
         monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=origin + "\n"))
         assert runpy.run_path(str(ROOT / "site" / "conf.py"))["REPOSITORY"] == f"https://github.com/{wanted}"
+
+    @pytest.mark.parametrize(
+        ("origin", "wanted"),
+        [
+            ("https://github.com/who/what", ["https://github.com/who/what/issues/new?title=Page%20labs/a%20b%3A%20"]),
+            ("https://example.org/who/what.git", []),
+        ],
+    )
+    def test_a_problem_is_reported_where_the_repository_is_known(self, monkeypatch, origin, wanted):
+        monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+        monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=origin + "\n"))
+        settings = runpy.run_path(str(ROOT / "site" / "conf.py"))
+        templates = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOT / "site" / "_templates"))
+        text = templates.get_template("report.html").render(pagename="labs/a b", **settings["html_context"])
+        assert "report.html" in settings["html_theme_options"]["footer_content_items"]
+        assert [link["href"] for link in Tags(text).all("a")] == wanted
 
     def test_or_the_one_of_the_workflow(self, monkeypatch):
         monkeypatch.setenv("GITHUB_REPOSITORY", "some/body")

@@ -26,6 +26,11 @@ def _is_optional(cell):
 
 def of_cells(cells):
     """The minutes of these cells of an executed notebook, rounded up."""
+    return math.ceil(exact_minutes(cells))
+
+
+def exact_minutes(cells):
+    """The minutes of these cells of an executed notebook."""
     texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
     code = [cell for cell in cells if cell.cell_type == "code"]
     shown = [cell.source for cell in code if "hide-input" not in cell.metadata.get("tags", [])]
@@ -35,5 +40,4 @@ def of_cells(cells):
     predictions = sum(text.count("**Predict.**") for text in texts)
     figures = sum("image/png" in data for data in outputs)
     verdicts = sum(MIME in data for data in outputs)
-    total = words / WORDS + lines / LINES + PREDICTION * predictions + FIGURE * figures + VERDICT * verdicts
-    return math.ceil(total)
+    return words / WORDS + lines / LINES + PREDICTION * predictions + FIGURE * figures + VERDICT * verdicts

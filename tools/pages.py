@@ -7,11 +7,19 @@ from urllib.parse import urlencode
 
 import evidence_page
 import teaching
+import yaml
 from collected import slug, title
 from guard import ROOT
 from publish import embedded, notebook_links
 
 from utils import evidence
+
+# What may be published beside the site: where it is, and what the landing page says about it.
+BESIDE = {
+    "lite": ("lite/index.html", "Run lessons 01 to 03 in the browser"),
+    "pdf": ("lessons.pdf", "All lessons as one PDF"),
+    "slides": ("slides/index.html", "Slides"),
+}
 
 
 def table(heads, rows):
@@ -114,6 +122,30 @@ def hub_link(stem, *, repository, branch):
     )
 
 
+def beside_links(names):
+    """Where to start: lesson 01, and what is published beside the site; a ValueError for what nobody makes."""
+    if unknown := sorted(set(names) - set(BESIDE)):
+        raise ValueError(f"--beside: expected some of {', '.join(BESIDE)}, got {', '.join(unknown)}: correct the name")
+    links = [("notebooks/01_input_standardization.html", "Start with lesson 01")]
+    links += [found for name, found in BESIDE.items() if name in names]
+    return '<p class="launch">' + "\n".join(f'<a href="{place}">{words}</a>' for place, words in links) + "</p>"
+
+
+def citation(repository, path=ROOT / "CITATION.cff"):
+    """How to cite the course, as BibTeX from CITATION.cff; with the address of the repository where it is known."""
+    try:
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = [one.get("name") or f"{one['family-names']}, {one['given-names']}" for one in known["authors"]]
+        fields = {"author": " and ".join(f"{{{name}}}" for name in names), "title": f"{{{known['title']}}}"}
+        fields["note"] = f"version {known['version']}"
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name}: expected title, version and authors with names, got {error!r}") from None
+    if "/OWNER/" not in repository:
+        fields["url"] = repository
+    rows = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"```bibtex\n@misc{{normalization-course,\n{rows}\n}}\n```"
+
+
 def filled(text, made):
     """A page with its made parts in place of the lines that name them, such as ``<!-- made: notebooks -->``."""
 
@@ -144,16 +176,19 @@ def all_parts(
     branch,
     bibliography,
     lectures,
+    beside=(),
 ):
     """Every part that a page may name.
 
     `labs` leads from the place of a lab beneath notebooks/, without ending, to its title, `ideas` from module to idea;
     `assignments` are notebooks that students get, `others` pages of the side bar; `lectures` leads from the page of a
-    lecture to its short name, and under "" to the table of all.
+    lecture to its short name, and under "" to the table of all; `beside` names keys of BESIDE.
     """
     notebooks = [f"{found.number} {found.title} <notebooks/{found.stem}>" for found in summaries]
     return {
         "bibliography": bibliography,
+        "beside": raw_html(beside_links(beside)),
+        "citation": citation(repository),
         "notebooks": notebooks_table(summaries, labs),
         "notebooks-toctree": toctree(notebooks, "Lessons"),
         "labs-toctree": toctree([f"{page[5:7]} {title} <notebooks/{page}>" for page, title in labs.items()], "Labs"),

@@ -29,7 +29,7 @@ from utils import evidence
 SITE = ROOT / "site"
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "pybtex")  # of the extra `site`
 SIDEBAR = ("run", "evidence", "teach", "homework", "glossary", "bibliography", "api")
-NOT_PAGES = ("explorers", "slides", "assets.toml", "__pycache__")
+NOT_PAGES = ("explorers", "slides", "lite", "pdf", "assets.toml", "__pycache__")
 
 
 def missing_packages():
@@ -37,8 +37,11 @@ def missing_packages():
     return [name for name in NEEDED if find_spec(name) is None]
 
 
-def stage(folder, notebooks):
-    """Lay everything that Sphinx reads into a folder: pages with their made parts, notebooks, downloads, scripts."""
+def stage(folder, notebooks, beside=()):
+    """Lay everything that Sphinx reads into a folder: pages with their made parts, notebooks, downloads, scripts.
+
+    `beside` names what will lie beside the site: slides, pdf, lite.
+    """
     shutil.copytree(SITE, folder, ignore=shutil.ignore_patterns(*NOT_PAGES))
     assets.unpack("mathjax", folder / "_static" / "mathjax")
     fragments = explorers.build(folder / "explorers")
@@ -66,6 +69,7 @@ def stage(folder, notebooks):
         repository=settings["REPOSITORY"],
         branch=settings["BRANCH"],
         bibliography=bibliography.entries(),
+        beside=beside,
         lectures=_stage_lectures(folder, course, summaries),
     )
     for page in folder.glob("*.md"):
@@ -104,6 +108,8 @@ def _stage_notebooks(folder, notebooks, fragments, settings, course):
     for path in notebooks:
         page = label(path)
         launch = launch_links(page, repository=settings["REPOSITORY"], branch=settings["BRANCH"])
+        kind = "lesson" if path.parent == LESSONS else "lab"
+        launch = f"{{.kind .{kind}}}\n{kind.capitalize()} {path.stem[:2]}\n\n{launch}"
         if path.parent == LESSONS:
             launch += f"\n\n{follow.goes_with(course, path.stem)}"
         notebook = nbformat.read(path, as_version=4)
@@ -133,12 +139,12 @@ def build(source, builder):
     return part
 
 
-def _build_into(out, builder):
+def _build_into(out, builder, beside):
     """Build in a new folder, then put the site in its place: the old one stays where the new one fails."""
     with Results.alone(out) as results, contextlib.ExitStack() as cleanup:
         work = Path(tempfile.mkdtemp(prefix="site-work-", dir=out.parent))
         cleanup.callback(shutil.rmtree, work, ignore_errors=True)
-        stage(work / "source", find_notebooks([], LESSONS, LABS))
+        stage(work / "source", find_notebooks([], LESSONS, LABS), beside)
         part = build(work / "source", builder)
         if part is None:
             cleanup.pop_all()  # the folder stays
@@ -152,6 +158,7 @@ def main():
     """Stage, build, say where it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="folder for results; the site goes to site/")
+    parser.add_argument("--beside", default="", help="what will be published beside the site: slides pdf lite")
     parser.add_argument("--linkcheck", action="store_true", help="ask every address that is linked to (network)")
     arguments = parser.parse_args()
     if missing := missing_packages():
@@ -159,7 +166,7 @@ def main():
     began, results = time.perf_counter(), arguments.build.resolve()
     out = results / ("links" if arguments.linkcheck else "site")
     print("Building the site, which takes about half a minute ...", flush=True)
-    _build_into(out, "linkcheck" if arguments.linkcheck else "html")
+    _build_into(out, "linkcheck" if arguments.linkcheck else "html", arguments.beside.split())
     first = out / ("output.txt" if arguments.linkcheck else "index.html")
     print(f"Done: {first} ({time.perf_counter() - began:.0f} s)")
 

@@ -1,16 +1,18 @@
 """A deck of slides for each lesson, from the same cells, with reveal.js; nothing is executed.
 
-Slide types are in the metadata of the cells, as JupyterLab sets them. Answers to predict prompts and what to change
-go to the speaker's notes. ``site/slides/deck.js`` lays a section onto slides that it fits.
+Slide types are in the metadata of the cells, as JupyterLab sets them. A *subslide* and a
+*fragment* are shown whole, text and code; so are the title, predictions, *Recap* and *In practice*. Of other cells a
+slide has headings, formulas, lists, outputs, and of each paragraph the first sentence and a question at the end; the
+rest, answers and what to change go to the speaker's notes. ``site/slides/deck.js`` lays a section onto slides.
 """
 
 import argparse
-import ast
 import base64
 import re
 import struct
 import tempfile
 from copy import deepcopy
+from itertools import zip_longest
 from pathlib import Path
 
 import assets
@@ -18,6 +20,7 @@ import jinja2
 import nbformat
 from execute import find_notebooks
 from guard import RESULTS, ROOT, one_sentence
+from minutes import exact_minutes
 from nbconvert import SlidesExporter
 from results import Results
 from traitlets.config import Config
@@ -30,10 +33,12 @@ SHOWN_FIRST = ["text/html", "image/png", "text/markdown", "text/plain"]
 ANSWER = re.compile(r"<details>\s*<summary>(?P<title>.*?)</summary>(?P<text>.*?)</details>", re.DOTALL)
 HEADING = re.compile(r"^##? +(.+?)\s*$", re.MULTILINE)
 PARAGRAPHS = re.compile(r"^```.*?^```|\S.*?(?=\n\s*\n|\s*\Z)", re.DOTALL | re.MULTILINE)
-CHANGE = "**Change this.**"
-DRAWING = {"fig", "ax", "axes", "plt", "plotting", "widgets", "display"}
+CHANGE, PREDICT = "**Change this.**", "**Predict.**"
+WHOLE = re.compile(r"\A# |^## (Recap|In practice)|\*\*Predict\.", re.MULTILINE)
 FOLDED = "hide-input"
-FEW_LINES = 6
+# The first 20 characters may be a word that leads the paragraph; a letter before the point is an initial.
+SENTENCE = re.compile(r"""(?<!\b[A-Z])[.!?][)*”"]*(?=\s+["“(*\[$`A-Z])""")
+IN_ONE_PIECE = ("#", "$$", "- ", "1. ", "|", "```", "![", PREDICT)
 TO_NOTEBOOK = re.compile(r"\[([^\]]+)\]\((?!\w+:)[^)\s]+\.ipynb[^)]*\)")  # there are no notebooks beside the decks
 FOR_TESTS = re.compile(r"^# NBVAL_\w+\n", re.MULTILINE)
 
@@ -42,35 +47,27 @@ class SlidesError(ValueError):
     """A notebook that no deck can be made from; the message says what to do."""
 
 
-def split_prose(source):
-    """Part what the audience sees from the notes: folded answers, and "Change this" with the code after it."""
+def split_prose(source, whole=True):
+    """Part what the audience sees from the notes: folded answers, and "Change this" with the code after it.
+
+    Where it is not shown whole, also what follows the first sentence of a paragraph, but for a question at its end, or
+    a sentence that leads to a formula, a list or a table.
+    """
     notes = [f"**{match['title'].strip()}.** {match['text'].strip()}" for match in ANSWER.finditer(source)]
     last = visible = []
-    for part in PARAGRAPHS.findall(ANSWER.sub("", source)):
+    parts = [part.strip() for part in PARAGRAPHS.findall(ANSWER.sub("", source))]
+    for part, following in zip_longest(parts, parts[1:], fillvalue=""):
         code_to_try = part.startswith("```") and last is notes
         last = notes if part.startswith(CHANGE) or code_to_try else visible
-        last.append(part.strip())
+        if last is visible and not whole and not part.startswith(IN_ONE_PIECE) and "$$" not in part:
+            ends = [match.end() for match in SENTENCE.finditer(part, 20)]
+            ends = [0, *(end for end in ends if all(part.count(mark, 0, end) % 2 == 0 for mark in "*$`")), len(part)]
+            leads = len(ends) > 3 and (part.endswith("?") or following.startswith(("$$", "- ", "1. ", "|", "```")))
+            rest = part[ends[1] : ends[-2]] if leads else part[ends[1] :]
+            notes += [rest.strip()] * bool(rest.strip())
+            part = part[: ends[1]] + part[ends[-2] :] * leads
+        last.append(part)
     return "\n\n".join(visible), "\n\n".join(notes)
-
-
-def only_draws(cell):
-    """Whether a cell is folded, or shows a picture or a table and has few lines that do anything else.
-
-    On a slide the picture is what counts; the notebook shows how it is drawn.
-    """
-    if FOLDED in cell.metadata.get("tags", []):
-        return True
-    shown = {mime for output in cell.outputs for mime in output.get("data", {})}
-    if not shown & {"image/png", "text/markdown"} or re.search(r"^[%!]", cell.source, re.MULTILINE):
-        return False
-    others, drawing = 0, set(DRAWING)
-    for statement in ast.parse(cell.source).body:
-        names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        if not names & drawing:
-            others += statement.end_lineno - statement.lineno + 1
-        elif "plt" in names and isinstance(statement, ast.Assign):
-            drawing |= names  # fig, (left, right) = plt.subplots(...)
-    return others <= FEW_LINES
 
 
 def slide_type_of(cell, where):
@@ -97,32 +94,42 @@ def _describe_pictures(cell):
 def prepare(notebook, where="notebook"):
     """A copy of a notebook with what is on its slides.
 
-    Metadata of its cells: ``notes``, ``section`` (the heading that the slide repeats) and ``hide_code``; of the
-    notebook: ``title``. A SlidesError if no cell is shown, or for a slide type that nobody knows.
+    Metadata of its cells: ``notes``, ``minutes`` and ``section`` (the heading that the slide repeats); of the notebook:
+    ``title``. A SlidesError if no cell is shown, or for a slide type that nobody knows.
     """
-    deck, section, title = deepcopy(notebook), "", where
+    deck, section, title, asked = deepcopy(notebook), "", where, False
     deck.metadata.pop("widgets", None)  # their picture is shown
     cells = []
     for cell in deck.cells:
-        kind = slide_type_of(cell, where)
-        if kind == "skip" or (kind == "notes" and cell.cell_type != "markdown"):
+        kind, notes = slide_type_of(cell, where), ""
+        if kind == "skip" or cell.cell_type == "raw" or (kind == "notes" and cell.cell_type == "code"):
             continue
         if cell.cell_type == "markdown":
-            visible, notes = split_prose(TO_NOTEBOOK.sub(r"\1", cell.source))
+            whole = kind in ("subslide", "fragment", "notes") or WHOLE.search(cell.source)
+            visible, notes = split_prose(TO_NOTEBOOK.sub(r"\1", cell.source), whole)
             if kind == "notes":  # goes with the slide before
                 kind, visible, notes = "-", "", "\n\n".join(filter(None, (visible, notes)))
             heading = HEADING.search(visible)
             section = heading[1] if heading else section
             title = section if visible.startswith("# ") else title
-            cell.source, cell.metadata.notes = visible, notes
-        elif cell.cell_type == "code":
-            cell.metadata.hide_code = only_draws(cell)
+            minutes, shown, cell.source = exact_minutes([cell]), visible, visible
+        else:
             cell.source = FOR_TESTS.sub("", cell.source)
+            if kind == "-":
+                cell.metadata.tags = sorted({*cell.metadata.get("tags", []), FOLDED})
             _describe_pictures(cell)
-        cell.metadata.section = section.replace("`", "")
-        cell.metadata.slideshow = {"slide_type": kind}
-        cells.append(cell)
-    if not any(cell.source for cell in cells):
+            minutes = exact_minutes([cell])
+            shown = FOLDED not in cell.metadata.get("tags", []) or cell.outputs
+        if shown:
+            kind = "subslide" if asked and kind != "slide" else kind  # what answers a question is not beside it
+            asked = PREDICT in cell.source
+            cell.metadata.update(notes=notes, minutes=minutes, section=section.replace("`", ""))
+            cell.metadata.slideshow = {"slide_type": kind}
+            cells.append(cell)
+        elif cells:
+            cells[-1].metadata.minutes += minutes
+            cells[-1].metadata.notes = "\n\n".join(filter(None, (cells[-1].metadata.notes, notes)))
+    if not cells:
         raise SlidesError(f"{where}: expected cells that are shown, got none: give some the slide type slide")
     deck.cells, deck.metadata.title = cells, title.replace("`", "")
     return deck

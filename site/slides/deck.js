@@ -6,12 +6,11 @@
 "use strict";
 
 const [WIDTH, HEIGHT, GAP] = [1184, 616, 16]; // of a page as in deck.css, less what formulas stick out of their lines
-// px, the first in which the longest line and the whole piece fit. Code of 80 columns and 15 lines is never smaller than
-// AT_LEAST.code; longer lines of printed text are wrapped.
-const SIZES = { code: [24, 22, 20, 18, 16, 14], output: [22, 20, 18, 16] };
-const AT_LEAST = { code: 22, output: 16 };
-const [SMALLEST_FIGURE, LARGEST_FIGURE, LARGE_TEXT_BELOW] = [0.85, 1.35, 0.42];
-const SHORT_LEAD = 150; // px
+// px, the first in which the longest line and the whole piece fit: code has 80 columns and 15 lines. Longer lines of
+// printed text are wrapped.
+const SIZES = { code: [24, 22], output: [22, 20] };
+const [SMALLEST_FIGURE, LARGEST_FIGURE] = [0.8, 1.35];
+const [SHORT_LEAD, CARD] = [150, 560]; // px
 const PAGE = 100; // what one more page costs; cuts are cheaper or dearer than that
 
 const make = (tag, name) => Object.assign(document.createElement(tag), { className: name });
@@ -22,33 +21,29 @@ function kindOf(element) {
   return element.matches(".code") ? "code" : "prose";
 }
 
-/** The pieces of a section between which it may be cut, each in a box of its own; notes go with the piece before. */
+/** The pieces of a section between which it may be cut, each in a box of its own; notes go with the last of a cell. */
 function piecesOf(section) {
   const page = make("div", "page");
   const pieces = [];
-  const early = [];
-  let cells = 0;
-  const add = (content, kind, cell, step) => {
-    const item = make("div", `item ${kind}`);
-    if (step !== undefined) item.classList.add("fragment");
-    if (step !== undefined) item.dataset.fragmentIndex = step;
-    item.append(content);
-    page.append(item);
-    pieces.push({ item, kind, cell, notes: early.splice(0) });
-  };
-  const walk = (blocks, step) => {
-    for (const block of [...blocks]) {
-      const cell = cells++;
-      if (block.matches("aside")) (pieces.at(-1)?.notes ?? early).push(block);
-      else if (block.matches(".fragment")) walk(block.children, cell);
-      else if (block.matches(".prose")) [...block.children].forEach((child) => add(child, "prose", cell, step));
-      else add(block, kindOf(block), cell, step);
-    }
-  };
-  walk(section.children);
+  const steps = [...section.querySelectorAll(".fragment")];
+  for (const [cell, block] of [...section.querySelectorAll(".cell")].entries()) {
+    const step = steps.indexOf(block.closest(".fragment"));
+    const shown = [...block.children].filter((child) => !child.matches("aside"));
+    const contents = shown.flatMap((child) => (child.matches(".prose") ? [...child.children] : child));
+    contents.forEach((content, i) => {
+      const kind = content.matches(".output, .code") ? kindOf(content) : "prose";
+      const item = make("div", `item ${kind}`);
+      if (step >= 0) item.classList.add("fragment");
+      if (step >= 0) item.dataset.fragmentIndex = step;
+      item.append(content);
+      page.append(item);
+      item.classList.toggle("predict", /^Predict\./.test(item.textContent.trim()));
+      const notes = i === contents.length - 1 ? [block.querySelector("aside")] : [];
+      pieces.push({ item, kind, cell, notes, minutes: block.dataset.minutes / contents.length });
+    });
+  }
   section.replaceChildren(page);
-  for (const { item } of pieces) if (/^Predict\./.test(item.textContent.trim())) item.classList.add("predict");
-  return { page, pieces, early };
+  return { page, pieces };
 }
 
 const heightOf = (piece) => piece.item.getBoundingClientRect().height;
@@ -58,12 +53,25 @@ const fontSize = (piece, size) => piece.item.style.setProperty("--code", `${size
 function sizeCode(piece, largest) {
   const pre = piece.item.querySelector("pre");
   if (!pre || !SIZES[piece.kind]) return;
-  const most = Math.max(largest, AT_LEAST[piece.kind]);
+  const most = Math.max(largest, SIZES[piece.kind].at(-1));
   for (const size of SIZES[piece.kind].filter((size) => size <= most)) {
     fontSize(piece, size);
     if (pre.scrollWidth <= pre.clientWidth && heightOf(piece) <= HEIGHT) return;
   }
   if (piece.kind === "output") pre.classList.add("wrapped");
+}
+
+/** A line does not end between a formula and what closes it. */
+function keepPunctuation() {
+  for (const formula of document.querySelectorAll("mjx-container:not([display])")) {
+    const next = formula.nextSibling;
+    const [marks] = /^[.,;:?!)]+/.exec(next?.data ?? "") ?? [];
+    if (!marks) continue;
+    next.data = next.data.slice(marks.length);
+    const together = make("span", "together");
+    formula.before(together);
+    together.append(formula, marks);
+  }
 }
 
 /** A formula is at most as wide as a page. */
@@ -84,15 +92,25 @@ function sizeFigure(piece) {
   }
 }
 
-/** Where the points, rows or lines of a list, a table, a claim card or printed text stand, or nothing. */
+/** Where the points, rows or lines of a list, a table or printed text stand, or nothing. */
 function holderIn(whole) {
   if (whole.matches(".text")) return whole.firstElementChild;
   if (whole.matches("table")) return whole.tBodies[0];
-  if (whole.matches(".card")) return whole.querySelector("tbody") ?? whole.firstElementChild;
   return whole.matches("ul, ol") ? whole : undefined;
 }
 
-/** Cut what is higher than a page between its points, rows or lines; a table keeps its head, a card its verdict. */
+/** A claim card has as many conditions as fit; the lab has all of them. */
+function sizeCard(piece) {
+  const rows = [...piece.item.querySelectorAll(".card tbody tr")];
+  const more = make("p", "more");
+  for (let left = 1; heightOf(piece) > CARD && rows.length > 1; left++) {
+    rows.pop().remove();
+    more.textContent = `${left} more condition${left > 1 ? "s are" : " is"} in the lab.`;
+    piece.item.firstElementChild.append(more);
+  }
+}
+
+/** Cut what is higher than a page between its points, rows or lines; a table keeps its head. */
 function divide(piece, place, all) {
   const whole = piece.item.firstElementChild;
   if (heightOf(piece) <= HEIGHT) return [piece];
@@ -111,8 +129,7 @@ function divide(piece, place, all) {
     const room = HEIGHT - GAP - (parts.length === 1 ? taken : 0);
     if (!parts.length || heightOf(parts.at(-1)) + heights[i] > room) {
       const copy = whole.cloneNode(true);
-      const verdict = i && rows[0].matches(".card div") ? [rows[0].cloneNode(true)] : [];
-      holderIn(copy).replaceChildren(...verdict);
+      holderIn(copy).replaceChildren();
       if (copy.matches("ol")) copy.start = i + 1;
       const item = make("div", piece.item.className);
       item.append(copy);
@@ -129,6 +146,7 @@ function divide(piece, place, all) {
 /** What it costs to begin a new page with this piece. */
 function cutBefore(piece, previous) {
   if (previous.item.querySelector("h1, h2, h3")) return 90;
+  if (previous.kind === "figure" && piece.kind === "prose") return 130; // what to see is beside it
   if (piece.item.matches(".predict")) return 2;
   const leads = /[:,]$/.test(previous.item.textContent.trim()) || piece.item.querySelector("mjx-container[display]");
   if (previous.kind === "prose" && leads) return 60;
@@ -160,7 +178,7 @@ function cheapestCuts(pieces) {
 /** Cut with the largest code that needs no more pages than smaller code would. */
 function cut(pieces) {
   let chosen;
-  for (const largest of [24, 22, 20, 18, 16]) {
+  for (const largest of [24, 22, 20]) {
     pieces.forEach((piece) => sizeCode(piece, largest));
     const found = cheapestCuts(pieces);
     if (!chosen || found.cost + 25 < chosen.cost) chosen = { ...found, largest };
@@ -169,7 +187,7 @@ function cut(pieces) {
   return chosen.starts;
 }
 
-/** Use the room that is there: figures grow, or shrink a little; text alone on a slide gets larger. */
+/** Use the room that is there: figures grow, or shrink a little; text without them gets larger where it fits. */
 function fill(page) {
   const used = () => page.lastElementChild.getBoundingClientRect().bottom - page.getBoundingClientRect().top;
   const figures = [...page.querySelectorAll(".figure img")];
@@ -180,25 +198,20 @@ function fill(page) {
     const times = Math.min(LARGEST_FIGURE, WIDTH / widest, (height + HEIGHT - used()) / height);
     figures.forEach((figure, i) => (figure.style.width = `${Math.floor(sizes[i].width * times)}px`));
   }
-  const items = [...page.children];
-  const plain = items.every((item) => item.matches(".prose") && !item.querySelector("pre, table, h1"));
-  if (plain && used() < LARGE_TEXT_BELOW * HEIGHT) {
+  if (!page.querySelector(".figure, .code, .card, table")) {
     page.classList.add("large");
-    if (used() > HEIGHT) page.classList.remove("large");
+    const wide = [...page.querySelectorAll("svg, pre")].some((one) => Math.max(one.clientWidth, one.scrollWidth) > WIDTH);
+    if (wide || used() > HEIGHT) page.classList.remove("large");
   }
 }
 
 /** Put one section of the notebook onto as many slides as it needs. */
 function paginate(section) {
-  const { page, pieces: whole, early } = piecesOf(section);
-  if (!whole.length) {
-    const host = section.previousElementSibling ?? section.nextElementSibling;
-    host?.append(...early);
-    return section.remove();
-  }
+  const { pieces: whole } = piecesOf(section);
   whole.forEach((piece) => sizeCode(piece, SIZES.code[0]));
   whole.forEach(sizeFormula);
   whole.forEach(sizeFigure);
+  whole.forEach(sizeCard);
   const pieces = whole.flatMap(divide);
   const starts = cut(pieces);
   let last = section;
@@ -212,9 +225,27 @@ function paginate(section) {
       last.after(slide);
       slide.firstElementChild.append(...mine.map((piece) => piece.item));
     }
+    mine[0].item.classList.remove("fragment"); // a slide is never empty
     slide.append(...mine.flatMap((piece) => piece.notes));
+    slide.dataset.timing = Math.round(60 * mine.reduce((sum, piece) => sum + piece.minutes, 0));
     last = slide;
   });
+}
+
+/** Write the minutes of each slide above its notes, and the minutes so far; the speaker's window paces by them. */
+function writeMinutes(slides) {
+  const all = slides.reduce((sum, slide) => sum + Number(slide.dataset.timing), 0);
+  let before = 0;
+  for (const slide of slides) {
+    before += Number(slide.dataset.timing);
+    const own = Math.max(0.5, Math.round(slide.dataset.timing / 30) / 2);
+    const text = `${own} min; ${Math.round(before / 60)} of ${Math.round(all / 60)} at its end.`;
+    const notes = make("aside", "notes");
+    notes.append(Object.assign(make("p", "minutes"), { textContent: text }));
+    for (const aside of slide.querySelectorAll("aside")) notes.append(...aside.childNodes);
+    slide.querySelectorAll("aside").forEach((aside) => aside.remove());
+    slide.append(notes);
+  }
 }
 
 function showSection(slide) {
@@ -224,11 +255,13 @@ function showSection(slide) {
 async function main() {
   await MathJax.startup.promise;
   await MathJax.typesetPromise();
+  keepPunctuation();
   // the window with the speaker's notes has no style sheet that would hide these copies for screen readers
   document.querySelectorAll("aside mjx-assistive-mml").forEach((copy) => copy.remove());
   await Promise.all([...document.images].map((image) => image.decode()));
   document.querySelectorAll(".slides section[id]").forEach(paginate);
-  const slides = document.querySelectorAll(".slides section[id]");
+  const slides = [...document.querySelectorAll(".slides section[id]")];
+  writeMinutes(slides);
   slides.forEach(showSection);
   document.querySelectorAll(".page").forEach(fill);
   document.body.classList.remove("waiting");
@@ -240,6 +273,7 @@ async function main() {
     hash: true,
     transition: "none",
     slideNumber: "c/t",
+    defaultTiming: 60,
     plugins: [RevealNotes],
   });
 }

@@ -6,17 +6,16 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pdf import BROWSERS, find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD") or ROOT / "build").resolve()
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HERE = "127.0.0.1"
 SECONDS = 1800  # for a test: the first one of JupyterLab executes every notebook
 FLAGS = [
@@ -29,12 +28,6 @@ FLAGS = [
 ]
 
 
-def find_chromium():
-    """Path of Chromium, or None."""
-    named = os.environ.get("CHROMIUM")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, NAMES)), None)
-
-
 def what_is_missing():
     """One sentence for each thing that the tests need and that is not there."""
     missing = []
@@ -43,7 +36,7 @@ def what_is_missing():
     except ImportError:
         missing.append("Playwright for Python is not installed: run make site, which adds it")
     if find_chromium() is None:
-        named = os.environ.get("CHROMIUM", " or ".join(NAMES[:2]))
+        named = os.environ.get("CHROMIUM", " or ".join(BROWSERS[:2]))
         missing.append(f"no browser {named} was found: apt-get install chromium, or name yours with CHROMIUM=/path")
     return missing
 
