@@ -56,17 +56,17 @@ def _ioffe():
     arms = ("plain", "batch norm")
     for arm in arms:
         yield Unit(f"1/search/{arm}", "ioffe_search", {"arm": arm})
-    for first in range(0, 16, 4):
+    for first in range(0, 16, 2):
         for way, rate in (("paper's way", paper_runs.PAPER_RATE), ("best rate", None)):
             for arm in arms:
-                search, turn = None if rate else f"1/search/{arm}", first // 4
-                arguments = {"arm": arm, "rate": rate, "first": first, "n": 4}
-                yield Unit(f"1/{way}/{arm}/seeds {first} to {first + 3}", "ioffe", arguments, search, turn)
+                search, turn = None if rate else f"1/search/{arm}", first // 2
+                arguments = {"arm": arm, "rate": rate, "first": first, "n": 2}
+                yield Unit(f"1/{way}/{arm}/seeds {first:02} to {first + 1:02}", "ioffe", arguments, search, turn)
 
 
 def _glorot():
     turns = [((0,), (1, 5), 0), ((1, 2), (1, 5), 1), ((0,), (10, 15, 20), 2), ((1, 2), (10, 15, 20), 3)]
-    for arms, later in ((("sigmoid", "tanh", "tanh normalized"), 0), (("softsign",), 4)):
+    for arms, later in ((("tanh", "tanh normalized", "sigmoid"), 0), (("softsign",), 4)):
         for arm in arms:
             yield Unit(f"2/search/{arm}", "glorot_search", {"arm": arm}, None, later)
         for seeds, epochs, turn in turns:
