@@ -202,7 +202,7 @@ def calls_about_evidence():
     yield takes(labs.open_lab, path=LAB)
     run = {"data": May(None, "None", "word"), "device": May("cpu", "word"), "budget": 1, "grids": nothing}
     yield takes(running.run, experiment=made, seeds=range(16), **run)
-    yield takes(papers.measured, path=May("no file", "word"))
+    yield takes(papers.paper_units, path=May("no file", "word"))
     yield takes(papers.spread, values=Y)
     yield takes(statistics.condition, effect=Y, claim=evidence.claims()[CLAIM])
 

@@ -17,7 +17,7 @@ import torch
 from image_fixtures import mnist_files, write_cache, write_registry
 from torch.nn import functional as F
 
-from utils.evidence.papers import PAPERS, measured, spread
+from utils.evidence.papers import PAPERS, paper_units, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "softsign": F.softsign, "relu": F.relu}
@@ -195,7 +195,7 @@ def test_the_search_ends_between_two_worse_rates_or_says_that_it_did_not(place):
 def test_all_units_run_and_what_was_interrupted_goes_on(place, monkeypatch, capsys):
     monkeypatch.setattr(papers, "run_here", here)
     papers.go(arguments(place, "312"))
-    whole, asked = measured(place / "papers.json"), []
+    whole, asked = paper_units(place / "papers.json"), []
     assert list(whole) == sorted(unit.key for paper in "123" for unit in papers.units_of(paper))
     assert papers.stale(whole) == []
     whole = {key: unit for key, unit in whole.items() if key[0] in "31"}
@@ -212,10 +212,10 @@ def test_all_units_run_and_what_was_interrupted_goes_on(place, monkeypatch, caps
     monkeypatch.setattr(papers, "run_here", breaks_off)
     with pytest.raises(KeyboardInterrupt):
         papers.go(other)
-    assert sorted(measured(other.record)) == sorted(asked[:7])
+    assert sorted(paper_units(other.record)) == sorted(asked[:7])
     papers.go(other)
     assert sorted(asked) == sorted([*whole, asked[7]])
-    assert without_clock(measured(other.record)) == without_clock(whole)
+    assert without_clock(paper_units(other.record)) == without_clock(whole)
     assert f"Units of work: {len(whole)}; in the record: 7." in capsys.readouterr().out
 
 
@@ -234,10 +234,10 @@ def test_a_kill_costs_the_unit_in_hand(place):
     command = [sys.executable, str(script), str(place)]
     killed = subprocess.run([*command, "die"], capture_output=True, text=True, timeout=100, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(measured(place / "papers.json")) == 1
+    assert len(paper_units(place / "papers.json")) == 1
     again = subprocess.run([*command, "live"], capture_output=True, text=True, timeout=100, check=True)
     assert again.stdout.splitlines()[-1] == "1"
-    assert len(measured(place / "papers.json")) == 2
+    assert len(paper_units(place / "papers.json")) == 2
 
 
 def test_a_unit_that_fails_stops_no_other_and_is_named(place, monkeypatch):
@@ -248,13 +248,13 @@ def test_a_unit_that_fails_stops_no_other_and_is_named(place, monkeypatch):
     monkeypatch.setattr(papers, "run_here", one_fails)
     with pytest.raises(papers.RunError, match=r"1 of 2 units failed.*\n  3/Xavier.*: ValueError: a fault"):
         papers.go(arguments(place))
-    assert list(measured(place / "papers.json")) == ["3/He/seeds 0 to 7"]
+    assert list(paper_units(place / "papers.json")) == ["3/He/seeds 0 to 7"]
 
 
 def test_what_older_code_made_is_told_and_made_again(place, monkeypatch, capsys):
     monkeypatch.setattr(papers, "run_here", here)
     papers.go(arguments(place))
-    units = measured(place / "papers.json")
+    units = paper_units(place / "papers.json")
     old = {key: {**unit, "made by": "older"} if "Xavier" in key else unit for key, unit in units.items()}
     papers.write_record(place / "papers.json", old)
     capsys.readouterr()
@@ -262,7 +262,7 @@ def test_what_older_code_made_is_told_and_made_again(place, monkeypatch, capsys)
     said = capsys.readouterr().out
     assert "Made by other code, and computed again: 1 of 2 units of the record." in said
     assert "Units of work: 2; in the record: 1." in said
-    assert without_clock(measured(place / "papers.json")) == without_clock(units)
+    assert without_clock(paper_units(place / "papers.json")) == without_clock(units)
 
 
 @pytest.fixture
@@ -326,11 +326,11 @@ def test_a_second_run_on_the_same_checkout_is_refused(place, sentence):
 
 
 def test_the_record_of_the_course_is_of_this_code():
-    assert papers.stale(measured()) == [], "run make papers"
+    assert papers.stale(paper_units()) == [], "run make papers"
 
 
 def test_rates_are_those_that_the_searches_chose():
-    units = measured()
+    units = paper_units()
     wanted = {unit.key: unit for paper in "123" for unit in papers.units_of(paper)}
     assert [key for key in units if not papers.is_done(wanted[key], units)] == [], "run make papers"
 

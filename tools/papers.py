@@ -20,7 +20,7 @@ from workers import run_here
 
 from utils import download
 from utils.evidence.fingerprint import fingerprint
-from utils.evidence.papers import PAPERS, VERSION, measured
+from utils.evidence.papers import PAPERS, VERSION, paper_units
 from utils.files import write_atomically
 
 REMEDY = "correct the path, then run the same command again: what was finished is in the record"
@@ -148,7 +148,7 @@ def go(arguments):
         download.fetch("mnist")
     except (download.DownloadError, ImportError, ValueError) as error:
         raise RunError(SENTENCE.format(" ".join(str(error).split()))) from None
-    units = measured(arguments.record)
+    units = paper_units(arguments.record)
     if old := stale(units):
         print(f"Made by other code, and computed again: {len(old)} of {len(units)} units of the record.", flush=True)
         units = {key: unit for key, unit in units.items() if key not in old}

@@ -10,7 +10,7 @@ from utils.arrays import instance, numeric
 from utils.data_files import data_file
 from utils.evidence.statistics import interval, median
 
-__all__ = ["PAPERS", "measured", "spread"]
+__all__ = ["PAPERS", "paper_units", "spread"]
 
 #: What lab 09 reads.
 #:
@@ -20,7 +20,7 @@ VERSION = 1
 _ADVICE = "restore the file from git, or remove it and run make papers"
 
 
-def measured(path=PAPERS):
+def paper_units(path=PAPERS):
     """The units of work that are recorded.
 
     Parameters
