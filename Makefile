@@ -22,6 +22,7 @@ BUDGETS ?=
 DATASETS ?=
 SEEDS ?=
 DEVICE ?=
+PAPERS ?=
 SIGN ?=
 FORGET ?=
 BESIDE ?=
@@ -45,7 +46,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env course labs evidence lab lecture test test-labs check notebooks readme homework student grade gradescope site slides pdf lite test-browser bench lock clean
+.PHONY: help env course labs evidence papers lab lecture test test-labs check notebooks readme homework student grade gradescope site slides pdf lite test-browser bench lock clean
 
 help:  ## list the commands
 	@echo "make <command>, in this folder:"
@@ -67,6 +68,10 @@ evidence: env  ## the long run: every experiment of the labs, all seeds, into da
 	@$(RUN) tools/evidence.py --labs "$(LABS)" --budgets "$(BUDGETS)" --datasets "$(DATASETS)" --workers "$(WORKERS)" \
 		$(if $(SEEDS),--seeds "$(SEEDS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
 		$(if $(SIGN),--sign) $(if $(FORGET),--forget "$(FORGET)")
+
+# Lab 09 reads what it measured. PAPERS="1 3" chooses, DEVICE=cuda uses a GPU.
+papers: env  ## three papers at their own scale, on all of MNIST, into data/papers.json; it can be interrupted
+	@$(RUN) tools/papers.py --papers "$(PAPERS)" --workers "$(WORKERS)" --build "$(BUILD)" $(if $(DEVICE),--device "$(DEVICE)")
 
 # tools/lab has settings: without them a notice about Jupyter news covers the code.
 lab: env  ## open JupyterLab at lesson 01

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 import utils
 from utils import arrays, data, download, evidence, image_files, plotting, runtime, small_mnist, widgets
 from utils.byhand import gradient_check, initialization, loss_surface, normalization, standardization
-from utils.evidence import fingerprint, labs, running, statistics
+from utils.evidence import fingerprint, labs, papers, running, statistics
 from utils.lab import (
     history,
     networks,
@@ -198,10 +198,12 @@ def calls_about_evidence():
     unit |= {**labs.as_unit(made, running.run(made, range(16))), "fingerprint": "f", "device": "cpu"}
     yield takes(evidence.Record, path=record, known=nothing, forget=May((), "empty", "words"))
     yield takes(evidence.Record("no file").add, unit=unit)
-    yield takes(fingerprint.fingerprint, source="def two_arms():\n    return 1", name="two_arms")
+    yield takes(fingerprint.fingerprint, source="def two_arms():\n    return 1", name="two_arms", run=ANY)
     yield takes(labs.open_lab, path=LAB)
     run = {"data": May(None, "None", "word"), "device": May("cpu", "word"), "budget": 1, "grids": nothing}
     yield takes(running.run, experiment=made, seeds=range(16), **run)
+    yield takes(papers.paper_units, path=May("no file", "word"))
+    yield takes(papers.spread, values=Y)
     yield takes(statistics.condition, effect=Y, claim=evidence.claims()[CLAIM])
 
 

@@ -290,3 +290,11 @@ def test_no_version_of_python_adds_to_it(package, monkeypatch):
 
     monkeypatch.setattr(ast, "parse", newer)
     assert of(LAB) == before
+
+
+def test_what_runs_the_experiments_of_labs_counts_where_it_does():
+    source = "def made():\n    return 1\n"
+    assert fingerprint(source, "made") != fingerprint(source, "made", run=False)
+    assert fingerprint(source, "made", run=False) == fingerprint(
+        f"{source}\ndef other():\n    return 2\n", "made", run=False
+    )

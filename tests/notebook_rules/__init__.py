@@ -9,11 +9,11 @@ names of all notebooks.
 from pathlib import Path
 
 from . import about_claims, code, outputs, parts, prompts, text  # noqa: F401  # they enter their rules
-from .base import LAB_RULES, RULES, VIEW, Notebook, code_cells, headings, read, rules_of, tree
+from .base import LAB_RULES, RULES, VIEW, WITHOUT_LESSON, Notebook, code_cells, headings, read, rules_of, tree
 from .code import COLUMNS
 from .parts import BYTES
 
-__all__ = ["BYTES", "COLUMNS", "LAB_RULES", "RULES", "VIEW", "Notebook", "code_cells"]
+__all__ = ["BYTES", "COLUMNS", "LAB_RULES", "RULES", "VIEW", "WITHOUT_LESSON", "Notebook", "code_cells"]
 __all__ += ["headings", "misplaced", "read", "rules_of", "tree", "violations"]
 
 
@@ -33,7 +33,7 @@ def misplaced(folder):
             path.relative_to(folder).as_posix() for path in found if path.parent not in places
         },
         "labs/{}: expected the name of a lesson, got one that no lesson has: rename the lab after its lesson": (
-            labs - lessons
+            labs - lessons - WITHOUT_LESSON
         ),
         "{0}: expected the lab labs/{0}.ipynb, got none: write it; if this is a lab itself, move it to labs/": (
             lessons - labs

@@ -10,6 +10,7 @@ from nbformat.validator import iter_validate
 
 from .base import (
     RULES,
+    WITHOUT_LESSON,
     calls_in,
     cell_rule,
     code_cells,
@@ -249,8 +250,9 @@ def no_plan(nb):
 
 @lab_rule
 def lesson_link(nb):
-    """Before the first section a lab links its lesson, which has the same name."""
-    if not any(f"](../{nb.path.name})" in cell.source for cell in introduction(nb)):
+    """Before the first section a lab links its lesson, which has the same name, or if it has none, some lesson."""
+    wanted = r"\d\d_\w+\.ipynb" if nb.path.stem in WITHOUT_LESSON else re.escape(nb.path.name)
+    if not any(re.search(rf"\]\(\.\./{wanted}\)", cell.source) for cell in introduction(nb)):
         yield f"no link to ../{nb.path.name} before the first section, in the notebook"
 
 

@@ -9,12 +9,14 @@ from utils.evidence.cards import MIME, Card
 from utils.evidence.claims import CLAIMS, KINDS, WORDS, Claim, Retired, claims, retired
 from utils.evidence.experiments import Experiment, experiment, registered
 from utils.evidence.live import Live, live, recorded, recorded_scores
+from utils.evidence.papers import PAPERS, paper_units, spread
 from utils.evidence.record import RECORD, Record
 
 __all__ = [
     "CLAIMS",
     "KINDS",
     "MIME",
+    "PAPERS",
     "RECORD",
     "WORDS",
     "Card",
@@ -26,8 +28,10 @@ __all__ = [
     "claims",
     "experiment",
     "live",
+    "paper_units",
     "recorded",
     "recorded_scores",
     "registered",
     "retired",
+    "spread",
 ]

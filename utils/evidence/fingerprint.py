@@ -176,7 +176,7 @@ def _plain(node):
     return (type(node).__name__, *kept)
 
 
-def fingerprint(source, name):
+def fingerprint(source, name, *, run=True):
     """The fingerprint of an experiment.
 
     Parameters
@@ -185,6 +185,8 @@ def fingerprint(source, name):
         The set-up and definition cells of its lab, one after the other.
     name : str
         Of the experiment's function there.
+    run : bool
+        Whether what runs the experiments of labs counts, too.
 
     Returns
     -------
@@ -204,7 +206,7 @@ def fingerprint(source, name):
         raise ValueError(f"name: expected a function that the lab defines, got {name!r}")
     reached = _Reached()
     reached.name("lab", lab, name)
-    for module, function in _RUNNING:
+    for module, function in _RUNNING if run else ():
         reached.name(module, _utils_module(module), function)
     trees = sorted((key, tree) for key, tree in reached.found.items() if tree is not None)
     return hashlib.sha256(repr(trees).encode()).hexdigest()[:16]
