@@ -7,6 +7,7 @@ import functools
 import io
 import zipfile
 
+import guard  # noqa: F401  puts this checkout's helpers first
 import numpy as np
 import torch
 from stacked import Stack, batches, gaussian, he, normalized, standard, take, xavier

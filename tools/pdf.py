@@ -67,13 +67,13 @@ def main():
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="folder for results; this goes to pdf/")
     build = parser.parse_args().build.resolve()
     pages = [f"notebooks/{path.stem}.html" for path in find_notebooks([])]
-    if find_spec("playwright") is None:
-        sys.exit("pdf: expected playwright, found none: make pdf installs it (extra 'site')")
     if missing := [page for page in pages if not (build / "site" / page).is_file()]:
         sys.exit(f"pdf: expected {build / 'site' / missing[0]}, found none: run make site first")
     if (browser := find_chromium()) is None:
         print("pdf: no Chromium was found, so no PDF was made: install it, or name yours with CHROMIUM=/path")
         return
+    if find_spec("playwright") is None:
+        sys.exit("pdf: expected playwright, found none: make pdf installs it (extra 'site')")
     home = home_of(runpy.run_path(str(ROOT / "site" / "conf.py"))["REPOSITORY"])
     with Results.alone(build / "pdf") as results, tempfile.TemporaryDirectory() as folder:
         print_lessons(build / "site", pages, Path(folder) / "lessons.pdf", home, browser)
