@@ -250,13 +250,13 @@ def go(arguments):
 
 
 @contextlib.contextmanager
-def only_run(folder):
+def only_run(folder, command="make evidence"):
     """Refuse a second run on the same record."""
     with contextlib.ExitStack() as lock:
         try:
             lock.enter_context(alone(folder))
         except BusyError:
-            raise RunError(f"{folder}: another make evidence is at work here: wait until it has ended") from None
+            raise RunError(f"{folder}: another {command} is at work here: wait until it has ended") from None
         yield
 
 

@@ -4,7 +4,6 @@ A finished unit is written at once, so that whatever ends the run costs one unit
 """
 
 import argparse
-import contextlib
 import functools
 import itertools
 import json
@@ -13,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import paper_runs
-from evidence import run_all
-from guard import ROOT, BusyError, alone, one_sentence
+from evidence import RunError, _device, _whole, only_run, run_all
+from guard import ROOT, one_sentence
 from tqdm import tqdm
 from workers import run_here
 
@@ -26,10 +25,6 @@ from utils.files import write_atomically
 REMEDY = "correct the path, then run the same command again: what was finished is in the record"
 SOURCES = ("stacked.py", "paper_runs.py")
 SENTENCE = "MNIST: expected the four files of data/registry.toml, got: {}"
-
-
-class RunError(Exception):
-    """The run cannot go on; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -175,17 +170,6 @@ def go(arguments):
         raise RunError(f"{len(failures)} of {len(wanted)} units failed, the others are in the record:\n{lines}")
 
 
-@contextlib.contextmanager
-def only_run(folder):
-    """Refuse a second run on the same record."""
-    with contextlib.ExitStack() as lock:
-        try:
-            lock.enter_context(alone(folder))
-        except BusyError:
-            raise RunError(f"{folder}: another make papers is at work here: wait until it has ended") from None
-        yield
-
-
 def _papers(text):
     if unknown := [each for each in text.split() if each not in list("123")]:
         raise argparse.ArgumentTypeError(f"PAPERS: expected some of 1 2 3, got {unknown[0]!r}")
@@ -194,8 +178,6 @@ def _papers(text):
 
 def main():
     """Read what is asked for."""
-    from evidence import _device, _whole
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--papers", type=_papers, default=list("312"), help="some of 1 2 3; all by default")
     parser.add_argument("--workers", type=_whole("WORKERS"), default=2, help="processes on this machine")
@@ -207,7 +189,7 @@ def main():
         arguments.record.parent.mkdir(parents=True, exist_ok=True)
         folder = arguments.build / "papers"
         folder.mkdir(parents=True, exist_ok=True)
-        with only_run(folder):
+        with only_run(folder, "make papers"):
             go(arguments)
 
 
