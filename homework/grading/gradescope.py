@@ -60,6 +60,8 @@ def main(name, variant, place):
     """Write results.json; Gradescope shows that the grader failed if there is none."""
     place, boxed = Path(place), problem() is None
     if not boxed:
+        if os.getuid():
+            sys.exit(f"gradescope: expected root or bubblewrap, to keep a submission apart, got neither: {problem()}")
         os.environ["SANDBOX"] = "user"
         SOURCE.parent.chmod(0o700)
     hide = tuple(str(place / part) for part in ("source/homework", "results"))
