@@ -1,6 +1,7 @@
 """The PDF: every page is in it, in order, and links lead into it, to the site, or elsewhere."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pdf
 import pytest
@@ -10,6 +11,12 @@ window.MathJax = { startup: { promise: Promise.resolve() }, typesetPromise: asyn
 </script></head><body><nav>side bar</nav><article><h1 id="title">Page %s</h1>%s</article></body></html>"""
 
 
+def print_lessons(*arguments):
+    """Print in a thread of its own, where no other test holds Playwright."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(pdf.print_lessons, *arguments).result()
+
+
 def printed(tmp_path, home):
     site = tmp_path / "a site"
     (site / "notebooks" / "labs").mkdir(parents=True)
@@ -17,7 +24,7 @@ def printed(tmp_path, home):
     (site / "notebooks" / "01_a.html").write_text(PAGE % ("one", first))
     (site / "notebooks" / "02_b.html").write_text(PAGE % ("two", '<details><p id="deep">here</p></details>'))
     out = tmp_path / "lessons.pdf"
-    pdf.print_lessons(site, ["notebooks/01_a.html", "notebooks/02_b.html"], out, home, pdf.find_chromium())
+    print_lessons(site, ["notebooks/01_a.html", "notebooks/02_b.html"], out, home, pdf.find_chromium())
     return out.read_bytes()
 
 
@@ -36,5 +43,5 @@ def test_without_an_address_of_the_site_such_links_are_words(tmp_path):
 
 def test_a_program_that_is_no_browser_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"^expected /bin/false to print the lessons, got: .* Try a newer Chromium\.$"):
-        pdf.print_lessons(tmp_path, ["a.html"], tmp_path / "out.pdf", "", "/bin/false")
+        print_lessons(tmp_path, ["a.html"], tmp_path / "out.pdf", "", "/bin/false")
     assert list(tmp_path.iterdir()) == []

@@ -185,10 +185,13 @@ def test_a_lab_is_in_the_side_bar_and_linked_with_its_lesson(open_page, name):
     captions = page.locator(".bd-sidebar-primary .caption").all_inner_texts()
     assert {"Lessons", "Labs"} <= set(captions)
     assert page.locator(f".bd-sidebar-primary a[href='notebooks/{name}.html']").count() == 1
-    for here, there in ((lesson, f"labs/{lesson}.html"), (name, f"../{lesson}.html")):
+    links = {name: f"../{lesson}.html", lesson: f"labs/{lesson}.html"}
+    if lesson not in LESSONS:  # three papers
+        links = {name: "../03_batch_normalization_by_hand.html", "06_weight_initialization": f"labs/{lesson}.html"}
+    for here, there in links.items():
         page = open_page(f"notebooks/{here}.html")
-        assert page.locator(f"article a[href='{there}']").count() >= 1
-        assert page.locator(f"article a[href$='{lesson}.ipynb'][download]").count() == 1
+        assert page.locator(f"article a[href^='{there}']").count() >= 1
+        assert page.locator(f"article a[href$='{here.removeprefix('labs/')}.ipynb'][download]").count() == 1
 
 
 def test_the_evidence_is_sorted_by_keyboard(open_page):
