@@ -228,6 +228,10 @@ def test_split_prose_leaves_other_text_as_it_is():
         ("It is due to S. Raschka alone. He said it.", "It is due to S. Raschka alone.", "He said it."),
         ("*The loss falls from the start. It rises.* So.", "*The loss falls from the start. It rises.*", "So."),
         ("**Case one.** The loss falls. It rises.", "**Case one.** The loss falls.", "It rises."),
+        ("**A case with a long name.** It falls. It rises.", "**A case with a long name.** It falls.", "It rises."),
+        ("The loss falls from the start. Then why?", "The loss falls from the start. Then why?", ""),
+        ("The loss falls from here. See:\n\nOn.", "The loss falls from here. See:\n\nOn.", ""),
+        ("The loss falls from here. See:", "The loss falls from here.", "See:"),  # and nothing is shown after it
         ("- The loss falls from here. It rises.\n- b", "- The loss falls from here. It rises.\n- b", ""),
         ("**Predict.** Does the loss fall or rise? Say why.", "**Predict.** Does the loss fall or rise? Say why.", ""),
     ],
@@ -250,6 +254,17 @@ def test_split_prose_in_brief(source, brief, notes):
 def test_what_is_shown_whole(source, kind, shown):
     (cell,) = slides.prepare(new_notebook(cells=[prose(source, kind)])).cells
     assert ("It rises." in cell.source, "It rises." in cell.metadata.notes) == (shown, not shown)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind", "shown"),
+    [([], None, False), ([], "fragment", True), ([], "skip", False), ([new_output("stream", text="1")], None, True)],
+)
+def test_what_leads_to_a_cell_is_shown_with_it(outputs, kind, shown):
+    code = new_code_cell("x", outputs=outputs, metadata={"slideshow": {"slide_type": kind}} if kind else {})
+    text = prose("The loss falls from the start. Here is how:", "slide")
+    first = slides.prepare(new_notebook(cells=[text, code])).cells[0]
+    assert ("Here is how:" in first.source, "Here is how:" in first.metadata.notes) == (shown, not shown)
 
 
 def test_links_to_notebooks_are_words_in_a_deck():

@@ -36,9 +36,11 @@ PARAGRAPHS = re.compile(r"^```.*?^```|\S.*?(?=\n\s*\n|\s*\Z)", re.DOTALL | re.MU
 CHANGE, PREDICT = "**Change this.**", "**Predict.**"
 WHOLE = re.compile(r"\A# |^## (Recap|In practice)|\*\*Predict\.", re.MULTILINE)
 FOLDED = "hide-input"
-# The first 20 characters may be a word that leads the paragraph; a letter before the point is an initial.
+# Bold words that lead a paragraph are no sentence, nor are 20 characters; a letter before the point is an initial.
+LEAD = re.compile(r"(\*\*[^*]+\*\*)?")
 SENTENCE = re.compile(r"""(?<!\b[A-Z])[.!?][)*”"]*(?=\s+["“(*\[$`A-Z])""")
-IN_ONE_PIECE = ("#", "$$", "- ", "1. ", "|", "```", "![", PREDICT)
+LED_TO = ("$$", "- ", "1. ", "|", "```")
+IN_ONE_PIECE = ("#", "![", PREDICT, *LED_TO)
 TO_NOTEBOOK = re.compile(r"\[([^\]]+)\]\((?!\w+:)[^)\s]+\.ipynb[^)]*\)")  # there are no notebooks beside the decks
 FOR_TESTS = re.compile(r"^# NBVAL_\w+\n", re.MULTILINE)
 
@@ -47,11 +49,11 @@ class SlidesError(ValueError):
     """A notebook that no deck can be made from; the message says what to do."""
 
 
-def split_prose(source, whole=True):
+def split_prose(source, whole=True, after=False):
     """Part what the audience sees from the notes: folded answers, and "Change this" with the code after it.
 
-    Where it is not shown whole, also what follows the first sentence of a paragraph, but for a question at its end, or
-    a sentence that leads to a formula, a list or a table.
+    Where it is not shown whole, also what follows the first sentence of a paragraph, except a question at its end, or a
+    sentence that leads to what comes next; ``after``: the slide goes on after this text.
     """
     notes = [f"**{match['title'].strip()}.** {match['text'].strip()}" for match in ANSWER.finditer(source)]
     last = visible = []
@@ -60,9 +62,10 @@ def split_prose(source, whole=True):
         code_to_try = part.startswith("```") and last is notes
         last = notes if part.startswith(CHANGE) or code_to_try else visible
         if last is visible and not whole and not part.startswith(IN_ONE_PIECE) and "$$" not in part:
-            ends = [match.end() for match in SENTENCE.finditer(part, 20)]
+            ends = [match.end() for match in SENTENCE.finditer(part, max(20, LEAD.match(part).end()))]
             ends = [0, *(end for end in ends if all(part.count(mark, 0, end) % 2 == 0 for mark in "*$`")), len(part)]
-            leads = len(ends) > 3 and (part.endswith("?") or following.startswith(("$$", "- ", "1. ", "|", "```")))
+            goes_on = part.endswith(":") and (following or after)
+            leads = bool(len(ends) > 2 and (part.endswith("?") or goes_on or following.startswith(LED_TO)))
             rest = part[ends[1] : ends[-2]] if leads else part[ends[1] :]
             notes += [rest.strip()] * bool(rest.strip())
             part = part[: ends[1]] + part[ends[-2] :] * leads
@@ -91,6 +94,14 @@ def _describe_pictures(cell):
             output.metadata.update(width=width, height=height, alt=alt)
 
 
+def _is_shown(cell, where):
+    """Whether a slide has code or outputs of a cell."""
+    if cell is None or cell.cell_type != "code":
+        return False
+    kind = slide_type_of(cell, where)
+    return kind in ("subslide", "fragment") or (kind == "-" and bool(cell.outputs))
+
+
 def prepare(notebook, where="notebook"):
     """A copy of a notebook with what is on its slides.
 
@@ -100,13 +111,13 @@ def prepare(notebook, where="notebook"):
     deck, section, title, asked = deepcopy(notebook), "", where, False
     deck.metadata.pop("widgets", None)  # their picture is shown
     cells = []
-    for cell in deck.cells:
+    for cell, following in zip_longest(deck.cells, deck.cells[1:]):
         kind, notes = slide_type_of(cell, where), ""
         if kind == "skip" or cell.cell_type == "raw" or (kind == "notes" and cell.cell_type == "code"):
             continue
         if cell.cell_type == "markdown":
             whole = kind in ("subslide", "fragment", "notes") or WHOLE.search(cell.source)
-            visible, notes = split_prose(TO_NOTEBOOK.sub(r"\1", cell.source), whole)
+            visible, notes = split_prose(TO_NOTEBOOK.sub(r"\1", cell.source), whole, _is_shown(following, where))
             if kind == "notes":  # goes with the slide before
                 kind, visible, notes = "-", "", "\n\n".join(filter(None, (visible, notes)))
             heading = HEADING.search(visible)

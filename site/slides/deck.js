@@ -9,8 +9,10 @@ const [WIDTH, HEIGHT, GAP] = [1184, 616, 16]; // of a page as in deck.css, less 
 // px, the first in which the longest line and the whole piece fit: code has 80 columns and 15 lines. Longer lines of
 // printed text are wrapped.
 const SIZES = { code: [24, 22], output: [22, 20] };
+const LABELS = 14 / 18.3; // of the width in the notebook, where the labels of a figure have 18.3 px: here 14 at least
 const [SMALLEST_FIGURE, LARGEST_FIGURE] = [0.8, 1.35];
 const [SHORT_LEAD, CARD] = [150, 560]; // px
+const LARGER = [36 / 26, 32 / 26, 29 / 26, 1]; // times what deck.css has, the first that fits
 const PAGE = 100; // what one more page costs; cuts are cheaper or dearer than that
 
 const make = (tag, name) => Object.assign(document.createElement(tag), { className: name });
@@ -99,8 +101,11 @@ function holderIn(whole) {
   return whole.matches("ul, ol") ? whole : undefined;
 }
 
-/** A claim card has as many conditions as fit; the lab has all of them. */
+/** A claim card has as many conditions as fit; the lab has all of them. An interval has one line where there is room. */
 function sizeCard(piece) {
+  for (const region of piece.item.querySelectorAll(".card [role=region]")) {
+    region.classList.toggle("wide", region.scrollWidth > region.clientWidth);
+  }
   const rows = [...piece.item.querySelectorAll(".card tbody tr")];
   const more = make("p", "more");
   for (let left = 1; heightOf(piece) > CARD && rows.length > 1; left++) {
@@ -155,10 +160,16 @@ function cutBefore(piece, previous) {
   return piece.kind === "prose" ? 22 : 12;
 }
 
+/** The part of its width to which a figure may shrink. */
+function smallest(piece) {
+  const image = piece.item.querySelector("img");
+  return Math.max(SMALLEST_FIGURE, Math.min(1, (LABELS * image.getAttribute("width")) / parseFloat(image.style.width)));
+}
+
 /** The cheapest way to cut pieces into pages: the indices at which pages begin, and the cost. */
 function cheapestCuts(pieces) {
   const heights = pieces.map(heightOf);
-  const give = pieces.map((piece, i) => (piece.kind === "figure" ? (1 - SMALLEST_FIGURE) * heights[i] : 0));
+  const give = pieces.map((piece, i) => (piece.kind === "figure" ? (1 - smallest(piece)) * heights[i] : 0));
   const best = [{ cost: 0, starts: [] }];
   for (let end = 1; end <= pieces.length; end++) {
     let [height, elastic] = [-GAP, 0];
@@ -187,7 +198,7 @@ function cut(pieces) {
   return chosen.starts;
 }
 
-/** Use the room that is there: figures grow, or shrink a little; text without them gets larger where it fits. */
+/** Use the room that is there: figures grow, or shrink a little; then text and code get larger where they fit. */
 function fill(page) {
   const used = () => page.lastElementChild.getBoundingClientRect().bottom - page.getBoundingClientRect().top;
   const figures = [...page.querySelectorAll(".figure img")];
@@ -198,10 +209,11 @@ function fill(page) {
     const times = Math.min(LARGEST_FIGURE, WIDTH / widest, (height + HEIGHT - used()) / height);
     figures.forEach((figure, i) => (figure.style.width = `${Math.floor(sizes[i].width * times)}px`));
   }
-  if (!page.querySelector(".figure, .code, .card, table")) {
-    page.classList.add("large");
-    const wide = [...page.querySelectorAll("svg, pre")].some((one) => Math.max(one.clientWidth, one.scrollWidth) > WIDTH);
-    if (wide || used() > HEIGHT) page.classList.remove("large");
+  const boxes = [...page.querySelectorAll("svg, pre, table")];
+  const wide = () => boxes.some((box) => box.scrollWidth > box.clientWidth || box.clientWidth > WIDTH);
+  for (const times of LARGER.slice(page.querySelector(".figure, .card") ? 1 : 0)) {
+    page.style.setProperty("--times", times);
+    if (used() <= HEIGHT && !wide()) break;
   }
 }
 

@@ -10,13 +10,16 @@ from conftest import BUILD, ROOT, watch
 from utils import evidence
 
 DECKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
-SMALLEST_TEXT, SMALLEST_CODE, SMALLEST_OUTPUT = 20, 22, 20  # px on a slide of 1280 x 720
+SMALLEST_TEXT, SMALLEST_CODE, SMALLEST_OUTPUT, SMALLEST_LABEL = 20, 22, 20, 14  # px on a slide of 1280 x 720
+LABEL = 12 * 110 / 72  # px of the smallest labels in a notebook, by utils/course.mplstyle
 
 # Every slide in turn: what lies outside of it or over its neighbour, and the smallest letters.
 MEASURE = """() => {
   const inside = (inner, outer, by = 1) => inner.left >= outer.left - by && inner.right <= outer.right + by &&
     inner.top >= outer.top - by && inner.bottom <= outer.bottom + by;
-  const faults = [], sizes = {text: 999, code: 999, other: 999};
+  const faults = [], sizes = {text: 999, code: 999, other: 999, figure: 999};
+  const number = getComputedStyle(document.querySelector(".slide-number"));
+  sizes.text = parseFloat(number.fontSize);
   Reveal.configure({transition: "none"});
   for (const slide of Reveal.getSlides()) {
     const {h, v} = Reveal.getIndices(slide);
@@ -38,6 +41,9 @@ MEASURE = """() => {
         const kind = Object.keys(kinds).find((name) => element.closest(kinds[name]));
         sizes[kind] = Math.min(sizes[kind], parseFloat(getComputedStyle(element).fontSize));
       }
+    }
+    for (const image of page.querySelectorAll(".figure img")) {
+      sizes.figure = Math.min(sizes.figure, parseFloat(image.style.width) / image.getAttribute("width"));
     }
     const items = [...page.children].map((item) => item.getBoundingClientRect());
     for (let i = 1; i < items.length; i++) if (items[i].top < items[i - 1].bottom - 1) fault("two pieces overlap");
@@ -61,7 +67,37 @@ def test_no_slide_overflows(page, serve, name):
     assert found["sizes"]["text"] >= SMALLEST_TEXT
     assert found["sizes"]["code"] >= SMALLEST_CODE
     assert found["sizes"]["other"] >= SMALLEST_OUTPUT
+    assert found["sizes"]["figure"] * LABEL >= SMALLEST_LABEL
     print(f"{name}: {found['slides']} slides, {found['sizes']}")
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_text_is_large_where_half_of_a_slide_is_empty(page, serve, name):
+    open_deck(page, serve, name)
+    small = """() => Reveal.getSlides().filter((slide) => {
+      const {h, v} = Reveal.getIndices(slide);
+      Reveal.slide(h, v);
+      const page = slide.querySelector(".page"), size = parseFloat(getComputedStyle(page).fontSize);
+      const range = document.createRange();
+      const width = (one) => (range.selectNodeContents(one), range.getBoundingClientRect().width);
+      const room = [...page.querySelectorAll("svg, table, pre")].every((one) => width(one) * 36 / size < 1100);
+      return room && size < 36 && page.lastElementChild.getBoundingClientRect().bottom < 360;
+    }).map((slide) => slide.id)"""
+    assert page.evaluate(small) == []
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_intervals_of_a_card_have_the_same_number_of_lines(page, serve, name):
+    open_deck(page, serve, name)
+    broken = """() => Reveal.getSlides().filter((slide) => {
+      const {h, v} = Reveal.getIndices(slide);
+      Reveal.slide(h, v);
+      const lines = (cell) => new Set([...cell.children].map((part) => part.offsetTop)).size;
+      const cells = (card) => [...card.querySelectorAll("tbody td")].filter((cell) => cell.children.length > 1);
+      const cards = [...slide.querySelectorAll(".claim-card")];
+      return cards.some((card) => new Set(cells(card).map(lines)).size > 1);
+    }).map((slide) => slide.id)"""
+    assert page.evaluate(broken) == []
 
 
 @pytest.mark.parametrize("name", DECKS)
