@@ -77,6 +77,12 @@ class TestEvidencePage:
             number = sum(found.word == word for found in verdicts)
             assert f"{number} {word}" in tags.all("svg")[0]["aria-label"]
 
+    def test_the_picture_has_a_scale_for_each_lesson(self, verdicts):
+        lessons = sorted({found.stem[:2] for found in verdicts if not found.is_identity})
+        drawn = re.sub(r"<[^>]*>", "|", evidence_page.picture(verdicts))
+        assert re.findall(r"lesson (\d\d)", drawn) == lessons
+        assert drawn.count("|what matters|") == len(lessons)
+
     def test_the_tally_counts_every_claim_once(self):
         found = [verdict(claim(), word) for word in (*evidence.WORDS, "fails", "not recorded yet")]
         text = evidence_page.tally(found)

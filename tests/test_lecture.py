@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 
 import lecture
 import nbformat
@@ -102,7 +103,9 @@ def shown(build, tmp_path):
             ):
                 return found
             if kind in ("display_data", "update_display_data", "stream", "error"):
-                found.append((kind, said.get("text") or said.get("evalue") or said["data"]["text/html"]))
+                found.append(
+                    (kind, said.get("text") or said.get("evalue") or said["data"].get("text/html") or said["metadata"])
+                )
 
     yield run
     client.stop_channels()
@@ -117,6 +120,14 @@ def test_a_slow_cell_has_a_bar_while_it_runs_and_nothing_afterwards(shown):
     assert "lecture-bar 6.2s" in bar
     assert (text, nothing) == ("1\n", "")
     assert shown(code, "quick") == [("stream", "None\n")]
+
+
+def test_a_figure_has_its_text_and_no_width(shown):
+    code = """
+        from matplotlib.figure import Figure
+        from utils import plotting
+        plotting.show(Figure(figsize=(4, 3)), alt="Nothing.")"""
+    assert shown(textwrap.dedent(code), "quick") == [("display_data", {"image/png": {"alt": "Nothing."}})]
 
 
 def test_the_bar_goes_where_the_cell_fails(shown):

@@ -136,21 +136,19 @@ def table(verdicts):
 
 
 def picture(verdicts):
-    """All intervals in one SVG: a line per condition, a band per notebook; identities have no interval."""
-    margin, width, pitch, y, drawn = 24, 620, 7, 26, []
+    """All intervals in one SVG: a line per condition, a band with its own scale per notebook; identities have none."""
+    margin, width, pitch, y, drawn = 24, 620, 7, 0, []
+    places = [(label, _x(value, width)) for label, value in _TICKS]
     drawable = [found for found in verdicts if not found.is_identity]
     for stem in dict.fromkeys(found.stem for found in drawable):
-        rows = [(found, part) for found in drawable if found.stem == stem for part in found.parts]
-        drawn.append(f'<text x="{-margin}" y="{y + 4}">{stem[:2]}</text>')
-        for found, part in rows:
-            drawn.append(_bar(part, found.claim, y, width))
+        y += 8 * pitch
+        names = "".join(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{label}</text>' for label, x in places)
+        drawn.append(f'<text class="lesson" x="{-margin}" y="{y - 3 * pitch}">lesson {stem[:2]}</text>{names}')
+        y += 2 * pitch
+        for claim, part in [(found.claim, part) for found in drawable if found.stem == stem for part in found.parts]:
+            drawn.append(_bar(part, claim, y, width))
             y += pitch
-        y += pitch
-    ticks = "".join(
-        f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{y}"/><text x="{x:.1f}" y="12" '
-        f'text-anchor="middle">{label}</text>'
-        for label, x in ((label, _x(value, width)) for label, value in _TICKS)
-    )
+    ticks = "".join(f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{y}"/>' for _, x in places)
     counts = ", ".join(f"{n} {word}" for word, n in _counts(verdicts).items())
     alt = (
         "Medians and intervals of all claims that are not identities, a line for each condition, relative to the "

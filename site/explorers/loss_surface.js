@@ -3,7 +3,7 @@ const paths = unpack(at.paths), parts = unpack(at.parts), points = at.steps + 1;
 const names = ["flat", "steep"];
 const lr = byId("loss-surface-lr"), ratio = byId("loss-surface-ratio");
 const bowl = picture(byId("loss-surface-bowl"), { x: [-3, 3], y: [-2, 2], title: "", xLabel: "w₁", yLabel: "w₂" });
-const curve = picture(byId("loss-surface-curve"), { x: [0, at.steps], y: [-8, 4], title: "loss above its minimum, and its parts", xLabel: "step", yLabel: "" });
+const curve = picture(byId("loss-surface-curve"), { x: [0, at.steps], y: [-8, 4], title: "loss above its minimum", xLabel: "step", yLabel: "" });
 curve.ticks([0, 5, 10, 15, 20, 25].map((v) => [v, v]), [-8, -6, -4, -2, 0, 2, 4].map((v) => [v, power(v)]), true);
 const contours = element("g", {}, bowl.inside), steps = [];
 for (let k = 1; k <= at.levels; k++) element("ellipse", { class: "contour", opacity: 0.35 + (0.65 * k) / at.levels }, contours);

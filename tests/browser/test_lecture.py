@@ -14,6 +14,7 @@ from conftest import ROOT
 
 NAME = "04_batch_normalization_in_conv_nets"
 SLOW = "setup"  # the first code cell, which imports PyTorch
+FIGURE = ("02_loss_surfaces", "setup", "stall-walk", "stall-distance", "stall-figure")  # a lesson, and cells to run
 SIZES = {
     "1280 x 720": {"viewport": {"width": 1280, "height": 720}},
     "1280 x 720 at 150 %": PROJECTOR,
@@ -60,12 +61,28 @@ def test_code_can_be_read_and_nothing_else_is_in_the_way(lecture, browser, size)
     page = opened(browser, lecture, **SIZES[size])
     assert page.evaluate("window.jupyterapp.shell.leftCollapsed")
     assert page.locator(".Toastify__toast").count() == 0
+    assert page.locator("#jp-main-statusbar").is_hidden()
     assert page.evaluate(STORED) == []
     assert page.evaluate(CUT) == []
     width = SIZES[size]["viewport"]["width"] * SIZES[size].get("device_scale_factor", 1)
     assert min(page.evaluate(FONTS)) >= 20 * width / 1280  # JupyterLab's own are 13 and 14
     cells = nbformat.read(ROOT / "notebooks" / f"{NAME}.ipynb", as_version=4).cells
     assert page.evaluate(FOLDED) == [cell.id for cell in cells if "hide-input" in cell.metadata.get("tags", [])]
+    assert page.problems == {}
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_figure_is_as_wide_as_its_cell(lecture, browser, size):
+    page = opened(browser, lecture.replace(NAME, FIGURE[0]), **SIZES[size])
+    for cell in FIGURE[1:]:
+        page.evaluate(RUN, cell)
+    picture = page.locator(".jp-RenderedImage img")
+    picture.wait_for(timeout=60_000)
+    whole = "img => [img.clientWidth, img.closest('.jp-OutputArea-output').clientWidth, img.clientHeight, innerHeight]"
+    width, room, height, window = picture.evaluate(whole)
+    assert 0.95 * room < width <= room
+    assert height < 0.9 * window
     assert page.problems == {}
     page.context.close()
 

@@ -103,6 +103,39 @@ def test_code_fits_at_1400_px_and_the_page_says_lesson_or_lab(open_page, name):
     assert page.locator("p.kind").all_inner_texts() == [f"{kind} {number}"]
 
 
+@pytest.mark.parametrize("name", ["index.html", "teach.html"])
+def test_no_word_of_a_link_in_a_table_is_cut_on_a_phone(open_page, name):
+    page = open_page(name, "dark, narrow")
+    cut = """links => links.flatMap(link => [...link.textContent.matchAll(/\\w+/g)].filter(word => {
+      const text = document.createTreeWalker(link, NodeFilter.SHOW_TEXT).nextNode(), range = document.createRange();
+      if (word.index + word[0].length > text.length) return false;
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      return range.getClientRects().length > 1;
+    }).map(word => word[0]))"""
+    links = page.locator("main table a")
+    assert links.count() >= len(LESSONS)
+    assert links.evaluate_all(cut) == []
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_scales_of_all_intervals_can_be_read(open_page, look):
+    texts = open_page("evidence.html", look).locator("svg.forest-all text")
+    sizes = "all => all.map(one => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a)"
+    assert min(texts.evaluate_all(sizes)) >= 10.5  # px
+    overlap = """all => all.map(one => one.getBoundingClientRect()).filter((a, i, boxes) => boxes.slice(i + 1).some(
+      b => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom)).length"""
+    assert texts.evaluate_all(overlap) == 0
+
+
+def test_the_landing_page_shows_its_story_and_where_to_start_at_first_sight(open_page):
+    for look, height in (("light, 1400", 900), ("dark, narrow", 800)):
+        page = open_page("index.html", look)
+        for first in ("main img", "p.launch a"):
+            box = page.locator(first).first.bounding_box()
+            assert box["y"] + box["height"] < height, (look, first)
+
+
 SEARCHES = {  # words -> the page of the first result, and what stands beside it
     "批标准化": ("glossary", "batch norm"),
     "批归一化": ("glossary", "batch norm"),

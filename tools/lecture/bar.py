@@ -1,4 +1,4 @@
-"""In a kernel of `make lecture`: over the output of a cell that takes long stands a bar, and how long it will take."""
+"""In a kernel of `make lecture`: figures are as wide as the window, and a cell that takes long has a bar over it."""
 
 import json
 import os
@@ -33,8 +33,15 @@ def watch_long_cells(shell, seconds, notebook):
     shell.events.register("post_run_cell", end)
 
 
+def without_width(message):
+    """The message with a picture that JupyterLab makes as wide as the cell: letters grow with the window, too."""
+    message["content"].get("metadata", {}).get("image/png", {}).pop("width", None)
+    return message
+
+
 def start(shell):
     """Watch the cells of the notebook of this kernel; JPY_SESSION_NAME, its path, is set by the server of Jupyter."""
+    shell.display_pub.register_hook(without_width)
     place, path = os.environ.get("LECTURE_SECONDS"), Path(os.environ.get("JPY_SESSION_NAME", ""))
     if place and os.path.isfile(place):
         notebook = f"labs/{path.stem}" if path.parent.name == "labs" else path.stem
