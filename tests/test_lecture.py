@@ -103,9 +103,8 @@ def shown(build, tmp_path):
             ):
                 return found
             if kind in ("display_data", "update_display_data", "stream", "error"):
-                found.append(
-                    (kind, said.get("text") or said.get("evalue") or said["data"].get("text/html") or said["metadata"])
-                )
+                data = said.get("data", {})
+                found.append((kind, said.get("text") or said.get("evalue") or data.get("text/html", said["metadata"])))
 
     yield run
     client.stop_channels()
