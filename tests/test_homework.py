@@ -224,7 +224,7 @@ def test_the_hours_are_those_of_the_rule_in_the_readme(name):
         if cell.cell_type == "code" and marks.get("solution"):
             at = lines.index("### BEGIN SOLUTION")
             read, solution = lines[:at], [line for line in lines[at + 1 : -1] if line and line not in known]
-            minutes += 8 + 3 * len(solution)
+            minutes += 8 + 2.5 * len(solution)
         elif marks.get("solution"):
             read, minutes = [], minutes + 2.5 * marks.points
         elif marks.get("grade") or cell.id.startswith("by-"):  # what nobody reads: checks, and tables of numbers
@@ -257,6 +257,13 @@ def test_variants_share_no_hidden_numbers(name):
         assert len(one) > 20
         for other in seen[:i]:
             assert not one & other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_code_has_80_columns_in_each_variant(name):
+    for variant in (*VARIANTS, *range(2040, 2060)):
+        cells = [cell for cell in release.source(name, variant).cells if cell.cell_type == "code"]
+        assert [line for cell in cells for line in cell.source.split("\n") if len(line) > 80] == [], variant
 
 
 @pytest.mark.parametrize("name", NAMES)
