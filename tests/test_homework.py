@@ -16,6 +16,7 @@ from homework_wrong import VARIANTS, assignment, questions
 from nbclient import NotebookClient
 
 from homework.grading import marks
+from homework.grading.recognize import likeness
 
 pytestmark = pytest.mark.timeout(300)  # every assignment is solved and graded
 
@@ -44,6 +45,13 @@ def test_there_are_six_assignments():
 
 def test_grading_knows_what_students_find_where_they_are_to_write():
     assert marks.TEXT_STUB == release.TEXT_STUB
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grading_tells_an_untouched_notebook_from_one_that_is_filled_in(name):
+    variant, given = release.current_variant(), release.RELEASE / name / f"{name}.ipynb"
+    for path, wanted in ((given, 1), (release.SOURCE / name / given.name, 2)):
+        assert likeness(path.read_bytes(), name, variant, assignment(name, variant).cells) == wanted, path
 
 
 def test_what_jupyterlab_keeps_is_no_part_of_the_release(tmp_path, monkeypatch):
