@@ -228,7 +228,7 @@ class TestAClass:
             assert page_of(tmp_path / "out", name) == page_of(out, name)
 
     def test_it_is_quick_enough(self, graded):
-        rate = int(graded[2].stdout.split(" a minute")[0].split()[-1])
+        rate = int(graded[2].stdout.split(" per minute")[0].split()[-1])
         assert rate >= 20
 
     def test_no_half_written_file_is_left_and_the_secret_is_not_for_everybody(self, graded):

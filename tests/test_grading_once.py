@@ -3,7 +3,8 @@
 import grading_fixtures as fixtures
 import pytest
 
-from homework.grading.grade import Task, grade
+from homework.grading.cells import Cell, released
+from homework.grading.grade import Task, grade, needed
 from homework.grading.limits import Limits
 
 pytestmark = pytest.mark.timeout(120)  # kernels are started
@@ -43,6 +44,18 @@ def test_who_loses_what(task, centre, standardize, points):
     assert (first["points"], second["points"], third["points"]) == (*points, 1)
     assert ("with a right version of centre" in second["said"]) == (points[1] == 3 and "centre(" in standardize)
     assert fixtures.SECRET_IN_SOURCE not in str(result)
+
+
+def test_only_our_tests_are_left_out_and_only_if_nobody_names_what_they_define():
+    hidden = "### BEGIN HIDDEN TESTS\nassert not found, found\n### END HIDDEN TESTS"
+    texts = (f"found = check(f)\n{hidden}", "for row, other in zip('a', 'b'):\n    table = [row]")
+    source = [Cell("code", text, locked=True, grade=True) for text in texts]
+    alone, used = map(released, source)
+    own = Cell("code", "def f():\n    return table, check")
+    forged = Cell("code", "found = (", locked=True, grade=True)
+    assert needed([alone, used, own, forged], source) == [alone, used, own, forged]  # the forged one names it
+    assert needed([alone, used, own], source) == [used, own]
+    assert needed([alone, used], source) == []
 
 
 def test_nothing_said_or_printed_comes_from_a_run_with_a_right_version(task):

@@ -16,6 +16,7 @@ from homework_wrong import VARIANTS, assignment, questions
 from nbclient import NotebookClient
 
 from homework.grading import marks
+from homework.grading.recognize import likeness
 
 pytestmark = pytest.mark.timeout(300)  # every assignment is solved and graded
 
@@ -44,6 +45,13 @@ def test_there_are_six_assignments():
 
 def test_grading_knows_what_students_find_where_they_are_to_write():
     assert marks.TEXT_STUB == release.TEXT_STUB
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grading_tells_an_untouched_notebook_from_one_that_is_filled_in(name):
+    variant, given = release.current_variant(), release.RELEASE / name / f"{name}.ipynb"
+    for path, wanted in ((given, 1), (release.SOURCE / name / given.name, 2)):
+        assert likeness(path.read_bytes(), name, variant, assignment(name, variant).cells) == wanted, path
 
 
 def test_what_jupyterlab_keeps_is_no_part_of_the_release(tmp_path, monkeypatch):
@@ -224,7 +232,7 @@ def test_the_hours_are_those_of_the_rule_in_the_readme(name):
         if cell.cell_type == "code" and marks.get("solution"):
             at = lines.index("### BEGIN SOLUTION")
             read, solution = lines[:at], [line for line in lines[at + 1 : -1] if line and line not in known]
-            minutes += 8 + 3 * len(solution)
+            minutes += 8 + 2.5 * len(solution)
         elif marks.get("solution"):
             read, minutes = [], minutes + 2.5 * marks.points
         elif marks.get("grade") or cell.id.startswith("by-"):  # what nobody reads: checks, and tables of numbers
@@ -257,6 +265,13 @@ def test_variants_share_no_hidden_numbers(name):
         assert len(one) > 20
         for other in seen[:i]:
             assert not one & other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_code_has_80_columns_in_each_variant(name):
+    for variant in (*VARIANTS, *range(2040, 2060)):
+        cells = [cell for cell in release.source(name, variant).cells if cell.cell_type == "code"]
+        assert [line for cell in cells for line in cell.source.split("\n") if len(line) > 80] == [], variant
 
 
 @pytest.mark.parametrize("name", NAMES)

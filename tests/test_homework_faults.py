@@ -9,55 +9,52 @@ from homework.grading.reference import run_reference
 pytestmark = pytest.mark.timeout(300)  # batch norms are checked with every line mended
 
 # For lines that count: what to write in their place, so that the class is right.
-DX = "dy = dy - self.columns(dbeta, dy) / m - self.x_hat * self.columns(dgamma, dy) / m"
+DX = "dy = dy - (self.columns(dbeta, dy) + self.x_hat * self.columns(dgamma, dy)) / m"
 MENDS = {
-    "mean_path_missing": {31: DX},
-    "variance_path_missing": {31: DX},
-    "gamma_missing_in_dx": {31: "return (self.scale_and_shift(dy)[0] * self.inv_std * dy).astype(self.dtype)"},
-    "gamma_gradient_with_x": {
-        17: "self.x = (x - mean) / np.sqrt(var + self.eps)",
-        30: "self.grad_gamma, self.grad_beta = dgamma, dbeta",
-    },
-    "beta_gradient_averaged": {29: "self.grad_gamma, self.grad_beta = dgamma, dbeta"},
-    "examples_counted_for_values": {
-        24: "axes, m = (0, *range(2, dy.ndim)), dy.size // self.num_features",
-        31: f"m = dbeta.size and dy.size / dbeta.size; {DX}",
-    },
+    "mean_path_missing": {40: "part = self.columns(dbeta, dy) + self.x_hat * self.columns(dgamma, dy)", 41: DX},
+    "variance_path_missing": {40: DX},
+    "gamma_missing_in_dx": {41: "return (self.scale_and_shift(dy)[0] * self.inv_std * dy).astype(self.dtype)"},
+    "gamma_gradient_with_x": {15: "self.x = (x - mean) / np.sqrt(var + self.eps)", 39: "self.grad_gamma = dgamma"},
+    "beta_gradient_averaged": {38: "self.grad_gamma, self.grad_beta = dgamma, dbeta"},
+    "examples_counted_for_values": {33: "m = dy.size // self.num_features", 41: f"m = dy.size / dbeta.size; {DX}"},
     "biased_running_variance": {
-        13: "m = x.size / mean.size; self.running_var = (1 - p) * self.running_var + p * (var * m / (m - 1)).ravel()"
+        11: "m = x.size / mean.size; self.update(x, mean, var * m / (m - 1))",
+        26: "m = x.size / mean.size; self.running_var = (1 - p) * self.running_var + p * (var * m / (m - 1)).ravel()",
     },
-    "momentum_the_wrong_way": {
-        11: "p = 1 - 1 / self.num_batches_tracked if self.momentum is None else 1 - self.momentum"
+    "momentum_the_wrong_way": {22: "p = self.momentum if self.momentum is None else 1 - self.momentum"},
+    "deviation_averaged": {
+        28: "mixed = np.sqrt((1 - p) * self.running_var + p * deviation**2)",
+        29: "self.running_var = (1 - p) * self.running_var + p * deviation**2",
     },
-    "deviation_averaged": {14: "self.running_var = (1 - p) * self.running_var + p * deviation**2"},
     "correction_by_examples": {
-        7: "axes, m = (0, *range(2, x.ndim)), x.size // self.num_features",
-        12: "m = x.size // self.num_features; unbiased = var * m / (m - 1)",
+        25: "m = x.size // self.num_features",
+        26: "m = x.size // self.num_features; unbiased = var * m / (m - 1)",
     },
-    "momentum_none_as_default": {11: "p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum"},
-    "batch_formula_in_eval": {
-        30: "dy = dy - self.from_batch * (self.columns(dbeta, dy) / m + self.x_hat * self.columns(dgamma, dy) / m)"
+    "momentum_none_as_default": {
+        22: "p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum",
+        24: "p = 1 / self.num_batches_tracked",
     },
+    "batch_formula_in_eval": {40: "dy = dy - self.from_batch * (self.columns(dbeta, dy) + part) / m"},
     "unbiased_normalization": {
-        17: "k = 1 - self.from_batch * self.num_features / x.size; self.inv_std = 1 / np.sqrt(var * k + self.eps)"
+        16: "k = 1 - self.from_batch * self.num_features / x.size; self.inv_std = 1 / np.sqrt(var * k + self.eps)"
     },
-    "eps_added_to_deviation": {18: "self.inv_std = 1 / np.sqrt(var + self.eps)"},
+    "eps_added_to_deviation": {16: "self.inv_std = 1 / np.sqrt(var + self.eps)"},
     "beta_forgotten_in_eval": {
-        20: "if False:",
-        21: "    return (gamma * self.x_hat + beta).astype(self.dtype)",
+        18: "if False:",
+        19: "    return (gamma * self.x_hat + beta).astype(self.dtype)",
     },
 }
 # Next to a place where something is missing, or of a change that takes two lines.
 BESIDES = {
-    "mean_path_missing": {30, 32},
-    "variance_path_missing": {30, 32},
-    "gamma_missing_in_dx": {22, 23, 30},
-    "biased_running_variance": {11, 12},
-    "momentum_the_wrong_way": {13, 14},
-    "deviation_averaged": {12},
-    "batch_formula_in_eval": {29},
-    "unbiased_normalization": {8},
-    "beta_forgotten_in_eval": {22},
+    "mean_path_missing": {42},
+    "variance_path_missing": {39, 41},
+    "gamma_missing_in_dx": {30, 31, 40},
+    "biased_running_variance": {24, 25},
+    "momentum_the_wrong_way": {27, 28},
+    "deviation_averaged": {26},
+    "batch_formula_in_eval": {38, 39},
+    "unbiased_normalization": {9},
+    "beta_forgotten_in_eval": {20},
 }
 
 

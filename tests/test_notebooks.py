@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from notebook_rules import WITHOUT_LESSON, Notebook, misplaced, read, rules_of
+from notebook_rules.code import narrow_code
 
 from utils import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS, LABS = (sorted((ROOT / place).glob("[0-9]*.ipynb")) for place in ("notebooks", "notebooks/labs"))
 NOTEBOOKS = [*LESSONS, *LABS]
+HOMEWORK = sorted((ROOT / "homework").glob("*/hw*/*.ipynb"))
 LINK = r"\[[^\]]*\]\(([^)\s#]+)[^)]*\)"
 
 
@@ -55,6 +57,15 @@ RULED = [(path, name, rule) for path in NOTEBOOKS for name, rule in rules_of(ope
 def test_rule(path, rule):
     faults = list(rule(opened(path)))
     assert not faults, "\n".join([rule.__doc__, *faults])
+
+
+@pytest.mark.parametrize("path", HOMEWORK, ids=lambda path: "-".join(path.parts[-3:-1]))
+def test_code_of_homework_has_80_columns(path):
+    assert list(narrow_code(Notebook(read(path), path, {}))) == []
+
+
+def test_there_is_homework_to_look_at():
+    assert len(HOMEWORK) == 12  # sources and what students get
 
 
 @pytest.mark.parametrize("path", [path for path in LABS if path.stem not in WITHOUT_LESSON], ids=name_of)

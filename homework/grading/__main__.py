@@ -182,7 +182,7 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
             print("".join(c if c.isprintable() else "?" for c in line), flush=True)
     if keys:
         seconds = time.perf_counter() - began
-        print(f"{len(keys)} notebooks in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} a minute\n", flush=True)
+        print(f"{len(keys)} notebooks in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} per minute\n", flush=True)
     return failures
 
 

@@ -1,15 +1,17 @@
 """From the bytes of one notebook to its points."""
 
 import copy
+import dis
 import functools
 import hashlib
+import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .assignment import load
 from .bubblewrap import SandboxError
-from .cells import NotebookError, read_notebook
+from .cells import NotebookError, read_notebook, released
 from .limits import Limits
 from .once import pay_once
 from .plain import pack
@@ -103,7 +105,7 @@ def grade(task, data):
 
     def ask(cells, question):
         short = replace(task, limits=replace(task.limits, total=min(task.limits.total / 3, until - time.monotonic())))
-        cells = [cell for cell in cells if all(cell is not one for one in ended)]
+        cells = [cell for cell in needed(cells, assignment.cells) if all(cell is not one for one in ended)]
         return _judge(question, _run(short, cells, [question]).answers[question.check.id])
 
     result["checks"] = pay_once(judged, questions, cells, assignment.cells, ask)
@@ -132,6 +134,30 @@ def grade(task, data):
         if ran.status in ("timeout", "dead", "exit")
     )[:LONGEST_REASON]
     return result
+
+
+def needed(cells, source):
+    """Leave out what need not run again to ask one more question: tests that define nothing which other cells name.
+
+    Parameters
+    ----------
+    cells : list of Cell
+        Of the submission, restored.
+    source : list of Cell
+        Of the assignment. Only tests that stand there, word for word, are looked at and left out.
+
+    Returns
+    -------
+    list of Cell
+    """
+    tests = {released(cell).source for cell in source if cell.kind == "code" and cell.grade and cell.locked}
+    words = {word for cell in cells if cell.source not in tests for word in re.findall(r"\w+", cell.source)}
+    return [cell for cell in cells if cell.source not in tests or _defined(cell.source) & words]
+
+
+def _defined(test):
+    """The names that a test of ours leaves behind."""
+    return {step.argval for step in dis.get_instructions(test) if step.opname == "STORE_NAME"}
 
 
 def _borrowed(cells, source):

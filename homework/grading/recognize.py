@@ -99,7 +99,7 @@ def likeness(data, assignment, variant, source):
         check_identity(notebook, assignment, variant, source)
     except NotebookError:
         return 0
-    given = {None: ""} | {i: _given(cell) for i, cell in enumerate(source)}
+    given = {None: ""} | {i: plain(without_stubs(_given(cell))) for i, cell in enumerate(source)}
     pairs = zip(notebook.cells, recognize(notebook.cells, source), strict=True)
     return 2 if any(plain(without_stubs(cell.source)) != given[i] for cell, i in pairs) else 1
 

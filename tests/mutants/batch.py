@@ -4,16 +4,27 @@ import numpy as np
 
 
 class Base:
-    """Parameters, running statistics and the two modes; forward and backward are for the others to write."""
+    """What all norms share; each writes forward and backward itself."""
 
-    def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+    def __init__(
+        self,
+        num_features,
+        *,
+        eps=1e-5,
+        momentum=0.1,
+        affine=True,
+        track_running_stats=True,
+    ):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.track_running_stats, self.training = affine, track_running_stats, True
-        self.gamma, self.beta = (np.ones(num_features), np.zeros(num_features)) if affine else (None, None)
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.training = True
+        self.gamma = np.ones(num_features) if affine else None
+        self.beta = np.zeros(num_features) if affine else None
         self.grad_gamma = self.grad_beta = None
-        self.running_mean, self.running_var, self.num_batches_tracked = None, None, None
+        self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
-            self.running_mean, self.running_var = np.zeros(num_features), np.ones(num_features)
+            self.running_mean = np.zeros(num_features)
+            self.running_var = np.ones(num_features)
             self.num_batches_tracked = 0
 
     def train(self, mode=True):
@@ -29,10 +40,11 @@ class Base:
 
     def check(self, x):
         """Refuse what batch norm cannot be computed of."""
-        if x.shape[1] != self.num_features:
-            raise ValueError(f"expected {self.num_features} features, got {x.shape}")
+        wanted = self.num_features
+        if x.shape[1] != wanted:
+            raise ValueError(f"expected {wanted} features, got {x.shape}")
         if self.uses_batch() and x.size == self.num_features:
-            raise ValueError(f"expected more than one value for each feature, got {x.shape}")
+            raise ValueError("expected more than one value for each feature")
 
     def columns(self, values, x):
         """Values of shape (C,) as (1, C, 1, ...), to broadcast against x."""
@@ -40,18 +52,24 @@ class Base:
 
     def scale_and_shift(self, x):
         """Gamma and beta as columns, one and zero if there are none."""
-        return (self.columns(self.gamma, x), self.columns(self.beta, x)) if self.affine else (1.0, 0.0)
+        if not self.affine:
+            return 1.0, 0.0
+        return self.columns(self.gamma, x), self.columns(self.beta, x)
 
     def state_dict(self):
         state = {"weight": self.gamma, "bias": self.beta} if self.affine else {}
         if self.track_running_stats:
-            state |= {"running_mean": self.running_mean, "running_var": self.running_var}
-            state["num_batches_tracked"] = np.asarray(self.num_batches_tracked, dtype=np.int64)
+            state["running_mean"] = self.running_mean
+            state["running_var"] = self.running_var
+            state["num_batches_tracked"] = np.int64(self.num_batches_tracked)
         return {key: np.array(value) for key, value in state.items()}
 
     def load_state_dict(self, state):
-        new = {key: np.asarray(value).astype(np.float64) for key, value in state.items()}
-        self.gamma, self.beta = new.get("weight", self.gamma), new.get("bias", self.beta)
+        new = {}
+        for name, value in state.items():
+            new[name] = np.asarray(value).astype(np.float64)
+        self.gamma = new.get("weight", self.gamma)
+        self.beta = new.get("bias", self.beta)
         self.running_mean = new.get("running_mean", self.running_mean)
         self.running_var = new.get("running_var", self.running_var)
         if "num_batches_tracked" in new:
@@ -64,29 +82,39 @@ class BatchNorm(Base):
         self.dtype, self.from_batch = x.dtype, self.uses_batch()
         x = x.astype(np.float64)
         if self.from_batch:
-            axes, m = (0, *range(2, x.ndim)), x.size // self.num_features
-            mean, var = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
+            axes = (0, *range(2, x.ndim))
+            mean = x.mean(axis=axes, keepdims=True)
+            var = x.var(axis=axes, keepdims=True)
             if self.training and self.track_running_stats:
-                self.num_batches_tracked += 1
-                p = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-                unbiased = var * m / (m - 1)
-                self.running_mean = (1 - p) * self.running_mean + p * mean.ravel()
-                self.running_var = (1 - p) * self.running_var + p * unbiased.ravel()
+                self.update(x, mean, var)
         else:
-            mean, var = self.columns(self.running_mean, x), self.columns(self.running_var, x)
+            mean = self.columns(self.running_mean, x)
+            var = self.columns(self.running_var, x)
         gamma, beta = self.scale_and_shift(x)
         self.inv_std = 1 / np.sqrt(var + self.eps)
         self.x_hat = (x - mean) * self.inv_std
         return (gamma * self.x_hat + beta).astype(self.dtype)
 
+    def update(self, x, mean, var):
+        self.num_batches_tracked += 1
+        p = self.momentum
+        if p is None:
+            p = 1 / self.num_batches_tracked
+        m = x.size // self.num_features
+        unbiased = var * m / (m - 1)
+        self.running_mean = (1 - p) * self.running_mean + p * mean.ravel()
+        self.running_var = (1 - p) * self.running_var + p * unbiased.ravel()
+
     def backward(self, dy):
         gamma, _ = self.scale_and_shift(dy)
-        axes, m = (0, *range(2, dy.ndim)), dy.size // self.num_features
+        axes = (0, *range(2, dy.ndim))
+        m = dy.size // self.num_features
         dy = dy.astype(np.float64)
         dgamma = (dy * self.x_hat).sum(axis=axes)
         dbeta = dy.sum(axis=axes)
         if self.affine:
             self.grad_gamma, self.grad_beta = dgamma, dbeta
         if self.from_batch:
-            dy = dy - self.columns(dbeta, dy) / m - self.x_hat * self.columns(dgamma, dy) / m
+            part = self.x_hat * self.columns(dgamma, dy)
+            dy = dy - (self.columns(dbeta, dy) + part) / m
         return (gamma * self.inv_std * dy).astype(self.dtype)

@@ -20,20 +20,20 @@ GROUPS = (
         "gamma_missing_in_dx": "dx lacks gamma",
     },
     {
-        "gamma_gradient_with_x": "the gradient of gamma is taken of the wrong numbers",
-        "beta_gradient_averaged": "the gradient of beta is an average, not a sum",
-        "examples_counted_for_values": "backward averages over the wrong number of values",
+        "gamma_gradient_with_x": "gamma's gradient takes the wrong numbers",
+        "beta_gradient_averaged": "beta's gradient is a mean, not a sum",
+        "examples_counted_for_values": "backward divides by the wrong number",
     },
     {
         "biased_running_variance": "the running variance is the biased one",
         "momentum_the_wrong_way": "momentum weighs the wrong part",
-        "deviation_averaged": "deviations are averaged instead of variances",
-        "correction_by_examples": "the running variance is corrected by the wrong number of values",
-        "momentum_none_as_default": "without momentum the running statistics are no average over all batches",
+        "deviation_averaged": "deviations are averaged, not variances",
+        "correction_by_examples": "the running variance miscounts values",
+        "momentum_none_as_default": "momentum None is not the plain average",
     },
     {
         "batch_formula_in_eval": "evaluation uses the gradient of training",
-        "unbiased_normalization": "the batch is normalized with the unbiased variance",
+        "unbiased_normalization": "forward takes the unbiased variance",
         "eps_added_to_deviation": "eps stands in the wrong place",
         "beta_forgotten_in_eval": "evaluation leaves out beta",
     },
@@ -42,21 +42,21 @@ FAULTS = {name: words for group in GROUPS for name, words in group.items()}
 # The lines of each class that count as its fault, the one of the model answer first: that which differs from the right
 # class, any other whose change alone mends it, and, where something is missing, those next to its place.
 LINES = {
-    "mean_path_missing": (31, 30, 32),
-    "variance_path_missing": (31, 30, 32),
-    "gamma_missing_in_dx": (31, 22, 23, 30),
-    "gamma_gradient_with_x": (30, 17),
-    "beta_gradient_averaged": (29,),
-    "examples_counted_for_values": (24, 31),
-    "biased_running_variance": (13, 11, 12),
-    "momentum_the_wrong_way": (14, 11, 13),
-    "deviation_averaged": (14, 12),
-    "correction_by_examples": (7, 12),
-    "momentum_none_as_default": (11,),
-    "batch_formula_in_eval": (30, 29),
-    "unbiased_normalization": (8, 17),
-    "eps_added_to_deviation": (18,),
-    "beta_forgotten_in_eval": (21, 20, 22),
+    "mean_path_missing": (41, 40, 42),
+    "variance_path_missing": (40, 39, 41),
+    "gamma_missing_in_dx": (41, 30, 31, 40),
+    "gamma_gradient_with_x": (39, 15),
+    "beta_gradient_averaged": (38,),
+    "examples_counted_for_values": (33, 41),
+    "biased_running_variance": (26, 11, 24, 25),
+    "momentum_the_wrong_way": (28, 22, 27),
+    "deviation_averaged": (28, 29, 26),
+    "correction_by_examples": (25, 26),
+    "momentum_none_as_default": (24, 22),
+    "batch_formula_in_eval": (40, 38, 39),
+    "unbiased_normalization": (9, 16),
+    "eps_added_to_deviation": (16,),
+    "beta_forgotten_in_eval": (19, 18, 20),
 }
 # Other names for the same things, so that the four cannot be laid side by side.
 NAMES = {
@@ -120,7 +120,7 @@ def cells(variant):
     menu = "\n".join(f'    "{words}",' for words in sorted(FAULTS.values()))
     drawn = {
         "setting": f"# Drawn from the variant {variant}. Other classes have other faults.\nSEED = {s['seed']}",
-        "faults": f"FAULTS = (\n{menu}\n)\nprint(len(FAULTS), 'kinds of fault, four of them here')".replace("'", '"'),
+        "faults": f'FAULTS = (\n{menu}\n)\nprint(len(FAULTS), "kinds of fault, four of them here")',
         "base": _base(),
     }
     said = []
@@ -130,9 +130,10 @@ def cells(variant):
         body = textwrap.indent(shown("correct", s["names"][letter], f"Mended{letter}"), "    ")
         drawn[f"mend-{letter.lower()}"] = f'''\
 def mend_{letter.lower()}():
-    """Norm{letter}, mended: copy the class in here, call it Mended{letter}, change what is wrong, and return it.
+    """Norm{letter}, mended.
 
-    No argument. Gives a class that is derived from Base.
+    Copy the class in here, call it Mended{letter}, change what is wrong, and
+    return it. No argument. Gives a class that is derived from Base.
     """
 
     ### BEGIN SOLUTION
@@ -145,8 +146,8 @@ def mend_{letter.lower()}():
 def answers():
     """What is wrong with each of the four.
 
-    No argument. Gives a dict with A, B, C and D; each is a dict with line, an integer, where 1 is the line
-    `class Norm…`, and fault, one of FAULTS.
+    No argument. Gives a dict with A, B, C and D; each is a dict with line, an
+    integer, where 1 is the line `class Norm…`, and fault, one of FAULTS.
     """
     ### BEGIN SOLUTION
     return {{

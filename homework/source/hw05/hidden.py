@@ -10,22 +10,23 @@ from homework.source.drawing import HERE, Manual, auto, close, generator, notebo
 
 NAME = "hw05"
 CLAIMS = HERE.parents[1] / "data" / "claims.toml"
-# Claims that the course left open: what is compared, whether it is a loss or a gain, how networks are built.
+# Claims that the course left open: what is compared, whether it is a loss or a gain, the arms' norms and batches.
 OPEN = {
     "gn-as-good-at-thirty-two": (
         ("batch norm", "group norm of four groups"),
         "lost",
-        '{"norm": "group" if arm else "batch"}, 32',
+        'norm = {"norm": "group" if arm else "batch"}\nbatches = 32',
     ),
     "bn-replaces-standardization": (
         ("standardized inputs", "pixels, batch norm first"),
         "lost",
-        '{"norm_input": "batch" if arm else None}, 60',
+        'norm = {"norm_input": "batch" if arm else None}\nbatches = 60',
     ),
     "bn-shuffling": (
         ("the same order in every epoch", "a new order in every epoch"),
         "gained",
-        '{"norm": "batch"}, partial(training.batches, len(split.x_train), 60, steps, reshuffle=bool(arm))',
+        'norm = {"norm": "batch"}\nshuffled = partial(training.batches, reshuffle=bool(arm))\n'
+        "batches = partial(shuffled, len(split.x_train), 60, steps)",
     ),
 }
 
@@ -45,16 +46,11 @@ def cells(variant):
     """The drawn cells, by their ids."""
     s = draw(variant)
     claim = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))["claims"][s["claim"]]
-    (first, second), kind, build = OPEN[s["claim"]]
+    (first, second), kind, arms = OPEN[s["claim"]]
     first_less = kind == "lost"
     inputs = "        split = split.map(Standardizer().fit(split.x_train).transform)"
     if s["claim"] == "bn-replaces-standardization":
         inputs = f"        if arm == 0:\n    {inputs}"
-    imports = "    from utils import data\n    from utils.byhand.standardization import Standardizer\n"
-    imports += "    from utils.lab import training\n    from utils.lab.networks import mlp\n"
-    imports += "    from utils.lab.replicas import Stack"
-    if "partial" in build:
-        imports = f"    from functools import partial\n\n{imports}"
     quote = "\n".join(f"> {line}" for line in textwrap.wrap(claim["quote"], 100))
     return {
         "claim": f"**{claim['statement']}**\n\n{quote}\n>\n> {claim['source']}\n\nThe effect is measured in "
@@ -64,7 +60,7 @@ def cells(variant):
         f'`evidence.recorded("{s["claim"]}")` shows what its runs measured, in which setting, and where they '
         f"disagree. The experiment is in `notebooks/labs/{claim['lab']}.ipynb`; build yours on it.",
         "setting": f"""\
-# Drawn from the variant {variant}. Other classes have another claim and another rule.
+# Drawn from the variant {variant}. Other classes have another claim.
 SMALLEST, DIRECTION = {claim["smallest"]}, "{claim["direction"]}"
 CONFIDENCE = {s["confidence"]}  # of the interval
 AVERAGE = "{s["average"]}"  # over the seeds, by which a rate is chosen
@@ -74,20 +70,29 @@ SEED = {s["seed"]}""",
 def run(seed, rates, steps):
     """Your experiment for one seed: both arms at every rate.
 
-    seed: an integer, which decides on split, initialization and batches, the same for both arms. rates: list of
-    learning rates. steps: an integer, how long to train. Gives a dict with validation and test, accuracies from 0 to 1
+    seed: an integer, which decides on split, initialization and batches, the
+    same for both arms. rates: list of learning rates. steps: an integer, how
+    long to train. Gives a dict with validation and test, accuracies from 0 to 1
     in arrays (2, number of rates).
     """
     ### BEGIN SOLUTION
-{imports}
+    from functools import partial
+
+    from utils import data
+    from utils.byhand.standardization import Standardizer
+    from utils.lab import training
+    from utils.lab.networks import mlp
+    from utils.lab.replicas import Stack
 
     found = {{"validation": [], "test": []}}
     for arm in range(2):
         split = data.digits(seed=seed).with_validation(seed=seed)
 {inputs}
-        how, batch_size = {build}
-        stack = Stack.of(lambda start, how=how: mlp(64, 10, start, width=40, depth=2, **how), [seed] * len(rates))
-        history = training.fit(stack, split, steps=steps, batch_size=batch_size, learning_rates=list(rates))
+{textwrap.indent(arms, " " * 8)}
+        build = partial(mlp, 64, 10, width=40, depth=2, **norm)
+        stack = Stack.of(build, [seed] * len(rates))
+        how = {{"batch_size": batches, "learning_rates": list(rates)}}
+        history = training.fit(stack, split, steps=steps, **how)
         for part, values in found.items():
             values.append(np.asarray(history.accuracy[part][-1]) / 100)
     return {{part: np.array(values) for part, values in found.items()}}
