@@ -153,8 +153,8 @@ function cutBefore(piece, previous) {
   if (previous.item.querySelector("h1, h2, h3")) return 90;
   if (previous.kind === "figure" && piece.kind === "prose") return 130; // what to see is beside it
   if (piece.item.matches(".predict")) return 2;
-  const leads = /[:,]$/.test(previous.item.textContent.trim()) || piece.item.querySelector("mjx-container[display]");
-  if (previous.kind === "prose" && leads) return 60;
+  const shown = piece.kind === "figure" || piece.item.querySelector("mjx-container[display]");
+  if (previous.kind === "prose" && (shown || /[:,]$/.test(previous.item.textContent.trim()))) return 60;
   if (piece.cell === previous.cell) return 40;
   if (previous.kind === "prose") return 30;
   return piece.kind === "prose" ? 22 : 12;
