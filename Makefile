@@ -86,7 +86,8 @@ lecture: env  ## lessons without outputs in large letters, with a bar while a sl
 		$(RUN) tools/lecture.py --build "$(BUILD)" --session "$$session" && \
 		IPYTHONDIR="$$session/ipython" LECTURE_SECONDS="$$session/seconds.json" \
 		JUPYTERLAB_SETTINGS_DIR="$$session/settings" JUPYTERLAB_WORKSPACES_DIR="$$session/workspaces" \
-		$(RUN) -m jupyterlab --ServerApp.root_dir="$$(cd "$(BUILD)/lecture" && pwd)" \
+		JUPYTER_CONFIG_PATH="$${JUPYTER_CONFIG_DIR:-$$HOME/.jupyter}" JUPYTER_CONFIG_DIR="$$session/config" \
+		$(RUN) -m jupyterlab --custom-css --ServerApp.root_dir="$$(cd "$(BUILD)/lecture" && pwd)" \
 		--LabApp.default_url=/doc/tree/$(FIRST) --LabApp.app_settings_dir="$(CURDIR)/tools/lecture" \
 		--LanguageServerManager.autodetect=False $(AS_ROOT) $(LAB_ARGS)
 

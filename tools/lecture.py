@@ -14,6 +14,7 @@ from utils.files import write_atomically
 
 LONG = 2.0  # seconds, from which on a class wants to know
 FOLDER = ROOT / "tools" / "lecture"
+CSS = "config/custom/custom.css"
 FONTS = "settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings"
 # IPython runs this at the start of a kernel, among the names of the notebook: it leaves none there.
 STARTUP = "ipython/profile_default/startup/bar.py"
@@ -54,7 +55,8 @@ def long_cells(build):
 def write_session(folder, build):
     """Write what JupyterLab and its kernels read while they run: letters, the bar, and times."""
     write_atomically(folder / STARTUP, START)
-    write_atomically(folder / FONTS, (FOLDER / Path(FONTS).name).read_text(encoding="utf-8"))
+    for name in (FONTS, CSS):
+        write_atomically(folder / name, (FOLDER / Path(name).name).read_text(encoding="utf-8"))
     write_atomically(folder / "seconds.json", json.dumps(long_cells(build), indent=2) + "\n")
 
 
