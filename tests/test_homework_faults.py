@@ -1,5 +1,6 @@
 """The faults that homework 4 draws from: which lines count, what is shown, and that each of them costs points."""
 
+import numpy as np
 import pytest
 import release
 from homework_wrong import VARIANTS, assignment, lost
@@ -99,3 +100,31 @@ def test_every_fault_that_can_be_drawn_costs_points(fault):
     assert "mended-a" in found
     assert "'derived from Base'" not in found["mended-a"]
     assert space["is_right"](space["Tried"]) is False
+
+
+def test_no_drawn_layer_is_larger_than_its_padded_side():
+    """Else -1/2 is rounded to 0 by int and to -1 by //, and the points depend on the grader's secret."""
+    windows = 0
+    for variant in VARIANTS:
+        (check,) = [check for check in assignment("hw04", variant).checks if check.id == "shapes-scores"]
+        for secret in range(1000):
+            for case in check.cases(np.random.default_rng(secret)):
+                sides = case["shape"][2:]
+                for kind, *sizes in case["layers"]:
+                    if kind in ("conv", "pool"):
+                        k, t, p = sizes[1:] if kind == "conv" else (sizes[0], sizes[0], 0)
+                        assert all(k <= s + 2 * p for s in sides), (variant, secret, case)
+                        new = [(s + 2 * p - k) // t + 1 for s in sides]
+                        assert new == [int((s + 2 * p - k) / t) + 1 for s in sides]
+                        sides, windows = new, windows + 1
+    assert windows > 30_000
+
+
+def test_the_feedback_about_a_table_names_the_layer_and_the_column():
+    by_layer, case = release.hidden("hw04").by_layer, {"layers": [("relu",), ("pool", 2)]}
+    want = [((2, 3, 9, 8), 0), ((2, 3, 4, 4), 0)]
+    assert by_layer(want, want, case) is None
+    assert by_layer([want[0], ((2, 3, 5, 4), 0)], want, case).startswith("layer 2, pool: H is off")
+    assert by_layer([((2, 3, 9, 8), 1), want[1]], want, case).startswith("layer 1, relu: parameters is off")
+    assert by_layer(want[:1], want, case) == "the result: expected 2 values, got 1"
+    assert by_layer([want[0], (2, 3, 4, 4, 0)], want, case) == "layer 2, pool: the row: expected 2 values, got 5"
