@@ -40,16 +40,17 @@ GROUPS = (
 )
 FAULTS = {name: words for group in GROUPS for name, words in group.items()}
 # The lines of each class that count as its fault, the one of the model answer first: that which differs from the right
-# class, any other whose change alone mends it, and, where something is missing, those next to its place.
+# class, any other whose change alone mends it, and, where something is missing, those directly before and after the place
+# where it is needed, and where it can first be computed.
 LINES = {
-    "mean_path_missing": (41, 40, 42),
-    "variance_path_missing": (40, 39, 41),
+    "mean_path_missing": (41, 36, 37, 40, 42),
+    "variance_path_missing": (40, 35, 36, 39, 41),
     "gamma_missing_in_dx": (41, 30, 31, 40),
     "gamma_gradient_with_x": (39, 15),
     "beta_gradient_averaged": (38,),
     "examples_counted_for_values": (33, 41),
-    "biased_running_variance": (26, 11, 24, 25),
-    "momentum_the_wrong_way": (28, 22, 27),
+    "biased_running_variance": (26, 11, 20, 21, 24, 25),
+    "momentum_the_wrong_way": (28, 22, 23, 24, 25, 26, 27),
     "deviation_averaged": (28, 29, 26),
     "correction_by_examples": (25, 26),
     "momentum_none_as_default": (24, 22),
