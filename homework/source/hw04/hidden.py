@@ -40,8 +40,8 @@ GROUPS = (
 )
 FAULTS = {name: words for group in GROUPS for name, words in group.items()}
 # The lines of each class that count as its fault, the one of the model answer first: that which differs from the right
-# class, any other whose change alone mends it, and, where something is missing, those directly before and after the place
-# where it is needed, and where it can first be computed.
+# class, any other whose change alone mends it, and, where something is missing, those directly before and after its
+# place: where it is needed, and where it can first be computed.
 LINES = {
     "mean_path_missing": (41, 36, 37, 40, 42),
     "variance_path_missing": (40, 35, 36, 39, 41),
