@@ -120,7 +120,7 @@ def expect(function, kind, words, /, **given):
     """
     got = function(**given)
     if not isinstance(got, (kind, np.bool_) if kind is bool else kind):
-        name = "None" if got is None else f"{type(got).__name__} {got}"[:60]
+        name = "None" if got is None else f"an object of type {type(got).__name__}"
         hint = ": is the return missing?" if got is None else ""
         raise Stop(f"{function.__name__} gives {name}, expected {words}{hint}")
     return got
