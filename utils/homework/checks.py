@@ -15,7 +15,7 @@ import numpy as np
 
 from utils.byhand.gradient_check import relative_error
 
-__all__ = ["compare", "example", "review"]
+__all__ = ["compare", "demand", "example", "expect", "review"]
 
 TOLERANCE = 1e-7
 NOT_ATTEMPTED = "not attempted"
@@ -91,9 +91,39 @@ class Stop(Exception):
 
 
 def demand(sentence):
-    """End the review with a sentence, if there is one."""
+    """End the review with a sentence, if there is one.
+
+    Parameters
+    ----------
+    sentence : str or None
+    """
     if sentence:
         raise Stop(sentence)
+
+
+def expect(function, kind, words, /, **given):
+    """What a function gives; if that is of another kind, the review ends.
+
+    Parameters
+    ----------
+    function : callable
+    kind : type
+        With bool, a NumPy boolean will do.
+    words : str
+        What to call the kind.
+    **given : object
+        Arguments.
+
+    Returns
+    -------
+    object
+    """
+    got = function(**given)
+    if not isinstance(got, (kind, np.bool_) if kind is bool else kind):
+        name = "None" if got is None else f"an object of type {type(got).__name__}"
+        hint = ": is the return missing?" if got is None else ""
+        raise Stop(f"{function.__name__} gives {name}, expected {words}{hint}")
+    return got
 
 
 def review(title, findings, *, fine="right"):

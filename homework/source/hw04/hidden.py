@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from homework.source.drawing import HERE, Code, Manual, auto, choose, close, generator, notebook_of
+from homework.source.drawing import HERE, Code, Manual, auto, choose, close, generator, notebook_of, same
 
 NAME = "hw04"
 LETTERS = "ABCD"
@@ -40,16 +40,17 @@ GROUPS = (
 )
 FAULTS = {name: words for group in GROUPS for name, words in group.items()}
 # The lines of each class that count as its fault, the one of the model answer first: that which differs from the right
-# class, any other whose change alone mends it, and, where something is missing, those next to its place.
+# class, any other whose change alone mends it, and, where something is missing, those directly before and after its
+# place: where it is needed, and where it can first be computed.
 LINES = {
-    "mean_path_missing": (41, 40, 42),
-    "variance_path_missing": (40, 39, 41),
+    "mean_path_missing": (41, 36, 37, 40, 42),
+    "variance_path_missing": (40, 35, 36, 39, 41),
     "gamma_missing_in_dx": (41, 30, 31, 40),
     "gamma_gradient_with_x": (39, 15),
     "beta_gradient_averaged": (38,),
     "examples_counted_for_values": (33, 41),
-    "biased_running_variance": (26, 11, 24, 25),
-    "momentum_the_wrong_way": (28, 22, 27),
+    "biased_running_variance": (26, 11, 20, 21, 24, 25),
+    "momentum_the_wrong_way": (28, 22, 23, 24, 25, 26, 27),
     "deviation_averaged": (28, 29, 26),
     "correction_by_examples": (25, 26),
     "momentum_none_as_default": (24, 22),
@@ -211,10 +212,25 @@ def _trained(letter):
     return cases
 
 
+def by_layer(got, want, case):
+    """Compare tables of shapes and parameters, and name the layer and the column that are wrong."""
+    if not isinstance(got, list | tuple) or len(got) != len(want):
+        return same(got, want)
+    columns = {f"value {number} of 4": name for number, name in enumerate("NCHW", start=1)}
+    names = columns | {"the result": "the row", "value 1 of 2": "the shape", "value 2 of 2": "parameters"}
+    for number, (layer, ours, right) in enumerate(zip(case["layers"], got, want, strict=True), start=1):
+        if told := same(ours, right):
+            for old, new in names.items():
+                told = told.replace(old, new)
+            return f"layer {number}, {layer[0]}: {told}"
+    return None
+
+
 def _tables(rng):
     found = []
     for _ in range(5):
-        shape = tuple(int(n) for n in rng.integers((2, 1, 17, 18), (9, 5, 40, 45)))
+        # From sides of 31 on, no window is larger than its padded side: 31 -> conv 14 -> pool 7 -> conv 2 -> pool 1.
+        shape = tuple(int(n) for n in rng.integers((2, 1, 31, 32), (9, 5, 54, 59)))
         layers = []
         for _ in range(int(rng.integers(1, 3))):
             layers.append(("conv", *(int(n) for n in rng.integers((4, 2, 1, 0), (20, 6, 3, 3)))))
@@ -249,7 +265,7 @@ def checks(variant):
         *found,
         auto(variant, "catches-these", 12, "your check rejects the four and accepts a right one", "is_right", these),
         auto(variant, "catches-others", 8, "your check meets batch norms it has not seen", "is_right", others),
-        auto(variant, "shapes-scores", 10, "shapes and parameters of conv layers", "layer_table", _tables),
+        auto(variant, "shapes-scores", 10, "shapes and parameters of conv layers", "layer_table", _tables, by_layer),
     ]
 
 
