@@ -199,6 +199,10 @@ def test_a_class_is_given_back(grade, tmp_path, kind):
         assert sorted(archive.namelist()) == RETURNED[kind]
         assert anna in archive.read(RETURNED[kind][0]).decode()
     assert ("1 of 3 in the roster sent nothing: Ünal, Bo" in said) == (kind == "canvas")
+    stale = f"for-{kind}.csv is of an earlier run"
+    assert stale not in said
+    assert stale in grade(NAMES[kind])[2]
+    assert stale in (out / "log.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,9 @@ def write(out, assignment, graded, log, roster=None):
         points = {one: marks.with_manual(assignment, result, entered) for one, result, entered in marked}
         name, table, more = import_table(*roster, assignment.name, points, most)
         files, said = {**files, name: table}, [*said, *more]
+    else:
+        earlier = [path.name for path in sorted(out.glob("for-*.csv"))]
+        said += [f"{name} is of an earlier run, with its points: give ROSTER again to renew it" for name in earlier]
     files["summary.html"], files["summary.txt"] = summary.page(assignment, marked), summary.text(assignment, marked)
     files["similar.html"], count = similar.page(assignment, graded)
     if count:
