@@ -103,6 +103,29 @@ def test_points_that_a_person_entered_stay(source, tmp_path, separator):
     assert found == [("1.5", "6", "7.5" if separator == "," else "7,5"), ("", "6", "")]
 
 
+def test_words_that_changed_after_they_were_marked_are_named(source, tmp_path):
+    out, said = tmp_path / "out", "why: the answer changed after its points were entered"
+
+    def grade(**words):
+        write_class(tmp_path / "class", **{name: fixtures.submission(why=why) for name, why in words.items()})
+        return grade_class(tmp_path / "class", source, out).stdout
+
+    grade(a="One answer.", b="One answer.", c="One answer.")
+    with_points(out / "grades.csv", a="1", b="1")
+    assert said not in grade(b="One\n answer. ")  # the same words
+    assert f"\na: {said}" in grade(a="Another answer.", c="Another answer.")
+    assert f"a: {said}" in (out / "log.txt").read_text()
+    assert ["The answer changed" in (out / "feedback" / f"{name}.html").read_text() for name in "abc"] == [
+        True,
+        False,
+        False,
+    ]
+    with_points(out / "grades.csv", a="1.0", c="1")
+    assert f"\na, c: {said}" in grade(c="A third answer, sent before the points for the second were read.")
+    with_points(out / "grades.csv", a="2", c="2")
+    assert said not in grade()
+
+
 def test_what_is_not_written_needs_no_mark(source, tmp_path):
     texts = {"a": fixtures.submission(), "b": fixtures.submission(why="YOUR ANSWER HERE"), "c": "not a notebook"}
     write_class(tmp_path / "class", **texts)
