@@ -138,6 +138,9 @@ def _grade(arguments, boxed, out):
         in_roster, said = match(roster, found)
         log += said
     late = mark(found, deadline, allowances)
+    before = marks.entered(out, {one.id for one in found}).values()
+    if not deadline and any(row.get("late", "").isdigit() for row in before):
+        late.append("the column late had days in an earlier run, and has none now: no DEADLINE was given this time")
     log += late
     print("".join(f"{line}\n" for line in (*said, *late)), end="", flush=True)
     if not boxed:

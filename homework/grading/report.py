@@ -121,6 +121,9 @@ def write(out, assignment, graded, log, roster=None):
         points = {one: marks.with_manual(assignment, result, entered) for one, result, entered in marked}
         name, table, more = import_table(*roster, assignment.name, points, most)
         files, said = {**files, name: table}, [*said, *more]
+    for table in sorted({path.name for path in out.glob("for-*.csv")} - set(files)):
+        why = "ROSTER is a table of another kind now" if roster else "no ROSTER was given this time"
+        said.append(f"{table} is from an earlier run and is not up to date: {why}")
     files["summary.html"], files["summary.txt"] = summary.page(assignment, marked), summary.text(assignment, marked)
     files["similar.html"], count = similar.page(assignment, graded)
     if count:
