@@ -127,7 +127,8 @@ def write(out, assignment, graded, log, roster=None):
     files["summary.html"], files["summary.txt"] = summary.page(assignment, marked), summary.text(assignment, marked)
     files["similar.html"], count = similar.page(assignment, graded)
     if count:
-        said.append(f"similar.html has {count} pairs of answers that are alike: look yourself")
+        pairs = "1 pair or group" if count == 1 else f"{count} pairs or groups"
+        said.append(f"similar.html has {pairs} of answers that are alike: look yourself")
     for name, text in files.items():
         kept += replace(out, name, text)
     if kept:
