@@ -72,15 +72,15 @@ def test_a_result_that_is_not_whole_is_made_again(source, tmp_path):
     grade_class(tmp_path / "class", source, tmp_path / "out")
     (result,) = (tmp_path / "out" / "results").glob("*.json")
     result.write_text(result.read_text()[:50])
-    assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
+    assert "1 notebook in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     json.loads(result.read_text())
 
 
 def test_a_changed_notebook_is_graded_again_and_a_copy_is_not(source, tmp_path):
     write_class(tmp_path / "class", **dict.fromkeys("ab", fixtures.submission()))
-    assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
+    assert "1 notebook in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     write_class(tmp_path / "class", b=fixtures.submission(WRONG_AXIS))
-    assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
+    assert "1 notebook in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     assert [row["total"] for row in read_grades(tmp_path / "out").values()] == ["6", "4"]
 
 

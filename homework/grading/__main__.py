@@ -149,7 +149,8 @@ def _grade(arguments, boxed, out):
     results = out / "results"
     known, jobs = _jobs(found, task, assignment, digest, results)
     left = sum(len(numbers) for numbers in jobs.values())
-    print(f"{len(found)} submissions: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
+    sent = marks.counted(len(found), "submission")
+    print(f"{sent}: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
     failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
@@ -185,7 +186,8 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
             print("".join(c if c.isprintable() else "?" for c in line), flush=True)
     if keys:
         seconds = time.perf_counter() - began
-        print(f"{len(keys)} notebooks in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} per minute\n", flush=True)
+        ran = marks.counted(len(keys), "notebook")
+        print(f"{ran} in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} per minute\n", flush=True)
     return failures
 
 

@@ -20,6 +20,11 @@ def n(value):
     return f"{value:g}"
 
 
+def counted(count, noun):
+    """A number of things, with their noun."""
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def total(result):
     """Points of all checks together."""
     return sum(check["points"] for check in result["checks"])
