@@ -72,15 +72,15 @@ def test_a_result_that_is_not_whole_is_made_again(source, tmp_path):
     grade_class(tmp_path / "class", source, tmp_path / "out")
     (result,) = (tmp_path / "out" / "results").glob("*.json")
     result.write_text(result.read_text()[:50])
-    assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
+    assert "1 notebook in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     json.loads(result.read_text())
 
 
 def test_a_changed_notebook_is_graded_again_and_a_copy_is_not(source, tmp_path):
     write_class(tmp_path / "class", **dict.fromkeys("ab", fixtures.submission()))
-    assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
+    assert "1 notebook in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     write_class(tmp_path / "class", b=fixtures.submission(WRONG_AXIS))
-    assert "1 notebooks in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
+    assert "1 notebook in" in grade_class(tmp_path / "class", source, tmp_path / "out").stdout
     assert [row["total"] for row in read_grades(tmp_path / "out").values()] == ["6", "4"]
 
 
@@ -101,6 +101,29 @@ def test_points_that_a_person_entered_stay(source, tmp_path, separator):
     rows = read_grades(tmp_path / "out").values()
     found = [(row["why"].replace(",", "."), row["total"], row["with_manual"]) for row in rows]
     assert found == [("1.5", "6", "7.5" if separator == "," else "7,5"), ("", "6", "")]
+
+
+def test_words_that_changed_after_they_were_marked_are_named(source, tmp_path):
+    out, said = tmp_path / "out", "why: the answer changed after its points were entered"
+
+    def grade(**words):
+        write_class(tmp_path / "class", **{name: fixtures.submission(why=why) for name, why in words.items()})
+        return grade_class(tmp_path / "class", source, out).stdout
+
+    grade(a="One answer.", b="One answer.", c="One answer.")
+    with_points(out / "grades.csv", a="1", b="1")
+    assert said not in grade(b="One\n answer. ")  # the same words
+    assert f"\na: {said}" in grade(a="Another answer.", c="Another answer.")
+    assert f"a: {said}" in (out / "log.txt").read_text()
+    assert ["The answer changed" in (out / "feedback" / f"{name}.html").read_text() for name in "abc"] == [
+        True,
+        False,
+        False,
+    ]
+    with_points(out / "grades.csv", a="1.0", c="1")
+    assert f"\na, c: {said}" in grade(c="A third answer, sent before the points for the second were read.")
+    with_points(out / "grades.csv", a="2", c="2")
+    assert said not in grade()
 
 
 def test_what_is_not_written_needs_no_mark(source, tmp_path):

@@ -199,10 +199,24 @@ def test_a_class_is_given_back(grade, tmp_path, kind):
         assert sorted(archive.namelist()) == RETURNED[kind]
         assert anna in archive.read(RETURNED[kind][0]).decode()
     assert ("1 of 3 in the roster sent nothing: Ünal, Bo" in said) == (kind == "canvas")
-    stale = f"for-{kind}.csv is of an earlier run"
-    assert stale not in said
-    assert stale in grade(NAMES[kind])[2]
-    assert stale in (out / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_table_of_an_earlier_run_is_named(grade, tmp_path):
+    for kind in ("moodle", "canvas"):
+        (tmp_path / kind).write_text(TABLES[kind])
+    saids = [grade(NAMES["moodle"], *more)[2] for more in ([], *(["--roster", tmp_path / k] for k in NAMES), [])]
+    sentence = "for-{}.csv is from an earlier run and is not up to date: {}"
+    none, other = "no ROSTER was given this time", "ROSTER is a table of another kind now"
+    stale = [
+        [
+            sentence.format(kind, why) in said
+            for kind, why in [("canvas", none), ("moodle", none), ("canvas", other), ("moodle", other)]
+        ]
+        for said in saids
+    ]
+    assert stale == [[False] * 4, [False] * 4, [False, False, True, False], [True, True, False, False]]
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert sentence.format("canvas", none) in log
 
 
 @pytest.mark.parametrize(
@@ -268,6 +282,11 @@ class TestLate:
         late, said = self.late(grade, tmp_path, ["anna/hw00.ipynb"], deadline.isoformat(), "name,days\nAnna,1\n")
         assert late == {"anna": days}
         assert ("anna is 2 days late, and has 1 days left" in said) == (days == "2")
+
+    def test_a_run_without_the_deadline_of_the_one_before_says_so(self, grade, tmp_path):
+        said = [self.late(grade, tmp_path, ["anna/hw00.ipynb"], "2000-01-01")[1]]
+        said += [grade(["anna/hw00.ipynb"])[2] for _ in range(2)]
+        assert ["no DEADLINE was given this time" in one for one in said] == [False, True, False]
 
     def test_the_time_that_gradescope_names(self):
         deadline = read_deadline("2027-02-03T09:00+00:00")

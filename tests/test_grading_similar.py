@@ -110,6 +110,21 @@ def test_the_page_shows_both_and_judges_nobody(source, graded):
     assert "No two answers" in nothing
 
 
+def test_a_group_that_is_too_large_for_pairs_is_named(source, graded):
+    own, text = (
+        bodies(),
+        "The mean of all rows has the test rows in it, so that the error measured is too small for us all",
+    )
+    class_ = {f"s{i}": (own[i], text if i in (2, 5, 7, 9) else "Why?") for i in range(12)}
+    page, count = similar.page(source, graded(**class_))
+    names = ", ".join(f"s{i} (s{i}.ipynb)" for i in (2, 5, 7, 9))
+    assert count == 1
+    assert f"why: 4 students share an answer and are not shown as pairs: {names}<" in page
+    assert "No two answers" not in page
+    page, count = similar.page(source, graded(**{name: (body, "Why?") for name, (body, _) in class_.items()}))
+    assert (count, "students share an answer" in page) == (0, False)
+
+
 def test_three_hundred_are_compared_in_seconds(source, graded):
     rng, own = random.Random(0), bodies()
     class_ = graded(**{f"s{i}": ("\n".join(rng.sample(own, 3)), "Why?") for i in range(300)})

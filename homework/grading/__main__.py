@@ -138,6 +138,9 @@ def _grade(arguments, boxed, out):
         in_roster, said = match(roster, found)
         log += said
     late = mark(found, deadline, allowances)
+    before = marks.entered(out, {one.id for one in found}).values()
+    if not deadline and any(row.get("late", "").isdigit() for row in before):
+        late.append("the column late had days in an earlier run, and has none now: no DEADLINE was given this time")
     log += late
     print("".join(f"{line}\n" for line in (*said, *late)), end="", flush=True)
     if not boxed:
@@ -146,7 +149,8 @@ def _grade(arguments, boxed, out):
     results = out / "results"
     known, jobs = _jobs(found, task, assignment, digest, results)
     left = sum(len(numbers) for numbers in jobs.values())
-    print(f"{len(found)} submissions: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
+    sent = marks.counted(len(found), "submission")
+    print(f"{sent}: {left} to grade, {len(known)} done before or with nothing to run", flush=True)
     failures = _run(found, task, assignment, arguments, results, known, jobs, left)
     graded = [(submission, known[number]) for number, submission in enumerate(found)]
     log += [f"{submission.name} ({submission.origin}): {r['reason']}" for submission, r in graded if r["reason"]]
@@ -182,7 +186,8 @@ def _run(found, task, assignment, arguments, results, known, jobs, left):
             print("".join(c if c.isprintable() else "?" for c in line), flush=True)
     if keys:
         seconds = time.perf_counter() - began
-        print(f"{len(keys)} notebooks in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} per minute\n", flush=True)
+        ran = marks.counted(len(keys), "notebook")
+        print(f"{ran} in {seconds:.1f} s, {60 * len(keys) / seconds:.0f} per minute\n", flush=True)
     return failures
 
 

@@ -1,5 +1,8 @@
 """The table of grades, and the points that a person enters in it."""
 
+import contextlib
+import hashlib
+import json
 import math
 import shutil
 
@@ -8,12 +11,18 @@ from utils.files import free_path
 from .tables import cell, read_table, separator, write_table
 
 LAST_TABLE = "results/grades.csv"  # as the grader wrote it, to see what a person changed
+READ = "results/words"  # per student and part: the mark, a hash of the words it was given for, and of those now
 TEXT_STUB = "YOUR ANSWER HERE"  # what students find where they are to write
 
 
 def n(value):
     """A number of points, as it is shown."""
     return f"{value:g}"
+
+
+def counted(count, noun):
+    """A number of things, with their noun."""
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def total(result):
@@ -122,6 +131,40 @@ def doubts(assignment, graded):
             if mark and not counts(part, mark):
                 expected = f"expected points from 0 to {n(part.points)} in grades.csv"
                 yield f"{submission.name}: {part.id}: {expected}, got {mark}, which does not count"
+
+
+def read(out, assignment, graded):
+    """Which words each mark was given for: those of the run before the mark was entered.
+
+    Parameters
+    ----------
+    out : Path
+    assignment : Assignment
+    graded : list of (Submission, dict, list of str)
+
+    Returns
+    -------
+    changed : dict of str to list of Submission
+        By part: whose words changed after points for them were entered.
+    record : str
+        What the next run has to find in `READ`.
+    """
+    record, changed = {}, {}
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((out / READ).read_text(encoding="utf-8"))
+    for submission, result, marks in graded:
+        known = record.setdefault(submission.id, {})
+        for part, mark in zip(assignment.manual, marks, strict=True):
+            if result.get("failed"):
+                continue
+            words = " ".join(result["manual"].get(part.id, "").split())
+            now = hashlib.sha256(words.encode(errors="replace")).hexdigest()
+            before, marked, last = known.get(part.id, (mark, now, now))
+            marked = marked if _same(mark, before) else last
+            if mark and marked != now:
+                changed.setdefault(part.id, []).append(submission)
+            known[part.id] = (mark, marked if mark else now, now)
+    return changed, json.dumps(record, indent=1)
 
 
 def unmarked(assignment, graded):

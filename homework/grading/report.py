@@ -15,8 +15,11 @@ from .submissions import safe
 from .tables import cell
 
 
-def feedback(assignment, submission, result, entered):
-    """The page for one student, with the points that a person entered; it runs nothing, and needs no other file."""
+def feedback(assignment, submission, result, entered, changed=()):
+    """The page for one student, with the points that a person entered; it runs nothing, and needs no other file.
+
+    It names the parts whose answers changed after their points were entered.
+    """
     parts = [
         f"<p>{escape(submission.name)} · {escape(submission.origin)} · variant {escape(assignment.variant)}</p>",
     ]
@@ -70,6 +73,8 @@ def feedback(assignment, submission, result, entered):
             parts.append("<p>Not read: the reason is at the top of this page.</p>")
         else:
             parts.append(f"<pre>{escape(text)}</pre>" if marks.written(part, result) else "<p>Nothing was written.</p>")
+        if part.id in changed:
+            parts.append("<p>The answer changed after its points were entered.</p>")
     return hypertext.page(f"{assignment.name}: {submission.name}", *parts)
 
 
@@ -95,7 +100,14 @@ def write(out, assignment, graded, log, roster=None):
     before = marks.entered(out, ids)
     marked = [(*pair, marks.marks_of(assignment, pair[0], before)) for pair in graded]
     said += [*marks.doubts(assignment, marked), *marks.unmarked(assignment, marked)]
-    pages = {f"{safe(student.id)}.html": feedback(assignment, student, *more) for student, *more in marked}
+    changed, record = marks.read(out, assignment, marked)
+    for id, students in changed.items():
+        names = ", ".join(student.name for student in students)
+        said.append(f"{names}: {id}: the answer changed after its points were entered")
+    pages = {}
+    for student, *more in marked:
+        parts = [id for id, students in changed.items() if student in students]
+        pages[f"{safe(student.id)}.html"] = feedback(assignment, student, *more, parts)
     kept, others = [], []
     for page in sorted((out / "feedback").glob("*.html")):
         if page.name not in pages and is_ours(out, f"feedback/{page.name}"):
@@ -109,13 +121,14 @@ def write(out, assignment, graded, log, roster=None):
         points = {one: marks.with_manual(assignment, result, entered) for one, result, entered in marked}
         name, table, more = import_table(*roster, assignment.name, points, most)
         files, said = {**files, name: table}, [*said, *more]
-    else:
-        earlier = [path.name for path in sorted(out.glob("for-*.csv"))]
-        said += [f"{name} is of an earlier run, with its points: give ROSTER again to renew it" for name in earlier]
+    for table in sorted({path.name for path in out.glob("for-*.csv")} - set(files)):
+        why = "ROSTER is a table of another kind now" if roster else "no ROSTER was given this time"
+        said.append(f"{table} is from an earlier run and is not up to date: {why}")
     files["summary.html"], files["summary.txt"] = summary.page(assignment, marked), summary.text(assignment, marked)
     files["similar.html"], count = similar.page(assignment, graded)
     if count:
-        said.append(f"similar.html has {count} pairs of answers that are alike: look yourself")
+        pairs = "1 pair or group" if count == 1 else f"{count} pairs or groups"
+        said.append(f"similar.html has {pairs} of answers that are alike: look yourself")
     for name, text in files.items():
         kept += replace(out, name, text)
     if kept:
@@ -126,6 +139,7 @@ def write(out, assignment, graded, log, roster=None):
     said += [f"a log.txt of somebody else is kept: {name}" for name in replace(out, "log.txt", lines)]
     last = out / "grades.csv"
     table = marks.grades(assignment, marked, last.read_bytes() if last.exists() else b"")
+    write_atomically(out / marks.READ, record)
     write_atomically(out / marks.LAST_TABLE, table)
     write_atomically(last, table)
     return files["summary.txt"], said

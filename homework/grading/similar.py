@@ -125,13 +125,18 @@ def pairs(assignment, graded):
         alike first. What stands in the notebook as given out or in the lessons, and what many of the class have, does
         not count.
     """
+    return _alike(assignment, graded)[0]
+
+
+def _alike(assignment, graded):
+    """The pairs, and the groups that are too many to be pairs: which kind of answer they share, and whose it is."""
     code, text = (set(part) for part in lessons())
     for cell in assignment.cells:
         code |= set(prints(tokens(SOLUTION.sub(f"{STUBS[0]}\n", cell.source)), RUN))
         text |= set(prints(words(released(cell).source), WORDS))
     read = [_answers(assignment, submission, result) for submission, result in graded]
     everybody = [one for one in read if one]
-    most, found = max(ALWAYS, COMMON * len(everybody)), []
+    most, found, groups = max(ALWAYS, COMMON * len(everybody)), [], []
     for one in everybody:
         one.read((text, code))
     for kind in dict.fromkeys(kind for one in everybody for kind in one.texts):
@@ -140,6 +145,10 @@ def pairs(assignment, graded):
             for mark in one.places.get(kind, ()):
                 have[mark].append(number)
         sizes, shared = collections.Counter(), collections.defaultdict(set)
+        for numbers, count in collections.Counter(map(tuple, have.values())).items():
+            smallest = min(len(everybody[number].places[kind]) for number in numbers)
+            if len(numbers) > most and count >= max(FEWEST, LEAST * smallest):
+                groups.append((kind, [everybody[number] for number in numbers]))
         for mark, numbers in have.items():
             if len(numbers) <= most:
                 sizes.update(numbers)
@@ -149,7 +158,7 @@ def pairs(assignment, graded):
             part = len(marks) / min(sizes[one], sizes[other])
             if len(marks) >= FEWEST and part >= LEAST:
                 found.append((part, kind, everybody[one], everybody[other], marks))
-    return sorted(found, key=lambda one: (-one[0], -len(one[4])))
+    return sorted(found, key=lambda one: (-one[0], -len(one[4]))), groups
 
 
 def _side(answers, kind, marks):
@@ -168,7 +177,7 @@ def _side(answers, kind, marks):
 
 
 def page(assignment, graded):
-    """The page of similar answers, and how many pairs are on it.
+    """The page of similar answers, and how many pairs and groups are on it.
 
     Parameters
     ----------
@@ -181,7 +190,7 @@ def page(assignment, graded):
         HTML.
     count : int
     """
-    found = pairs(assignment, graded)
+    found, groups = _alike(assignment, graded)
     shown = found[:MOST_PAIRS]
     more = f" The {MOST_PAIRS} most similar of {len(found)} pairs are shown." if len(found) > len(shown) else ""
     parts = [
@@ -189,11 +198,15 @@ def page(assignment, graded):
         "stands in the notebook as it was given out or in the lessons does not count, nor what more than a tenth of "
         f"the class has, and more than {ALWAYS} students. Names, numbers and comments in code may differ.{more}</p>"
     ]
+    for kind, students in groups:
+        names = ", ".join(student.name for student in students)
+        line = f"{kind}: {len(students)} students share an answer and are not shown as pairs: {names}"
+        parts.append(f"<p>{hypertext.escape(line)}</p>")
     for part, kind, one, other, marks in shown:
         what = "their code" if kind == CODE else f"their words ({kind})"
         title = f"{one.name} and {other.name}: {100 * part:.0f} % of {what}"
         sides = "".join(f"<td>{_side(answers, kind, marks)}</td>" for answers in (one, other))
         parts += [f"<h2>{hypertext.escape(title)}</h2>", f'<table class="two"><tbody><tr>{sides}</tr></tbody></table>']
-    if not shown:
+    if not shown and not groups:
         parts.append("<p>No two answers are similar enough to be shown.</p>")
-    return hypertext.page(f"{assignment.name}: similar answers", *parts), len(found)
+    return hypertext.page(f"{assignment.name}: similar answers", *parts), len(found) + len(groups)

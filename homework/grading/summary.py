@@ -39,7 +39,7 @@ def _numbers(assignment, graded):
         for id, count in missed.most_common()
     ]
     reasons = [(submission.name, result["reason"]) for submission, result, _ in graded if result["reason"]]
-    head = f"{len(totals)} submissions, {_middle(totals)} of {marks.n(assignment.points)} points"
+    head = f"{marks.counted(len(totals), 'submission')}, {_middle(totals)} of {marks.n(assignment.points)} points"
     head += f"; {len(totals) - len(ran)} that did not run count as 0" if len(ran) < len(totals) else ""
     heads = [head]
     whole = [points for one in graded if (points := marks.with_manual(assignment, *one[1:])) is not None]
