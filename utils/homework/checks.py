@@ -96,6 +96,11 @@ def demand(sentence):
     Parameters
     ----------
     sentence : str or None
+
+    Raises
+    ------
+    Stop
+        If there is a sentence.
     """
     if sentence:
         raise Stop(sentence)
@@ -117,6 +122,11 @@ def expect(function, kind, words, /, **given):
     Returns
     -------
     object
+
+    Raises
+    ------
+    Stop
+        If it is of another kind.
     """
     got = function(**given)
     if not isinstance(got, (kind, np.bool_) if kind is bool else kind):
